@@ -55,16 +55,10 @@ class Settings(BaseSettings):
 
     # Kafka
     kafka_bootstrap: str = Field("127.0.0.1:19092", description="host:port[,host:port] of the brokers.")
-    kafka_partitions: int = Field(
-        4, ge=1, le=1024, description="Partitions of every keyed topic; 12 in production."
-    )
+    kafka_partitions: int = Field(4, ge=1, le=1024, description="Partitions of every keyed topic; 12 in production.")
     kafka_replication: int = Field(1, ge=1, le=9, description="Replicas of every topic; 3 in production.")
-    kafka_min_insync: int = Field(
-        1, ge=1, le=9, description="min.insync.replicas of every topic; 2 in production."
-    )
-    schema_registry_url: str = Field(
-        "file:", description="`file:` (the committed directory) or http(s)://registry."
-    )
+    kafka_min_insync: int = Field(1, ge=1, le=9, description="min.insync.replicas of every topic; 2 in production.")
+    schema_registry_url: str = Field("file:", description="`file:` (the committed directory) or http(s)://registry.")
     schema_registry_auth: SecretStr | None = Field(None, description="user:password of an http registry.")
 
     # Postgres and ClickHouse
@@ -74,9 +68,7 @@ class Settings(BaseSettings):
     clickhouse_dsn: SecretStr = Field(
         SecretStr("chdb:"), description="`chdb:` (in-process) or http(s)://user:password@host:port/db."
     )
-    clickhouse_http_host: str = Field(
-        "127.0.0.1", description="Where the embedded engine is served, read-only."
-    )
+    clickhouse_http_host: str = Field("127.0.0.1", description="Where the embedded engine is served, read-only.")
     clickhouse_http_port: int = Field(18123, ge=0, le=65535)
 
     # Sealing
@@ -86,22 +78,16 @@ class Settings(BaseSettings):
     twilio_account_sid: str = Field("AC00000000000000000000000000000000")
     twilio_auth_token: SecretStr = Field(SecretStr("loopback-token"))
     twilio_base_url: str | None = Field(None, description="None: Twilio itself.")
-    twilio_care_sender: str = Field(
-        "+15005550006", description="Number or messaging service (MG…) of care texts."
-    )
+    twilio_care_sender: str = Field("+15005550006", description="Number or messaging service (MG…) of care texts.")
     twilio_marketing_sender: str = Field(
         "+15005550009", description="Its own sender, so that STOP to marketing never blocks care."
     )
     sendgrid_api_key: SecretStr = Field(SecretStr("SG.loopback"))
     sendgrid_base_url: str | None = Field(None, description="None: SendGrid itself.")
-    sendgrid_webhook_public_key: str | None = Field(
-        None, description="Base64 DER of the event webhook's ECDSA key."
-    )
+    sendgrid_webhook_public_key: str | None = Field(None, description="Base64 DER of the event webhook's ECDSA key.")
     email_from: str = Field("care@luxe.example")
     fcm_base_url: str | None = Field(None, description="None: Firebase itself.")
-    loopback_url: str | None = Field(
-        None, description="Control address of the loopback provider, when one runs."
-    )
+    loopback_url: str | None = Field(None, description="Control address of the loopback provider, when one runs.")
 
     # What listens
     webhook_host: str = Field("127.0.0.1")
