@@ -58,6 +58,7 @@ class KeyRing:
 
     def __init__(self, contents: _Contents, path: Path) -> None:
         self._path = path
+        self._seen = (0, 0)
         self._derived: dict[tuple[str, str], AESGCM] = {}
         self._use(contents)
 
@@ -95,6 +96,7 @@ class KeyRing:
         return self._wrap(self._unwrap(wrapped, subject, clinic_id), subject, to_clinic_id or clinic_id)
 
     def _wrap(self, key: bytes, subject: str, clinic_id: str) -> bytes:
+        self._refresh()
         kek_id = self.active
         nonce = urandom(NONCE_BYTES)
         sealed_key = self._kek(kek_id, clinic_id).encrypt(nonce, key, subject.encode())
@@ -103,8 +105,7 @@ class KeyRing:
     def _unwrap(self, wrapped: bytes, subject: str, clinic_id: str) -> bytes:
         kek_id = kek_id_of(wrapped)
         if kek_id not in self._contents.keys:
-            # Rotated since this process started.
-            self._use(_read(self._path))
+            self._refresh()
         if kek_id not in self._contents.keys:
             raise SealError(
                 "unknown_kek",
@@ -165,6 +166,17 @@ class KeyRing:
         changed = _Contents(current.active, remaining, current.address_secret)
         _replace(self._path, changed)
         self._use(changed)
+
+    def _refresh(self) -> None:
+        """Follow a rotation by another process: every change of the ring is a new file."""
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return  # being restored, perhaps; what is in memory still works
+        seen = (status.st_ino, status.st_mtime_ns)
+        if seen != self._seen:
+            self._use(_read(self._path))
+            self._seen = seen
 
     def _use(self, contents: _Contents) -> None:
         self._contents = contents
