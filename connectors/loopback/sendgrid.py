@@ -1,0 +1,385 @@
+"""SendGrid's v3 mail/send, its validation errors, and the events of its webhook.
+
+Shapes and messages from SendGrid's references (https://www.twilio.com/docs/sendgrid/api-reference/mail-send/errors and
+https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from base64 import b64encode
+from typing import Any, TypeGuard
+
+import orjson
+from aiohttp import web
+
+from connectors.loopback.faults import FaultBook, Status, Verdict
+from connectors.loopback.misconduct import Dropped, after_accepting, before_accepting
+from connectors.loopback.receipts import Courier, EmailEvents
+from connectors.loopback.store import Kept, MessageStore, Pace, StoreError
+
+MAX_PERSONALIZATIONS = 1000
+MAX_CUSTOM_ARGS_BYTES = 10_000
+# Events that follow a delivery by this much, so that they never travel with it: enough to see the order.
+ENGAGED_AFTER_MS = 100
+
+_HELP = "http://sendgrid.com/docs/API_Reference/Web_API_v3/Mail/errors.html#"
+_ADDRESS = re.compile(r"[^@\s<>\",]+@[^@\s<>\",]+\.[^@\s<>\",.]+\Z")
+_FROM_REQUIRED = (
+    "The from object must be provided for every email send. It is an object that requires the email parameter, "
+    'but may also contain a name parameter.  e.g. {"email" : "example@example.com"}  or '
+    '{"email" : "example@example.com", "name" : "Example Recipient"}.'
+)
+_SUBJECT_REQUIRED = (
+    "The subject is required. You can get around this requirement if you use a template with a subject defined or "
+    "if every personalization has a subject defined."
+)
+_CONTENT_REQUIRED = (
+    "Unless a valid template_id is provided, the content parameter is required. There must be at least one defined "
+    "content block. We typically suggest both text/plain and text/html blocks are included, but only one block is required."
+)
+_TO_REQUIRED = (
+    "The to array is required for all personalization objects, and must have at least one email object "
+    "with a valid email address."
+)
+
+# event → (outcome of the message, further fields of the event)
+_BOUNCE = {
+    "type": "bounce",
+    "status": "5.1.1",
+    "reason": "550 5.1.1 The email account that you tried to reach does not exist.",
+}
+_BLOCKED = {
+    "type": "blocked",
+    "status": "5.7.1",
+    "reason": "550 5.7.1 The message was refused by the receiving server.",
+}
+
+
+class Refused(Exception):
+    """Errors to answer with: the HTTP status and SendGrid's list of them."""
+
+    def __init__(self, status: int, errors: list[dict[str, str | None]]) -> None:
+        super().__init__(f"SendGrid answers {status} with {len(errors)} errors")
+        self.status = status
+        self.errors = errors
+
+
+def error(message: str, field: str | None = None, anchor: str | None = None) -> dict[str, str | None]:
+    """One error in SendGrid's form."""
+    return {"message": message, "field": field, "help": None if anchor is None else _HELP + anchor}
+
+
+def check(body: bytes) -> dict[str, Any]:
+    """The mail of a request, or Refused with what the real one answers."""
+    try:
+        mail = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Refused(400, [error("Bad Request")]) from None
+    if not isinstance(mail, dict):
+        raise Refused(400, [error("Bad Request")])
+    errors: list[dict[str, str | None]] = []
+    personalizations = mail.get("personalizations")
+    if not isinstance(personalizations, list) or not personalizations:
+        personalizations = []
+        errors.append(
+            error(
+                "The personalizations field is required and must have at least one personalization.",
+                "personalizations",
+                "-Personalizations-Errors",
+            )
+        )
+    elif len(personalizations) > MAX_PERSONALIZATIONS:
+        errors.append(
+            error("There is a limit of 1000 personalizations.", "personalizations", "-Personalizations-Errors")
+        )
+    for index, personalization in enumerate(personalizations[:MAX_PERSONALIZATIONS]):
+        errors += _check_personalization(personalization, f"personalizations.{index}")
+    sender = mail.get("from")
+    if not isinstance(sender, dict) or not sender.get("email"):
+        errors.append(error(_FROM_REQUIRED, "from.email", "message.from"))
+    elif not _is_address(sender["email"]):
+        errors.append(error("Does not contain a valid address.", "from.email", "message.from"))
+    templated = bool(mail.get("template_id"))
+    subjects = [p.get("subject") for p in personalizations if isinstance(p, dict)]
+    if not templated and not mail.get("subject") and not (subjects and all(subjects)):
+        errors.append(error(_SUBJECT_REQUIRED, "subject", "message.subject"))
+    errors += _check_content(mail.get("content"), templated)
+    if errors:
+        raise Refused(400, errors)
+    return mail
+
+
+def _check_personalization(personalization: Any, at: str) -> list[dict[str, str | None]]:
+    if not isinstance(personalization, dict):
+        return [error("Invalid type. Expected: object.", at, "-Personalizations-Errors")]
+    errors = []
+    if not isinstance(personalization.get("to"), list) or not personalization["to"]:
+        errors.append(error(_TO_REQUIRED, f"{at}.to", "message.personalizations.to"))
+    seen: set[str] = set()
+    for kind in ("to", "cc", "bcc"):
+        people = personalization.get(kind) or []
+        for index, person in enumerate(people if isinstance(people, list) else []):
+            address = person.get("email") if isinstance(person, dict) else None
+            if not _is_address(address):
+                where = f"{at}.{kind}.{index}.email"
+                errors.append(error("Does not contain a valid address.", where, f"message.personalizations.{kind}"))
+            elif address.lower() in seen:
+                errors.append(
+                    error(
+                        "Each email address in the personalization block should be unique between to, cc, and bcc. "
+                        f"We found the first duplicate instance of [{address}] in the {at}.{kind} field.",
+                        at,
+                        "message.recipient-errors",
+                    )
+                )
+            else:
+                seen.add(address.lower())
+    custom_args = personalization.get("custom_args")
+    if custom_args is not None and len(orjson.dumps(custom_args)) > MAX_CUSTOM_ARGS_BYTES:
+        errors.append(error("The custom_args are over 10,000 bytes.", f"{at}.custom_args", "message.custom_args"))
+    return errors
+
+
+def _check_content(content: Any, templated: bool) -> list[dict[str, str | None]]:
+    if not isinstance(content, list) or not content:
+        return [] if templated else [error(_CONTENT_REQUIRED, "content", "message.content")]
+    return [
+        error(
+            "The content value must be a string at least one character in length.",
+            f"content.{index}.value",
+            "message.content.value",
+        )
+        for index, block in enumerate(content)
+        if not isinstance(block, dict) or not isinstance(block.get("value"), str) or not block["value"]
+    ]
+
+
+def _is_address(address: Any) -> TypeGuard[str]:
+    return isinstance(address, str) and len(address) <= 320 and _ADDRESS.match(address) is not None
+
+
+def _is_sandboxed(mail: dict[str, Any]) -> bool:
+    """Whether SendGrid was asked to validate only."""
+    settings = mail.get("mail_settings")
+    sandbox = settings.get("sandbox_mode") if isinstance(settings, dict) else None
+    return isinstance(sandbox, dict) and sandbox.get("enable") is True
+
+
+class SendGridMail:
+    """The HTTP handler and the events that follow."""
+
+    def __init__(
+        self, *, api_key: str, store: MessageStore, faults: FaultBook, courier: Courier | None, pace: Pace
+    ) -> None:
+        self._authorization = f"Bearer {api_key}"
+        self._store = store
+        self._faults = faults
+        self._courier = courier
+        self._pace = pace
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where the real one is."""
+        return [web.post("/v3/mail/send", self.send)]
+
+    async def send(self, request: web.Request) -> web.Response:
+        """POST /v3/mail/send: 202 and X-Message-Id; one kept message for each recipient."""
+        try:
+            return await self._send(request)
+        except Refused as refused:
+            return _errors(refused.status, refused.errors)
+        except web.HTTPRequestEntityTooLarge:
+            return _errors(413, [error("The request body is too large.")])
+        except StoreError:
+            return _errors(503, [error("Service Unavailable")])
+        except Dropped:
+            return web.Response(status=499)
+
+    async def _send(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != self._authorization:
+            raise Refused(401, [error("The provided authorization grant is invalid, expired, or revoked")])
+        if request.content_type != "application/json":
+            raise Refused(415, [error("Content-Type should be application/json.")])
+        mail = check(await request.read())
+        recipients = [
+            (index, person["email"])
+            for index, personalization in enumerate(mail["personalizations"])
+            for kind in ("to", "cc", "bcc")
+            for person in personalization.get(kind) or ()
+        ]
+        verdict = self._faults.judge("email", recipients[0][1])
+        await before_accepting(request, verdict)
+        if isinstance(verdict.refusal, Status):
+            return _refusal(verdict.refusal)
+        if _is_sandboxed(mail):
+            return web.Response(status=200)
+        message_id = secrets.token_urlsafe(16)
+        now_ms = time.time_ns() // 1_000_000
+        for number, (index, address) in enumerate(recipients):
+            kept_id = message_id if number == 0 else f"{message_id}.{number}"
+            self._accept(kept_id, mail, index, address, now_ms, verdict)
+        await after_accepting(request, verdict)
+        return web.Response(status=202, headers={"X-Message-Id": message_id})
+
+    def resume(self, kept: Kept) -> None:
+        """Post again the events of a message that was accepted before the last end of the process."""
+        payload = self._store.payload(kept)
+        self._send_events(
+            kept,
+            _event_base(kept, payload["mail"], payload["personalization"]),
+            payload.get("events", []),
+            set(payload.get("receipt_modes", ())),
+            payload.get("late_ms", 0),
+        )
+
+    def simulate(self, kept: Kept, event: str) -> None:
+        """Post one event of a kept message now: what a person does with an email long after it was delivered."""
+        payload = self._store.payload(kept)
+        base = _event_base(kept, payload["mail"], payload["personalization"])
+        body = base | _event_fields(kept, event, None, time.time_ns() // 1_000_000)
+        # A second opening is another event.
+        body["sg_event_id"] = _event_id(kept.id, event, str(time.time_ns()))
+        if self._courier is not None and self._courier.posts_email:
+            self._courier.send(kept.seq, [(time.time(), EmailEvents([kept.seq], [body]))])
+
+    def _accept(
+        self, kept_id: str, mail: dict[str, Any], index: int, address: str, now_ms: int, verdict: Verdict
+    ) -> None:
+        told = [[outcome.event, outcome.reason] for outcome in verdict.email_events]
+        payload: dict[str, Any] = {"mail": mail, "personalization": index}
+        if told:
+            payload["events"] = told
+        if verdict.receipt_modes:
+            payload |= {"receipt_modes": sorted(verdict.receipt_modes), "late_ms": verdict.late_ms}
+        outcome = next((_OUTCOMES[event] for event, _ in told if event in _OUTCOMES), "delivered")
+        posts = self._courier is not None and self._courier.posts_email and "never" not in verdict.receipt_modes
+        kept = self._store.accept(
+            message_id=kept_id,
+            channel="email",
+            to=address,
+            sender=mail["from"]["email"],
+            accepted_ms=now_ms,
+            outcome=outcome,
+            error_code=None,
+            awaits_receipts=posts,
+            payload=payload,
+        )
+        if posts:
+            base = _event_base(kept, mail, index)
+            self._send_events(kept, base, told, verdict.receipt_modes, verdict.late_ms)
+
+    def _send_events(
+        self, kept: Kept, base: dict[str, Any], told: list[list[Any]], modes: set[str], late_ms: int
+    ) -> None:
+        if self._courier is None:
+            return
+        due = []
+        for event, after_ms, reason in self._course(told, out_of_order="out_of_order" in modes):
+            at_ms = kept.accepted_ms + after_ms
+            body = base | _event_fields(kept, event, reason, at_ms)
+            at_seconds = (at_ms + late_ms) / 1000
+            copies = 2 if "duplicate" in modes else 1
+            due += [
+                (at_seconds, EmailEvents([kept.seq], [body], wrong_signature="wrong_signature" in modes))
+                for _ in range(copies)
+            ]
+        self._courier.send(kept.seq, due)
+
+    def _course(self, told: list[list[Any]], *, out_of_order: bool) -> list[tuple[str, int, str | None]]:
+        """(event, after how many ms, reason) of a message's life."""
+        end_ms = self._pace.delivered_after_ms
+        reasons: dict[str, str | None] = dict(told)
+        if "dropped" in reasons:
+            return [("dropped", end_ms, reasons["dropped"])]
+        course: list[tuple[str, int, str | None]] = [("processed", 0, None)]
+        if "deferred" in reasons:
+            course.append(("deferred", self._pace.sent_after_ms, reasons["deferred"]))
+        failed = next((event for event in ("bounce", "blocked") if event in reasons), None)
+        course.append((failed or "delivered", end_ms, reasons[failed] if failed else None))
+        if failed is None:
+            engaged = [event for event in ("open", "click", "spamreport", "unsubscribe") if event in reasons]
+            course += [
+                (event, end_ms + ENGAGED_AFTER_MS * (number + 1), reasons[event])
+                for number, event in enumerate(engaged)
+            ]
+        if out_of_order:
+            times = [after_ms for _, after_ms, _ in course]
+            course = [
+                (event, after_ms, reason) for (event, _, reason), after_ms in zip(course, reversed(times), strict=True)
+            ]
+        return course
+
+
+_OUTCOMES = {"bounce": "bounce", "blocked": "blocked", "dropped": "dropped"}
+
+
+def _event_base(kept: Kept, mail: dict[str, Any], index: int) -> dict[str, Any]:
+    """What every event of a message carries; custom_args flattened into it, as SendGrid does."""
+    custom_args = (mail.get("custom_args") or {}) | (mail["personalizations"][index].get("custom_args") or {})
+    base = {name: value for name, value in custom_args.items() if isinstance(name, str)}
+    message_id, _, number = kept.id.partition(".")
+    base |= {
+        "email": kept.to,
+        "smtp-id": f"<{message_id}@geopod-ismtpd-loopback>",
+        "sg_message_id": f"{message_id}.recvd-loopback-1-{kept.accepted_ms // 1000:X}-{number or '0'}.0",
+    }
+    if mail.get("categories"):
+        base["category"] = mail["categories"]
+    return base
+
+
+def _event_fields(kept: Kept, event: str, reason: str | None, at_ms: int) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "event": "bounce" if event == "blocked" else event,
+        "timestamp": at_ms // 1000,
+        "sg_event_id": _event_id(kept.id, event, ""),
+    }
+    match event:
+        case "delivered":
+            fields["response"] = "250 2.0.0 OK"
+        case "bounce":
+            fields |= _BOUNCE
+        case "blocked":
+            fields |= _BLOCKED
+        case "dropped":
+            fields |= {"reason": "Bounced Address", "status": "5.0.0"}
+        case "deferred":
+            fields |= {"response": "451 4.7.1 Please try again later", "attempt": "1"}
+        case "open" | "click":
+            fields |= {"useragent": "Mozilla/5.0", "ip": "127.0.0.1"}
+            if event == "click":
+                fields["url"] = "https://luxe.example/"
+    if reason is not None:
+        fields["reason" if "reason" in fields else "response"] = reason
+    return fields
+
+
+def _event_id(message_id: str, event: str, occasion: str) -> str:
+    """The same for every try of one event, and after a restart."""
+    digest = hashlib.blake2b(f"{message_id}:{event}:{occasion}".encode(), digest_size=16).digest()
+    return b64encode(digest, altchars=b"-_").decode().rstrip("=")
+
+
+def _errors(status: int, errors: list[dict[str, str | None]], headers: dict[str, str] | None = None) -> web.Response:
+    body = orjson.dumps({"errors": errors})
+    return web.Response(status=status, body=body, headers=headers, content_type="application/json")
+
+
+def _refusal(refusal: Status) -> web.Response:
+    message = {
+        401: "The provided authorization grant is invalid, expired, or revoked",
+        403: "access forbidden",
+        413: "The request body is too large.",
+        429: "too many requests",
+    }.get(refusal.status, "Internal Server Error" if refusal.status >= 500 else "Bad Request")
+    headers = None
+    if refusal.retry_after_seconds is not None:
+        headers = {
+            "Retry-After": str(refusal.retry_after_seconds),
+            "X-RateLimit-Remaining": "0",
+            "X-RateLimit-Reset": str(int(time.time()) + refusal.retry_after_seconds),
+        }
+    return _errors(refusal.status, [error(message)], headers)
