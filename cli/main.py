@@ -1,0 +1,59 @@
+"""`luxe`: one command, a module for each of its words, imported only when that word is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from connectors.settings import SettingsError
+from connectors.stack.errors import StackError
+
+# word → (module that exposes `command`, one line of help). The help is here so that `luxe --help` imports nothing.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("cli.up", "Start the local stack and the pipeline, or what of them died."),
+    "down": ("cli.down", "Stop what `up` started."),
+    "status": ("cli.status", "Show services, ports and logs; exit 1 if one that should run does not."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name][0]}.command is no click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(word, line) for word, (_module, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="luxe-notify", prog_name="luxe")
+def luxe() -> None:
+    """Luxe Notify: a clinic's events in, SMS and email out, every step on record."""
+
+
+def main() -> None:
+    """The program `luxe`. What goes wrong is one line, and one that says what to do next."""
+    try:
+        luxe()
+    except StackError as error:
+        click.echo(f"luxe: {error.message}\n  next: {error.mend}", err=True)
+        sys.exit(1)
+    except SettingsError as error:
+        click.echo(f"luxe: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""``endpoints.json``: what the running stack says of itself, read by every process's Settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from connectors.stack.ports import LOOPBACK
+from connectors.stack.postgres import postgres_dsn
+from connectors.stack.state import StateDirectory, read_json, write_private
+
+
+def read_endpoints(state: StateDirectory) -> dict[str, Any]:
+    """What the last start wrote; empty before the first."""
+    found = read_json(state.endpoints_file)
+    return found if isinstance(found, dict) else {}
+
+
+def previous_ports(state: StateDirectory) -> dict[str, int]:
+    """The ports of the last start, by name."""
+    ports = read_endpoints(state).get("ports", {})
+    return {str(name): int(port) for name, port in ports.items()} if isinstance(ports, dict) else {}
+
+
+def write_endpoints(state: StateDirectory, ports: Mapping[str, int]) -> dict[str, Any]:
+    """Writes and returns the endpoints for these ports. 0600: the DSN holds a password."""
+    loopback_url = f"http://{LOOPBACK}:{ports['loopback']}"
+    endpoints: dict[str, Any] = {
+        "ports": dict(ports),
+        "kafka_bootstrap": f"{LOOPBACK}:{ports['kafka']}",
+        "postgres_dsn": postgres_dsn(state, ports["postgres"]),
+        "loopback_url": loopback_url,
+        "twilio_base_url": loopback_url,
+        "sendgrid_base_url": loopback_url,
+        "fcm_base_url": loopback_url,
+        "clickhouse_http_host": LOOPBACK,
+        "clickhouse_http_port": ports["clickhouse"],
+        "webhook_host": LOOPBACK,
+        "webhook_port": ports["webhooks"],
+        "public_base_url": f"http://{LOOPBACK}:{ports['webhooks']}",
+    }
+    write_private(state.endpoints_file, json.dumps(endpoints, indent=2) + "\n")
+    return endpoints

@@ -1,0 +1,80 @@
+"""What can go wrong with the local stack, by name. Every message says what is wrong; every mend says what to do next."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class StackError(Exception):
+    """The local stack cannot do what it was asked. ``mend`` is one sentence for the person at the terminal."""
+
+    def __init__(self, message: str, mend: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.message} · {self.mend}"
+
+
+class MissingDownload(StackError):
+    """A jar is neither in the cache nor to be had from the network."""
+
+
+class CorruptDownload(StackError):
+    """A jar's bytes are not those the lock file names."""
+
+
+class PortTaken(StackError):
+    """A port that was asked for by number is in use by something else."""
+
+
+class DiskUnusable(StackError):
+    """The disk is full, read-only or not ours to write."""
+
+
+class ForeignDirectory(StackError):
+    """A directory is not ours, or was made by another version or cluster."""
+
+
+class AlreadySupervised(StackError):
+    """Another command is starting or stopping this very stack."""
+
+
+class ServiceFailed(StackError):
+    """A service exited, or was not ready in time."""
+
+
+class AccountUnusable(StackError):
+    """Started as root, and no unprivileged account can run Postgres."""
+
+
+_MENDS = {
+    errno.ENOSPC: ("the disk is full", "free some space, or choose another place with --state-dir"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another place with --state-dir"),
+    errno.EROFS: ("the file system is read-only", "choose a writable place with --state-dir"),
+    errno.EACCES: ("permission denied", "choose a place you own with --state-dir, or mend its permissions"),
+    errno.EPERM: ("operation not permitted", "choose a place you own with --state-dir"),
+    errno.ENOTDIR: ("a part of the path is a file", "choose another place with --state-dir"),
+}
+
+
+def disk_error(path: Path, error: OSError) -> DiskUnusable:
+    """The named form of an operating system's refusal to write at ``path``."""
+    what, mend = _MENDS.get(error.errno or 0, (os.strerror(error.errno or errno.EIO), "mend the disk, then try again"))
+    return DiskUnusable(f"{path}: {what}", mend)
+
+
+@contextmanager
+def naming_disk_errors(path: Path) -> Iterator[None]:
+    """Turns an ``OSError`` met while writing under ``path`` into a :class:`DiskUnusable` that names the place."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _MENDS:
+            raise disk_error(Path(error.filename) if isinstance(error.filename, str) else path, error) from error
+        raise

@@ -1,0 +1,79 @@
+"""Our own processes as services, and what must be done once between the stores' start and theirs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from connectors.stack.ports import LOOPBACK
+from connectors.stack.service import Probe, ServiceSpec
+from connectors.stack.state import StateDirectory
+
+KAFKA, POSTGRES, LOOPBACK_PROVIDER = "kafka", "postgres", "loopback"
+INFRASTRUCTURE = (KAFKA, POSTGRES, LOOPBACK_PROVIDER)
+
+# (name, arguments after `python -m`, what it needs)
+PIPELINE: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("relay", ("connectors.postgres", "relay"), (KAFKA, POSTGRES)),
+    ("intake", ("streams", "intake"), (KAFKA,)),
+    ("notify", ("streams", "notify"), (KAFKA,)),
+    ("webhooks", ("connectors.webhooks",), (KAFKA, POSTGRES)),
+    ("sms", ("sinks", "sms"), (KAFKA, POSTGRES, LOOPBACK_PROVIDER)),
+    ("email", ("sinks", "email"), (KAFKA, POSTGRES, LOOPBACK_PROVIDER)),
+    ("clickhouse", ("sinks", "clickhouse"), (KAFKA,)),
+)
+PIPELINE_NAMES = tuple(name for name, _arguments, _needs in PIPELINE)
+SERVICE_NAMES = (*INFRASTRUCTURE, *PIPELINE_NAMES)
+
+# Done in order, by the command, each time the pipeline is started: every one is idempotent.
+SETUP_STEPS: tuple[tuple[str, str], ...] = (
+    ("keys", "connectors.sealing:ensure_key_ring"),
+    ("postgres schema", "connectors.postgres.migrate:migrate"),
+    ("topics", "connectors.kafka_admin:create_topics"),
+    ("clinic and templates", "cli.setup:seed_defaults"),
+)
+
+# A stream's first start restores its state from its change log; a sink's last finishes what is in flight.
+PIPELINE_READY_SECONDS = 120.0
+PIPELINE_GRACE_SECONDS = 20.0
+
+
+def needed_by(names: frozenset[str]) -> frozenset[str]:
+    """The names and all that they depend on."""
+    needs = {name: wanted for name, _arguments, wanted in PIPELINE}
+    return names | {wanted for name in names for wanted in needs.get(name, ())}
+
+
+def loopback_spec(state: StateDirectory, port: int) -> ServiceSpec:
+    """The provider that stands in for Twilio, SendGrid and FCM."""
+    arguments = ("--host", LOOPBACK, "--port", str(port), "--state-dir", str(state.root / "loopback"))
+    return ServiceSpec(
+        name=LOOPBACK_PROVIDER,
+        argv=(sys.executable, "-m", "connectors.loopback", *arguments),
+        env=_environment(state, LOOPBACK_PROVIDER),
+        ready=Probe("http", f"http://{LOOPBACK}:{port}/healthz"),
+        log_file=str(state.logs / "loopback.log"),
+        address=f"http://{LOOPBACK}:{port}",
+    )
+
+
+def pipeline_specs(state: StateDirectory, ports: Mapping[str, int]) -> list[ServiceSpec]:
+    """Our own processes. Each touches ``ready/<name>`` when it works."""
+    return [
+        ServiceSpec(
+            name=name,
+            argv=(sys.executable, "-m", *arguments),
+            env=_environment(state, name),
+            ready=Probe("file", str(state.ready / name)),
+            ready_seconds=PIPELINE_READY_SECONDS,
+            grace_seconds=PIPELINE_GRACE_SECONDS,
+            log_file=str(state.logs / f"{name}.log"),
+            depends_on=needs,
+            address=f"http://{LOOPBACK}:{ports[name]}" if name in ports else None,
+        )
+        for name, arguments, needs in PIPELINE
+    ]
+
+
+def _environment(state: StateDirectory, name: str) -> dict[str, str]:
+    return {"LUXE_STATE_DIR": str(state.root), "LUXE_SERVICE_NAME": name, "PYTHONUNBUFFERED": "1"}

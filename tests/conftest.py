@@ -1,0 +1,108 @@
+"""What every test shares: one real stack for the session, and no sockets for unit tests.
+
+The stack is the local one (Kafka, Postgres and the loopback provider as processes, no Docker). With
+``LUXE_TEST_STACK=containers`` and a Docker engine that answers, the same fixture starts Kafka and Postgres by
+testcontainers instead; the loopback provider stays a local process.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+from psycopg import sql
+
+from connectors.settings import Settings
+from connectors.stack.stack import LocalStack
+from tests.containers import container_stack, wants_containers
+
+TOPIC_TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The session's stack. Tests share it: make your own topics and databases, touch no others'."""
+
+    settings: Settings
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        return self.settings.kafka_bootstrap
+
+    @property
+    def postgres_dsn(self) -> str:
+        return self.settings.postgres_dsn.get_secret_value()
+
+    @property
+    def loopback_url(self) -> str:
+        assert self.settings.loopback_url is not None
+        return self.settings.loopback_url
+
+    def new_topics(
+        self, names: Sequence[str], partitions: int = 4, config: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
+        """Makes topics that no other test has: asked-for name → real name (the name and a random ending)."""
+        ending = uuid.uuid4().hex[:8]
+        real = {name: f"{name}.{ending}" for name in names}
+        topics = [NewTopic(name, partitions, 1, config=dict(config or {})) for name in real.values()]
+        admin = AdminClient({"bootstrap.servers": self.kafka_bootstrap})
+        for made in admin.create_topics(topics, operation_timeout=TOPIC_TIMEOUT_SECONDS).values():
+            made.result(TOPIC_TIMEOUT_SECONDS)
+        return real
+
+    def new_database(self) -> str:
+        """Makes an empty database that no other test has, and returns its DSN."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.postgres_dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return f"{self.postgres_dsn.rpartition('/')[0]}/{name}"
+
+    def settings_for(self, state_dir: Path, **changes: Any) -> Settings:
+        """Settings of this stack's services with a state directory of the test's own, and any other change."""
+        return self.settings.model_copy(update={"state_dir": state_dir, **changes})
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """Kafka, Postgres and the loopback provider, started once, on free ports, stopped whatever happens.
+
+    Should pytest be killed, the supervisor sees its owner gone and stops them by itself.
+    """
+    # Under the system's temporary folder, not pytest's: short, and removed even when pytest keeps its own.
+    with tempfile.TemporaryDirectory(prefix="luxe-test-", ignore_cleanup_errors=True) as folder:
+        services = ["loopback"] if wants_containers() else ["kafka", "postgres", "loopback"]
+        local = LocalStack(Path(folder) / "state", durable=False, default_ports=False, owner_pid=os.getpid())
+        try:
+            local.up(services)
+            if wants_containers():
+                with container_stack() as endpoints:
+                    yield Stack(local.settings().model_copy(update=endpoints))
+            else:
+                yield Stack(local.settings())
+        finally:
+            local.wipe()
+
+
+@pytest.fixture(autouse=True)
+def _unit_tests_open_no_sockets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In tests/unit, only the socket pairs that an asyncio loop wakes itself with may be made."""
+    if "unit" not in request.path.relative_to(Path(__file__).parent).parts:
+        return
+
+    class NoNetworkSocket(socket.socket):
+        def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
+            # With a file number it is one half of a pair, already made by the kernel.
+            if family != socket.AF_UNIX and fileno is None:
+                raise AssertionError("a unit test opened a socket: it belongs in tests/integration")
+            super().__init__(family, type, proto, fileno)
+
+    monkeypatch.setattr(socket, "socket", NoNetworkSocket)
