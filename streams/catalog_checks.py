@@ -1,0 +1,105 @@
+"""What must hold across the catalogue: the product's rules about essentials, consent, plans and levels, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from streams.catalog_model import EventRule, Moment, NotificationType, Timing, Trigger
+from streams.catalog_source import At
+
+Fault = tuple[At, str]
+
+# Critical notifications wait so long for success before the next channel: the specification's fallback delay.
+FALLBACK_SECONDS = 30
+
+
+def faults_of(types: Mapping[str, NotificationType], events: Mapping[str, EventRule]) -> Iterator[Fault]:
+    """Every broken rule, with where it is written."""
+    for name, kind in types.items():
+        at: At = ("types", name)
+        for column, problem in (*_channel_faults(kind), *_policy_faults(kind), *_plan_faults(kind)):
+            yield (*at, column), problem
+        for index, trigger in enumerate(kind.triggers):
+            for column, problem in _trigger_faults(kind, trigger):
+                yield (*at, "on", index, column), problem
+    for name, rule in events.items():
+        if rule.reopens and rule.withdraws != "older":
+            yield ("events", name, "reopens"), "an event that reopens supersedes what was before: withdraws: older"
+
+
+def _channel_faults(kind: NotificationType) -> Iterator[tuple[str, str]]:
+    if len(set(kind.channels)) != len(kind.channels):
+        yield "channels", "a channel is given twice"
+    for channel in kind.all_channels:
+        if channel != "in_app" and kind.opt_in_name(channel) is None:
+            yield "opt_in", f"uses {channel} and names no opt-in for it"
+    fallback = [step.channel for step in kind.fallback]
+    if len(set(fallback)) != len(fallback) or set(fallback) & set(kind.channels):
+        yield "fallback", "a channel comes twice: a fallback is another channel"
+
+
+def _policy_faults(kind: NotificationType) -> Iterator[tuple[str, str]]:
+    patients = kind.recipient_kind == "patient"
+    if kind.category in ("transactional", "financial") and not kind.essential:
+        yield "essential", "all transactional and financial types are essential"
+    promotional = kind.category in ("marketing", "engagement")
+    if promotional:
+        if kind.essential:
+            yield "essential", "marketing is never essential"
+        if kind.fallback:
+            yield "fallback", "marketing never crosses to another channel"
+        if kind.consent_scope != "marketing" or kind.sender_class != "marketing":
+            yield "consent_scope", "marketing needs marketing consent and goes out by the marketing sender"
+        if kind.frequency_class == "none":
+            yield "frequency_class", "marketing and reviews have a frequency setting: name it"
+        if kind.phi_level > 1:
+            yield "phi_level", "marketing tells nothing of a person: level 1"
+    elif kind.sender_class != "care":
+        yield "sender_class", "only marketing and engagement go out by the marketing sender: STOP must not block care"
+    if patients and kind.consent_scope == "none":
+        yield "consent_scope", "patients' types name the consent they need"
+    if patients and kind.preference_category is None:
+        yield "preference_category", "patients' types fall under one of the six categories"
+    if not patients and kind.consent_scope != "none":
+        yield "consent_scope", "staff are reached by employment, not by consent: none"
+
+
+def _plan_faults(kind: NotificationType) -> Iterator[tuple[str, str]]:
+    plan = [*kind.channels, *(step.channel for step in kind.fallback)]
+    if kind.recipient_kind == "staff":
+        if kind.category == "real_time" and kind.lane in ("critical", "high"):
+            sms = kind.fallback[0] if kind.fallback else None
+            if set(kind.channels) != {"in_app", "push"}:
+                yield "channels", "staff alerts go to in-app and push at once"
+            if sms is None or (sms.channel, sms.success, sms.timeout_seconds) != ("sms", "seen", FALLBACK_SECONDS):
+                yield "fallback", "staff alerts: SMS after 30 s without acknowledgement (success: seen)"
+        return
+    if kind.lane == "critical":
+        if plan[:3] != ["sms", "push", "email"] or kind.channels != ("sms",):
+            yield "channels", "critical goes by SMS, then push, then email"
+        if any(step.timeout_seconds != FALLBACK_SECONDS for step in kind.fallback[:2]):
+            yield "fallback", "critical: each next channel after 30 s without success"
+    if kind.category not in ("marketing", "engagement") and plan[-1] != "in_app":
+        yield "fallback", "the last step of a patient's plan is the portal: in_app"
+
+
+def _trigger_faults(kind: NotificationType, trigger: Trigger) -> Iterator[tuple[str, str]]:
+    audience = trigger.audience
+    if not audience.kinds and not audience.recipient:
+        yield "audience", "names nobody"
+    if audience.kinds - {kind.recipient_kind}:
+        yield "audience", f"reaches other people than recipient_kind: {kind.recipient_kind}"
+    for moment in _moments(trigger):
+        if (moment.after is None) == (moment.before is None):
+            column = "timing" if isinstance(moment, Timing) else "expiry"
+            yield column, "say one of after: and before: (after: PT0S is the instant itself)"
+    if isinstance(trigger.timing, tuple) and any(
+        t.not_before and t.not_after and t.not_before >= t.not_after for t in trigger.timing
+    ):
+        yield "timing", "not_before must be earlier than not_after"
+
+
+def _moments(trigger: Trigger) -> Iterable[Moment]:
+    if isinstance(trigger.timing, tuple):
+        yield from trigger.timing
+    yield from trigger.expiry
