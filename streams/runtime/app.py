@@ -1,0 +1,233 @@
+"""The app: Faust's, with our data plane under it.
+
+Faust gives the group, its rebalancing, the supervision of the agent and the signals between them. What an agent's stream
+yields, and what becomes of it, is ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NoReturn
+
+import faust
+import uvloop
+
+from connectors.settings import Settings
+from streams.runtime import mends
+from streams.runtime.batch import DeadLetter
+from streams.runtime.clients import Topics
+from streams.runtime.consumer import Transport
+from streams.runtime.errors import FatalError
+from streams.runtime.instance import claim
+from streams.runtime.metrics import Metrics
+from streams.runtime.partition import Plan
+from streams.runtime.plane import DataPlane, end_process
+from streams.runtime.store import block_cache
+from streams.runtime.stream import Batches, BatchStream
+from streams.runtime.tuning import Tuning
+from streams.runtime.view import View
+
+log = logging.getLogger(__name__)
+
+Agent = Callable[[Batches], Awaitable[None]]
+
+# Kafka's own bound for a member that does not poll. Our watchdog is the one that watches; this must only not interfere.
+_MAX_POLL_SECONDS = 3600.0
+_REBALANCE_SECONDS = 60.0
+_READY_DIRECTORY = "ready"
+
+
+def wall_clock_ms() -> int:
+    """Now, in ms since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class _BootStrategy(faust.App.BootStrategy):  # type: ignore[misc]
+    """Faust's command line starts its web server whatever ``web_enabled`` says, and its /table shows table data. Never here."""
+
+    enable_web = False
+    enable_kafka_producer = False  # ours is one for each partition
+
+
+class _FaustApp(faust.App):  # type: ignore[misc]
+    """Faust's app with our transport."""
+
+    BootStrategy = _BootStrategy
+    plane: DataPlane
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+
+class _Worker(faust.Worker):  # type: ignore[misc]
+    """Faust's worker without its terminal decoration, and with a SIGTERM that drains."""
+
+    def _setproctitle(self, info: str, *, ident: str = "") -> None:
+        """The process keeps the title it was started with: supervisors know it by that."""
+
+    def _install_signal_handlers_unix(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.add_signal_handler(number, self._drain)
+
+    def _drain(self) -> None:
+        self.app.plane.spawn(self._drain_and_exit())
+
+    async def _drain_and_exit(self) -> None:
+        await self.app.plane.drain()
+        log.info("drained; ending")
+        logging.shutdown()
+        os._exit(os.EX_OK)
+
+
+class RuntimeApp:
+    """One app. Give it its agent, then run it: ``@app.agent``, ``app.run()``."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        inputs: Sequence[str],
+        changelog: str,
+        settings: Settings,
+        dead_letter: DeadLetter,
+        views: Sequence[View],
+        partitions: int,
+        tuning: Tuning,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self.name = name
+        self.metrics = Metrics()
+        self._inputs = tuple(inputs)
+        self._changelog, self._settings, self._dead_letter = changelog, settings, dead_letter
+        self._views, self._partitions, self._tuning, self._clock_ms = tuple(views), partitions, tuning, clock_ms
+        self.faust = _FaustApp(
+            name,
+            broker=[f"kafka://{server.strip()}" for server in settings.kafka_bootstrap.split(",")],
+            store="memory://",
+            datadir=settings.state_dir / "streams" / name,
+            Stream=BatchStream,
+            stream_wait_empty=False,
+            topic_partitions=partitions,
+            topic_allow_declare=False,  # topics are made by `luxe topics`
+            topic_disable_leader=True,
+            key_serializer="raw",
+            value_serializer="raw",
+            consumer_auto_offset_reset="earliest",
+            broker_session_timeout=tuning.session_timeout_seconds,
+            broker_heartbeat_interval=tuning.heartbeat_seconds,
+            broker_rebalance_timeout=_REBALANCE_SECONDS,
+            broker_max_poll_interval=_MAX_POLL_SECONDS,
+            broker_commit_interval=tuning.commit_hint_seconds,
+        )
+
+    def agent(self, body: Agent) -> Agent:
+        """Registers the agent: a coroutine function over batches. An error that leaves it ends the process."""
+        topic = self.faust.topic(*self._inputs, key_type=bytes, value_type=bytes, partitions=self._partitions)
+
+        async def guarded(batches: Batches) -> None:
+            try:
+                await body(aiter(batches))
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever it is, going on could lose what it was about
+                end_process(error)
+            end_process(FatalError("the agent ended; it must go on for as long as batches come"))
+
+        self.faust.agent(topic, name=self.name, concurrency=1)(guarded)
+        return body
+
+    def run(self) -> NoReturn:
+        """Runs until SIGTERM (exit status 0 after a drain) or until it cannot go on (see errors.py for the statuses)."""
+        _default_logging()
+        mends.apply()
+        settings = self._settings
+        ready_file = settings.state_dir / _READY_DIRECTORY / os.environ.get("LUXE_SERVICE_NAME", self.name)
+        ready_file.parent.mkdir(parents=True, exist_ok=True)
+        ready_file.unlink(missing_ok=True)
+        try:
+            instance = claim(settings.state_dir / "streams", self.name, self._tuning.instance)
+            plan = Plan(
+                app=self.name,
+                inputs=self._inputs,
+                changelog=self._changelog,
+                folder=instance.folder,
+                settings=settings,
+                tuning=self._tuning,
+                topics=Topics(settings),
+                cache=block_cache(self._tuning),
+                metrics=self.metrics,
+                dead_letter=self._dead_letter,
+                clock_ms=self._clock_ms,
+            )
+            self._check_partitions(plan)
+            for view in self._views:
+                view.start(plan, end_process)
+        except FatalError as error:
+            end_process(error)
+        plane = self.faust.plane = DataPlane(plan, self._views, ready_file, instance.member_id)
+        plane.attach(lambda: self.faust.consumer)
+        self.faust.on_partitions_revoked.connect(_receiver(plane.revoked), weak=False)
+        self.faust.on_partitions_assigned.connect(_receiver(plane.assigned), weak=False)
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        worker = _Worker(self.faust, loop=loop, quiet=True, redirect_stdouts=False, override_logging=False)
+        worker.spinner = None
+        worker.execute_from_commandline()
+        raise AssertionError("unreachable")
+
+    def _check_partitions(self, plan: Plan) -> None:
+        for topic, (_, count) in plan.topics.describe([*self._inputs, self._changelog]).items():
+            if count != self._partitions:
+                raise FatalError(
+                    f"topic {topic} has {count} partitions, the app {self.name} needs {self._partitions} of each: "
+                    "make them equal with `luxe topics`"
+                )
+
+
+def build_app(
+    name: str,
+    *,
+    inputs: Sequence[str],
+    changelog: str,
+    settings: Settings,
+    dead_letter: DeadLetter,
+    partitions: int,
+    views: Sequence[View] = (),
+    tuning: Tuning | None = None,
+    clock_ms: Callable[[], int] = wall_clock_ms,
+) -> RuntimeApp:
+    """An app that reads ``inputs`` (same key, same ``partitions`` each), keeps state behind ``changelog`` and joins ``views``.
+
+    ``dead_letter(subject, error, batch)`` makes the output that keeps an event which cannot be handled; it must not fail.
+    """
+    return RuntimeApp(
+        name,
+        inputs=inputs,
+        changelog=changelog,
+        settings=settings,
+        dead_letter=dead_letter,
+        views=views,
+        partitions=partitions,
+        tuning=tuning or Tuning(),
+        clock_ms=clock_ms,
+    )
+
+
+def _receiver(handler: Callable[[Any], Awaitable[None]]) -> Any:
+    async def receive(_app: Any, tps: Any, **_: Any) -> None:
+        await handler(tps)
+
+    return receive
+
+
+def _default_logging() -> None:
+    if not logging.getLogger().handlers:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for name in ("faust", "mode", "aiokafka"):  # at DEBUG they print keys and values
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,208 @@
+"""librdkafka clients as the data plane needs them: the transactional producer of one partition, and plain committed readers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+from connectors.kafka import client_config, consumer_config, producer_config
+from connectors.settings import Settings
+from streams.runtime.errors import FatalError, OutputTooLarge, fatal_from
+from streams.runtime.records import Headers
+from streams.runtime.tuning import Tuning
+
+log = logging.getLogger(__name__)
+
+_SLICE_SECONDS = 5.0  # one blocking call into librdkafka: short enough to notice a deadline, long enough not to spin
+_RECORD_OVERHEAD_BYTES = 128  # batch header (61) and record framing (≤ 21 + header framing), rounded up
+_ADMIN_TIMEOUT_SECONDS = 30.0
+_BATCH_BYTES = (
+    512 * 1024
+)  # of one produce request's batch: below the usual max.message.bytes of 1 MiB, whatever compresses
+
+
+def reader(settings: Settings, **overrides: Any) -> Consumer:
+    """A committed reader that assigns for itself: it belongs to no group and commits nothing."""
+    config = consumer_config(settings, "luxe-reader")  # the client demands a group; nothing is ever committed under it
+    config |= {
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+        "queued.min.messages": 100_000,
+        "check.crcs": True,
+    }
+    return Consumer(config | overrides)
+
+
+class Topics:
+    """What the broker says of topics: ids, partition counts, and the largest record each takes. Blocking; answers are cached."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._admin = AdminClient(client_config(settings))
+        self._limits: dict[str, int] = {}
+
+    def describe(self, names: Iterable[str]) -> dict[str, tuple[bytes, int]]:
+        """Topic → (id, partitions), asked anew. Raises FatalError for a topic that is not there."""
+        wanted = list(names)
+        found: dict[str, tuple[bytes, int]] = {}
+        futures = self._admin.describe_topics(TopicCollection(wanted), request_timeout=_ADMIN_TIMEOUT_SECONDS)
+        for name, future in futures.items():
+            try:
+                description = future.result()
+            except KafkaException as error:
+                raise FatalError(
+                    f"topic {name}: {error.args[0].str()}; create the topics with `luxe topics`"
+                ) from error
+            uuid = description.topic_id
+            high, low = uuid.get_most_significant_bits(), uuid.get_least_significant_bits()
+            identity = (high % 2**64).to_bytes(8, "big") + (low % 2**64).to_bytes(8, "big")
+            found[name] = (identity, len(description.partitions))
+        return found
+
+    def limit_bytes(self, topic: str) -> int:
+        """The topic's max.message.bytes."""
+        limit = self._limits.get(topic)
+        if limit is None:
+            limit = self._limits[topic] = self._ask_limit(topic)
+        return limit
+
+    def _ask_limit(self, topic: str) -> int:
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        try:
+            answer = self._admin.describe_configs([resource], request_timeout=_ADMIN_TIMEOUT_SECONDS)[resource].result()
+        except KafkaException as error:
+            raise FatalError(f"topic {topic}: {error.args[0].str()}; create the topics with `luxe topics`") from error
+        return int(answer["max.message.bytes"].value)
+
+
+class TransactionalProducer:
+    """The one producer of (app, partition). Opening it fences every earlier one and aborts what that left open."""
+
+    def __init__(self, app: str, partition: int, settings: Settings, tuning: Tuning, topics: Topics) -> None:
+        self._topics = topics
+        self._output_bytes = tuning.output_bytes
+        self._commit_seconds = tuning.transaction_timeout_seconds + _SLICE_SECONDS
+        config = producer_config(settings)
+        timeout_ms = int(tuning.transaction_timeout_seconds * 1000)
+        config |= {
+            "transactional.id": f"{app}-{partition}",
+            "transaction.timeout.ms": timeout_ms,
+            "message.timeout.ms": timeout_ms,
+            "linger.ms": tuning.linger_ms,
+            "batch.size": _BATCH_BYTES,
+            "queue.buffering.max.messages": 1_000_000,
+            "queue.buffering.max.kbytes": 512 * 1024,
+        }
+        self._producer = Producer(config)
+        self._produce = self._producer.produce
+
+    def open(self, timeout_seconds: float) -> None:
+        """Fences former owners. Blocking. Raises FatalError after ``timeout_seconds`` without a coordinator."""
+        self._retry("init_transactions", self._producer.init_transactions, timeout_seconds)
+
+    def begin(self) -> None:
+        """Begins a transaction."""
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as error:
+            raise fatal_from("begin_transaction", error) from error
+
+    def check_size(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None) -> None:
+        """Raises OutputTooLarge for a record that its topic would refuse: a refusal by the broker would abort its neighbours."""
+        size = _RECORD_OVERHEAD_BYTES + (len(key) if key else 0) + (len(value) if value else 0)
+        if headers:
+            size += sum(len(name) + (len(content) if content else 0) + 10 for name, content in headers)
+        if size > self._output_bytes or size > self._topics.limit_bytes(topic):
+            limit = min(self._output_bytes, self._topics.limit_bytes(topic))
+            raise OutputTooLarge(f"record for {topic}: {size} bytes, the topic takes {limit}")
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int = -1,
+        headers: Headers | None = None,
+        timestamp_ms: int | None = None,
+        on_delivery: Callable[[Any, Any], None] | None = None,
+    ) -> None:
+        """Hands one record to the open transaction. Blocks only while the client's buffer is full."""
+        while True:
+            try:
+                if headers is None and timestamp_ms is None and on_delivery is None:
+                    self._produce(topic, value, key, partition)
+                else:
+                    self._produce(topic, value, key, partition, on_delivery, timestamp_ms or 0, list(headers or ()))
+            except BufferError:
+                self._producer.poll(0.05)
+            except KafkaException as error:
+                raise fatal_from(f"produce to {topic}", error) from error
+            else:
+                return
+
+    def commit(self) -> None:
+        """Commits; on return everything in the transaction is visible. Blocking; releases the interpreter."""
+        self._retry("commit_transaction", self._producer.commit_transaction, self._commit_seconds)
+
+    def abort(self) -> None:
+        """Aborts an open transaction, as well as that can be done: if it cannot, the next owner's fencing does it."""
+        try:
+            self._producer.abort_transaction(_SLICE_SECONDS)
+        except KafkaException as error:
+            log.info("abort_transaction: %s", error.args[0].name())
+
+    def close(self) -> None:
+        """Frees the client's threads and buffers."""
+        self._producer.purge()
+        self._producer.flush(0)
+
+    @staticmethod
+    def _retry(doing: str, call: Callable[[float], None], timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                call(_SLICE_SECONDS)
+            except KafkaException as error:
+                cause: KafkaError = error.args[0]
+                if not cause.retriable() or time.monotonic() > deadline:
+                    raise fatal_from(doing, error) from error
+            else:
+                return
+
+
+# Told to a reader while it goes on trying by itself.
+_TRANSIENT = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError._WAIT_COORD,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+    }
+)
+
+
+def is_end(error: KafkaError) -> bool:
+    """Whether this is no error but the end of a partition."""
+    return error.code() == KafkaError._PARTITION_EOF
+
+
+def transient(error: KafkaError) -> bool:
+    """Whether the reader gets over it by itself."""
+    return error.retriable() or error.code() in _TRANSIENT
+
+
+def log_start(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """(first offset, end offset) of a partition, as committed readers see it. Raises FatalError when the broker does not say."""
+    try:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ADMIN_TIMEOUT_SECONDS)
+    except KafkaException as error:
+        raise fatal_from(f"offsets of {topic}[{partition}]", error) from error
+    return low, high

@@ -1,0 +1,60 @@
+"""What can go wrong, in three kinds: one event's fault, this process's end, and an answer that cannot be given yet."""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError, KafkaException
+
+# Exit statuses, so that a supervisor and its operator can tell the kinds apart (numbers of sysexits.h).
+EXIT_FATAL = 70  # EX_SOFTWARE: a transaction, a restore or the agent's own code failed; starting again is the mend
+EXIT_STALLED = 74  # EX_IOERR: there was work, and for too long nothing moved
+EXIT_FENCED = 75  # EX_TEMPFAIL: another process owns our partitions now; everything unfinished here was aborted
+
+
+class PoisonError(Exception):
+    """This one event cannot be handled, now or later. It goes to the dead letters; its neighbours go on."""
+
+
+class OutputTooLarge(PoisonError):
+    """An output or state value is larger than its topic takes, so this event can never be committed."""
+
+
+class FatalError(Exception):
+    """The process cannot go on without risking what it promises. It ends; what was uncommitted is aborted and done again."""
+
+
+class NotReadyError(FatalError):
+    """A view was asked before it had been read to its end. "Not known yet" must never look like "there is none"."""
+
+
+class FencedError(FatalError):
+    """Another process has taken the partition over (same transactional id, newer epoch)."""
+
+
+class StalledError(FatalError):
+    """There is input, and for longer than the limit no position has moved."""
+
+
+def exit_status(error: BaseException) -> int:
+    """The exit status that tells a supervisor what kind of end this was."""
+    if isinstance(error, FencedError):
+        return EXIT_FENCED
+    if isinstance(error, StalledError):
+        return EXIT_STALLED
+    return EXIT_FATAL
+
+
+_FENCED_CODES = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.FENCED_INSTANCE_ID,
+    }
+)
+
+
+def fatal_from(doing: str, error: KafkaException) -> FatalError:
+    """The fatal error that a Kafka error means while ``doing`` something."""
+    cause: KafkaError = error.args[0]
+    kind = FencedError if cause.code() in _FENCED_CODES else FatalError
+    return kind(f"{doing}: {cause.name()}: {cause.str()}")

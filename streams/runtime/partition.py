@@ -1,0 +1,253 @@
+"""One partition of an app: its queue, its store, its producer, and the order in which they change.
+
+begin ► the agent works ► outputs, changed rows and positions go into the transaction ► commit ► one write to the store.
+Killed anywhere in between, the transaction was committed or it was not, and the next owner's restore finds out which.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rocksdict import Cache
+
+from connectors.settings import Settings
+from streams.runtime.batch import Batch, DeadLetter, Event
+from streams.runtime.clients import Topics, TransactionalProducer
+from streams.runtime.errors import FatalError
+from streams.runtime.metrics import Metrics
+from streams.runtime.records import Record
+from streams.runtime.restore import SOURCE, Restore, source_value
+from streams.runtime.rows import POSITION, position_of, position_value
+from streams.runtime.store import Store
+from streams.runtime.timers import DueIndex
+from streams.runtime.tuning import Tuning
+
+__all__ = ["Batch", "Event", "Partition", "Plan"]
+
+
+class Phase(enum.Enum):
+    """Where a partition stands."""
+
+    OPENING = "opening"
+    RUNNING = "running"
+    SUSPENDED = "suspended"  # a rebalance is on; it may be ours again in a moment
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all partitions of one app have in common."""
+
+    app: str
+    inputs: tuple[str, ...]
+    changelog: str
+    folder: Path
+    settings: Settings
+    tuning: Tuning
+    topics: Topics
+    cache: Cache
+    metrics: Metrics
+    dead_letter: DeadLetter
+    clock_ms: Callable[[], int]
+
+
+class Partition:
+    """One partition of one app in this process. Methods that block say so; the others are called by the event loop alone."""
+
+    def __init__(self, plan: Plan, number: int) -> None:
+        self._plan = plan
+        self.number = number
+        self.phase = Phase.OPENING
+        self.paused = False  # full: not fetched until half of it is worked off
+        self.seeks: dict[str, int] = {}  # topic → number of its last seek; what was fetched before it is not ours
+        self.busy = False  # a batch of ours is being worked on or committed: the next one has to wait
+        self.progress_at = time.monotonic()  # when the position last moved, or there was last nothing to do
+        self._queue: deque[list[Record]] = deque()
+        self.queued_records = 0
+        self.queued_bytes = 0
+        self._positions: dict[str, int] = {}  # input topic → next offset
+        self._topic_ids: dict[str, bytes] = {}
+        self._changelog_id = b""
+        self._changelog_next = -1
+        self._closing = threading.Lock()
+
+    # -- opening and closing ------------------------------------------------------------------------------------------
+
+    def open(self, described: dict[str, tuple[bytes, int]]) -> None:
+        """Fences the former owner, then restores. Blocking. ``described``: topic → (id, partitions) of inputs and changelog."""
+        plan = self._plan
+        self._topic_ids = {topic: described[topic][0] for topic in plan.inputs}
+        self._changelog_id = described[plan.changelog][0]
+        self._producer = TransactionalProducer(plan.app, self.number, plan.settings, plan.tuning, plan.topics)
+        self._producer.open(plan.tuning.open_timeout_seconds)
+        self._store = Store(plan.folder / str(self.number), plan.tuning, plan.cache)
+        restore = Restore(
+            self._store, plan.changelog, self._changelog_id, self.number, plan.settings, plan.tuning, plan.clock_ms
+        )
+        restore.run()
+        plan.metrics.restored_records += restore.records
+        plan.metrics.restore_seconds += restore.seconds
+        self._due = DueIndex(self._store)
+        for topic, topic_id in self._topic_ids.items():
+            row = self._store.get(POSITION + topic.encode())
+            if row is not None:
+                kept_id, next_offset = position_of(row)
+                if kept_id == topic_id:
+                    self._positions[topic] = next_offset
+
+    def close(self) -> None:
+        """Aborts what is open, frees the folder. Blocking. Safe after an open that failed or never ran."""
+        with self._closing:
+            self.phase = Phase.CLOSED
+            producer, store = getattr(self, "_producer", None), getattr(self, "_store", None)
+            if producer is not None:
+                if self.busy:
+                    producer.abort()
+                producer.close()
+                del self._producer
+            if store is not None:
+                store.close()
+                del self._store
+
+    # -- fetching -----------------------------------------------------------------------------------------------------
+
+    def next_offset(self, topic: str) -> int | None:
+        """The stored position; None where there is none (a new topic, or one created anew under an old name)."""
+        return self._positions.get(topic)
+
+    def hints(self) -> Iterable[tuple[str, int]]:
+        """Positions by topic, as the group's committed offsets."""
+        return self._positions.items()
+
+    def clear_queue(self) -> None:
+        """Drops what was fetched; it is fetched again from the position."""
+        self._queue.clear()
+        self.queued_records = self.queued_bytes = 0
+        self.paused = False
+
+    def accept(self, records: list[Record]) -> None:
+        """Queues records of one topic in their order."""
+        self._queue.append(records)
+        self.queued_records += len(records)
+        self.queued_bytes += sum(len(record.value) for record in records if record.value is not None)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether fetching this partition should pause."""
+        tuning = self._plan.tuning
+        return self.queued_records >= tuning.queue_records or self.queued_bytes >= tuning.queue_bytes
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a paused partition should be fetched again."""
+        tuning = self._plan.tuning
+        return self.queued_records * 2 <= tuning.queue_records and self.queued_bytes * 2 <= tuning.queue_bytes
+
+    # -- one transaction ----------------------------------------------------------------------------------------------
+
+    def has_work(self, now_ms: int) -> bool:
+        """Whether a batch can begin now."""
+        if self.phase is not Phase.RUNNING or self.busy:
+            return False
+        if self._queue:
+            return True
+        earliest_ms = self._due.earliest_ms()
+        return earliest_ms is not None and earliest_ms <= now_ms
+
+    def earliest_due_ms(self) -> int | None:
+        """When the next timer is due."""
+        return self._due.earliest_ms()
+
+    def begin(self, now_ms: int) -> Batch | None:
+        """Begins a transaction over the next records and due timers; None when all of them were done in an earlier one."""
+        records = self._take()
+        due = self._due.due(now_ms, self._plan.tuning.batch_timers)
+        if not records and not due:
+            return None
+        self._producer.begin()
+        self.busy = True
+        return Batch(
+            self.number,
+            records,
+            due,
+            now_ms,
+            changelog=self._plan.changelog,
+            store=self._store,
+            producer=self._producer,
+            dead_letter=self._plan.dead_letter,
+            metrics=self._plan.metrics,
+        )
+
+    def _take(self) -> list[Record]:
+        tuning, positions = self._plan.tuning, self._positions
+        taken: list[Record] = []
+        size = 0
+        while self._queue and len(taken) < tuning.batch_records and size < tuning.batch_bytes:
+            chunk = self._queue.popleft()
+            room = tuning.batch_records - len(taken)
+            if len(chunk) > room:
+                self._queue.appendleft(chunk[room:])
+                chunk = chunk[:room]
+            self.queued_records -= len(chunk)
+            chunk_bytes = sum(len(record.value) for record in chunk if record.value is not None)
+            self.queued_bytes -= chunk_bytes
+            size += chunk_bytes
+            position = positions.get(chunk[0].topic, -1)
+            if chunk[0].offset < position:
+                fresh = [record for record in chunk if record.offset >= position]
+                self._plan.metrics.skipped += len(chunk) - len(fresh)
+                chunk = fresh
+            taken += chunk
+        return taken
+
+    def commit(self, batch: Batch) -> dict[str, int]:
+        """Commits the batch and writes it to the store. Blocking. Returns the new positions, for ``committed``."""
+        producer, changelog, number = self._producer, self._plan.changelog, self.number
+        began = time.monotonic()
+        rows = list(batch._overlay.items())
+        for row, value in rows:
+            producer.produce(changelog, value, row, number)
+        positions: dict[str, int] = {}
+        for record in batch.records:
+            positions[record.topic] = record.offset + 1
+        last = len(positions)
+        for topic, next_offset in positions.items():
+            last -= 1
+            row, value = POSITION + topic.encode(), position_value(self._topic_ids[topic], next_offset)
+            producer.produce(changelog, value, row, number, on_delivery=self._changelog_grew if last == 0 else None)
+            rows.append((row, value))
+        producer.commit()
+        rows += batch._due_changes.items()
+        if self._changelog_next >= 0:
+            rows.append((SOURCE, source_value(self._changelog_id, self._changelog_next, self._plan.clock_ms())))
+        self._store.write(rows)
+        metrics = self._plan.metrics
+        took_ms = (time.monotonic() - began) * 1000
+        metrics.commits += 1
+        metrics.commit_ms += took_ms
+        metrics.commit_ms_max = max(metrics.commit_ms_max, took_ms)
+        return positions
+
+    def _changelog_grew(self, error: Any, message: Any) -> None:
+        if error is None:
+            self._changelog_next = message.offset() + 1
+
+    def committed(self, batch: Batch, positions: dict[str, int]) -> None:
+        """What the event loop has to know of a finished commit."""
+        self._positions.update(positions)
+        self._due.applied(batch._due_changes.items())
+        self.busy = False
+        self.progress_at = time.monotonic()
+
+    def check_topics(self, described: dict[str, tuple[bytes, int]]) -> None:
+        """Raises FatalError when an input or the changelog was deleted and created anew under our feet."""
+        for topic, topic_id in [*self._topic_ids.items(), (self._plan.changelog, self._changelog_id)]:
+            if topic_id and described[topic][0] != topic_id:
+                raise FatalError(f"topic {topic} was deleted and created anew; starting over from its beginning")

@@ -1,0 +1,309 @@
+"""The data plane of one app in one process: which partitions run, what is fetched, what is worked on next.
+
+All of it happens on the event loop, but for what blocks (opening, committing, closing), which runs in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from faust.types import TP
+
+from streams.runtime.batch import Batch
+from streams.runtime.consumer import BatchedConsumer
+from streams.runtime.errors import FatalError, exit_status
+from streams.runtime.metrics import Metrics
+from streams.runtime.partition import Partition, Phase, Plan
+from streams.runtime.records import Record
+from streams.runtime.view import View
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Timers are wall-clock times. A wall clock can be set, so no wait for one is longer than this.
+_MAX_TIMER_WAIT_SECONDS = 30.0
+
+
+def end_process(error: BaseException) -> NoReturn:
+    """Ends the process at once. Whatever is uncommitted is aborted by the next owner; nothing needs to be saved here.
+
+    An error of ours says what to do; of another only its kind and place are told, for its text may quote a record.
+    """
+    text = str(error) if isinstance(error, FatalError) else "".join(traceback.format_tb(error.__traceback__))
+    log.critical("ending: %s: %s", type(error).__name__, text)
+    logging.shutdown()
+    os._exit(exit_status(error))
+
+
+class DataPlane:
+    """See the module. ``consumer`` and ``ready_file`` are set by the app before the first assignment."""
+
+    def __init__(self, plan: Plan, views: Sequence[View], ready_file: Path, member_id: str) -> None:
+        self._plan = plan
+        self.member_id = member_id
+        self.tuning = plan.tuning
+        self.metrics: Metrics = plan.metrics
+        self.views = views
+        self._ready_file = ready_file
+        self._consumer: Callable[[], BatchedConsumer] | None = None
+        self.partitions: dict[int, Partition] = {}
+        self._mine: frozenset[int] = frozenset()
+        self._generation = 0
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(plan.tuning.commit_threads, thread_name_prefix="partition")
+        self._work = asyncio.Event()  # something may be ready to be worked on
+        self._room = asyncio.Event()  # something may be fetched
+        self._idle = asyncio.Event()  # no batch is being worked on or committed
+        self._idle.set()
+        self._in_flight = 0
+        self._draining = False
+        self._turn = 0
+        self._hinted: dict[TP, int] = {}
+
+    def attach(self, consumer: Callable[[], BatchedConsumer]) -> None:
+        """How to find Faust's consumer (it is made late)."""
+        self._consumer = consumer
+
+    @property
+    def thread(self) -> Any:
+        """The consumer's thread."""
+        assert self._consumer is not None
+        return self._consumer()._thread
+
+    # -- membership ---------------------------------------------------------------------------------------------------
+
+    async def revoked(self, _tps: Iterable[TP]) -> None:
+        """A rebalance begins: nothing new is started, what is in flight ends. Partitions stay open: most come back at once."""
+        self._generation += 1
+        self._mine = frozenset()
+        for partition in self.partitions.values():
+            if partition.phase is Phase.RUNNING:
+                partition.phase = Phase.SUSPENDED
+            partition.clear_queue()
+        try:
+            await asyncio.wait_for(self._idle.wait(), self.tuning.drain_seconds)
+        except TimeoutError:
+            log.warning(
+                "a batch is still in work after %.0f s; the next owner will fence it", self.tuning.drain_seconds
+            )
+
+    async def assigned(self, tps: Iterable[TP]) -> None:
+        """A rebalance ended. Opening and closing go on beside it, so that the next one never waits for a restore."""
+        self._generation += 1
+        self.metrics.rebalances += 1
+        self._mine = frozenset(tp.partition for tp in tps)
+        for view in self.views:
+            view.follow(self._mine)
+        for number in self._mine | set(self.partitions):
+            self.spawn(self._settle(number, self._generation))
+        if not self._mine:
+            self._ready_file.touch()
+
+    async def _settle(self, number: int, generation: int) -> None:
+        async with self._locks[number]:
+            partition = self.partitions.get(number)
+            if number not in self._mine:
+                if partition is not None:
+                    await self._close(partition)
+                return
+            if partition is None:
+                partition = Partition(self._plan, number)
+                described = await self.in_thread(self._plan.topics.describe, [*self._plan.inputs, self._plan.changelog])
+                await self.in_thread(partition.open, described)
+                partition.phase = Phase.SUSPENDED
+                self.partitions[number] = partition
+            for view in self.views:
+                await view.wait_ready(number)
+            if generation == self._generation:
+                await self._start(partition, generation)
+
+    async def _start(self, partition: Partition, generation: int) -> None:
+        partition.clear_queue()
+        tps = {TP(topic, partition.number): partition.next_offset(topic) for topic in self._plan.inputs}
+        sought = await self.thread.seek_all(tps)
+        if generation != self._generation or len(sought) < len(tps):
+            return  # another rebalance came in between; it starts this partition
+        for tp, (seek, offset, _start) in sought.items():
+            position = tps[tp]
+            if position is not None and offset > position:
+                self._count_lost(tp.topic, tp.partition, position, offset)
+            partition.seeks[tp.topic] = seek
+        partition.phase = Phase.RUNNING
+        partition.progress_at = time.monotonic()
+        self._work.set()
+        self._room.set()
+        running = sum(one.phase is Phase.RUNNING for one in self.partitions.values())
+        self.metrics.partitions = running
+        if running == len(self._mine):
+            log.info("running %d partitions", running)
+            self._ready_file.touch()
+
+    def positions_lost(self, lost: Mapping[tuple[str, int], int]) -> None:
+        """The log no longer holds what is next: retention was faster than we. Loud, and on from the log's start."""
+        for number in {number for _, number in lost}:
+            partition = self.partitions.get(number)
+            if partition is not None and partition.phase is Phase.RUNNING:
+                partition.phase = Phase.SUSPENDED
+                self.spawn(self._settle(number, self._generation))
+
+    def _count_lost(self, topic: str, number: int, position: int, start: int) -> None:
+        self.metrics.positions_lost += 1
+        log.error(
+            "LOST INPUT: %s[%d] was read to %d, but its log begins at %d: retention deleted unread records; lengthen it",
+            topic,
+            number,
+            position,
+            start,
+        )
+
+    async def _close(self, partition: Partition) -> None:
+        while partition.busy:
+            await asyncio.sleep(0.01)
+        del self.partitions[partition.number]
+        await self.in_thread(partition.close)
+
+    async def drain(self) -> None:
+        """Ends what is in flight, writes hints, closes all partitions: for a quick and clean SIGTERM."""
+        self._draining = True
+        self._mine = frozenset()
+        try:
+            await asyncio.wait_for(self._idle.wait(), self.tuning.drain_seconds)
+        except TimeoutError:
+            log.warning("a batch is still in work after %.0f s; it is aborted", self.tuning.drain_seconds)
+            return
+        hints = self.take_hints()
+        if hints:
+            await self.thread.hint(hints)
+        await asyncio.gather(*(self._close(partition) for partition in list(self.partitions.values())))
+        for view in self.views:
+            view.stop()
+
+    # -- fetching -----------------------------------------------------------------------------------------------------
+
+    async def wanted(self, timeout_seconds: float) -> list[TP]:
+        """The partitions that have room, after waiting for one for at most ``timeout_seconds``."""
+        found = self._with_room()
+        if not found:
+            self._room.clear()
+            try:
+                await asyncio.wait_for(self._room.wait(), timeout_seconds)
+            except TimeoutError:
+                return []
+            found = self._with_room()
+        return found
+
+    def _with_room(self) -> list[TP]:
+        inputs = self._plan.inputs
+        return [
+            TP(topic, number)
+            for number, partition in self.partitions.items()
+            if partition.phase is Phase.RUNNING and not partition.paused
+            for topic in inputs
+        ]
+
+    def accept(self, tp: TP, seek: int, records: list[Record]) -> None:
+        """Queues what was fetched, unless it was fetched before its partition's last seek."""
+        partition = self.partitions.get(tp.partition)
+        if partition is None or partition.phase is not Phase.RUNNING or partition.seeks.get(tp.topic) != seek:
+            return
+        partition.accept(records)
+        if partition.is_full:
+            partition.paused = True
+        self._work.set()
+
+    def take_hints(self) -> dict[TP, int]:
+        """Positions that changed since the last call."""
+        fresh: dict[TP, int] = {}
+        for number, partition in self.partitions.items():
+            for topic, offset in partition.hints():
+                tp = TP(topic, number)
+                if self._hinted.get(tp) != offset:
+                    fresh[tp] = self._hinted[tp] = offset
+        return fresh
+
+    # -- working ------------------------------------------------------------------------------------------------------
+
+    async def next_batch(self) -> Batch:
+        """The next batch of any partition, in turn. Waits for input, a finished commit, or the precise moment a timer is due."""
+        while True:
+            await asyncio.sleep(0)  # lets finished commits and fetched records in
+            self._work.clear()
+            now_ms = self._plan.clock_ms()
+            partition = self._next_with_work(now_ms)
+            if partition is None:
+                await self._wait_for_work(now_ms)
+                continue
+            batch = partition.begin(now_ms)
+            if partition.paused and partition.has_room:
+                partition.paused = False
+                self._room.set()
+            if batch is not None:
+                self.metrics.batches += 1
+                self._in_flight += 1
+                self._idle.clear()
+                return batch
+
+    def _next_with_work(self, now_ms: int) -> Partition | None:
+        if self._draining:
+            return None
+        partitions = list(self.partitions.values())
+        for step in range(len(partitions)):
+            at = (self._turn + step) % len(partitions)
+            if partitions[at].has_work(now_ms):
+                self._turn = at + 1
+                return partitions[at]
+        return None
+
+    async def _wait_for_work(self, now_ms: int) -> None:
+        due = [
+            due_ms
+            for partition in self.partitions.values()
+            if partition.phase is Phase.RUNNING and not partition.busy
+            if (due_ms := partition.earliest_due_ms()) is not None
+        ]
+        wait_seconds = min([_MAX_TIMER_WAIT_SECONDS, *((due_ms - now_ms) / 1000 for due_ms in due)])
+        alarm = asyncio.get_running_loop().call_later(max(wait_seconds, 0.001), self._work.set)
+        try:
+            await self._work.wait()
+        finally:
+            alarm.cancel()
+
+    def finish(self, batch: Batch) -> None:
+        """The agent is done with the batch: it is committed beside the next one."""
+        self.spawn(self._commit(self.partitions[batch.partition], batch))
+
+    async def _commit(self, partition: Partition, batch: Batch) -> None:
+        positions = await self.in_thread(partition.commit, batch)
+        partition.committed(batch, positions)
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self._idle.set()
+        self._work.set()
+
+    # -- tasks and threads --------------------------------------------------------------------------------------------
+
+    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Runs what blocks."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """A task whose error ends the process."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            end_process(error)

@@ -1,0 +1,90 @@
+"""One partition's rows on disk: RocksDB, bytes in and out. The changelog is the truth; this is the copy that answers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
+
+from streams.runtime.errors import FatalError
+from streams.runtime.tuning import Tuning
+
+# What a write is: row key and new value, None deletes.
+Changes = Iterable[tuple[bytes, bytes | None]]
+
+_BLOOM_BITS_PER_KEY = 10  # 1 % false positives: a miss, the commonest read of all, costs no disk
+_OLD_LOGS_KEPT = 2  # RocksDB's own LOG files
+
+
+def block_cache(tuning: Tuning) -> Cache:
+    """The one block cache that all stores of a process share."""
+    return Cache(tuning.block_cache_bytes)
+
+
+def _options(tuning: Tuning, cache: Cache) -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_max_open_files(tuning.open_files)
+    options.set_write_buffer_size(tuning.write_buffer_bytes)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_keep_log_file_num(_OLD_LOGS_KEPT)
+    blocks = BlockBasedOptions()
+    blocks.set_block_cache(cache)
+    blocks.set_bloom_filter(_BLOOM_BITS_PER_KEY, False)
+    options.set_block_based_table_factory(blocks)
+    return options
+
+
+class Store:
+    """A RocksDB folder. Raises FatalError when it cannot be opened (another process holds it, a disk is full)."""
+
+    def __init__(self, path: Path, tuning: Tuning, cache: Cache) -> None:
+        self._path = path
+        self._options = _options(tuning, cache)
+        self._db = self._open()
+        self.get = self._db.get
+
+    def _open(self) -> Rdict:
+        self._path.mkdir(parents=True, exist_ok=True)
+        try:
+            return Rdict(str(self._path), options=self._options)
+        except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
+            raise FatalError(f"store {self._path}: cannot be opened: {error}") from error
+
+    def write(self, changes: Changes) -> None:
+        """All of the changes or none, whatever kills the process."""
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for key, value in changes:
+            if value is None:
+                delete(key)
+            else:
+                put(key, value)
+        self._db.write(batch)
+
+    def items(self, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows from ``start`` on, in the order of their keys."""
+        return self._db.items(from_key=start)
+
+    def first(self, start: bytes) -> bytes | None:
+        """The first key at or after ``start``."""
+        rows = self._db.iter()
+        rows.seek(start)
+        return rows.key() if rows.valid() else None
+
+    def delete_range(self, start: bytes, end: bytes) -> None:
+        """Deletes the keys in [start, end)."""
+        self._db.delete_range(start, end)
+
+    def wipe(self) -> None:
+        """Empties the store: its rows were another log's."""
+        self._db.close()
+        shutil.rmtree(self._path)
+        self._db = self._open()
+        self.get = self._db.get
+
+    def close(self) -> None:
+        """Gives the folder free for another owner."""
+        self._db.close()
