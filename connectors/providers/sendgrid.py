@@ -1,0 +1,143 @@
+"""SendGrid's mail/send: its SDK's message builder, headers and error types over our pooled session.
+
+The SDK's own transport is blocking urllib without kept connections; docs/adr/0010 has the figures.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import aiohttp
+import orjson
+from python_http_client.exceptions import HTTPError, err_dict
+from sendgrid import SendGridAPIClient
+from sendgrid.helpers.mail import (
+    Attachment,
+    Content,
+    CustomArg,
+    Disposition,
+    FileContent,
+    FileName,
+    FileType,
+    From,
+    Header,
+    Mail,
+    MimeType,
+    To,
+)
+
+from connectors.providers.http import judged, provider_session
+from connectors.providers.outcome import Accepted, ErrorClass, OutcomeUnknown, Refused, error_class, retry_after_seconds
+from connectors.settings import Settings
+
+PROVIDER = "sendgrid"
+EVENTS_PATH = "/webhooks/sendgrid/events"
+DEFAULT_HOST = "https://api.sendgrid.com"
+MESSAGE_ID_HEADER = "X-Message-Id"
+# Comes back with every event: ours, and no PHI (custom arguments are kept by SendGrid in clear).
+DELIVERY_ARGUMENT = "delivery_id"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class EmailFile:
+    """One attachment."""
+
+    filename: str
+    content_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Email:
+    """One email to one person. Carries PHI: never printed."""
+
+    sender: str
+    to: str
+    subject: str
+    text: str
+    delivery_id: str
+    to_name: str | None = None
+    html: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[EmailFile] = ()
+
+    def __repr__(self) -> str:
+        return f"Email(delivery_id={self.delivery_id!r})"
+
+
+class SendGridMail:
+    """Sends emails."""
+
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        sdk = SendGridAPIClient(
+            settings.sendgrid_api_key.get_secret_value(), host=settings.sendgrid_base_url or DEFAULT_HOST
+        )
+        endpoint = sdk.client.mail.send
+        self._url: str = endpoint._build_url(None)
+        self._headers: dict[str, str] = {**endpoint.request_headers, "Content-Type": "application/json"}
+
+    @classmethod
+    def open(cls, settings: Settings, *, connections: int, timeout_seconds: float) -> Self:
+        """A client with a pool of its own; needs a running event loop. The caller closes it."""
+        return cls(settings, provider_session(connections=connections, timeout_seconds=timeout_seconds))
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._session.close()
+
+    async def send(self, email: Email) -> Accepted:
+        """Hand one email over. Raises Refused, OutcomeUnknown."""
+        try:
+            return await self._post(orjson.dumps(build(email).get()))
+        except HTTPError as error:
+            raise Refused(
+                _class_of(error.status_code),
+                code=str(error.status_code),
+                retry_after_seconds=retry_after_seconds(error.headers.get("Retry-After")),
+                http_status=error.status_code,
+            ) from None
+
+    async def _post(self, body: bytes) -> Accepted:
+        """As the SDK's client does it: python_http_client's errors for anything but success."""
+        with judged():
+            async with self._session.post(self._url, data=body, headers=self._headers, allow_redirects=False) as answer:
+                content = await answer.read()
+                if answer.status >= 300:
+                    kind = err_dict.get(answer.status, HTTPError)
+                    raise kind(answer.status, answer.reason, content, answer.headers)
+                message_id = answer.headers.get(MESSAGE_ID_HEADER)
+        if not message_id:
+            raise OutcomeUnknown("no_message_id")
+        return Accepted(message_id)
+
+
+def build(email: Email) -> Mail:
+    """The SDK's message of one email."""
+    mail = Mail(from_email=From(email.sender), to_emails=To(email.to, email.to_name), subject=email.subject)
+    mail.add_content(Content(MimeType.text, email.text))
+    if email.html is not None:
+        mail.add_content(Content(MimeType.html, email.html))
+    for name, value in email.headers.items():
+        mail.add_header(Header(name, value))
+    for file in email.files:
+        mail.add_attachment(
+            Attachment(
+                FileContent(base64.b64encode(file.content).decode()),
+                FileName(file.filename),
+                FileType(file.content_type),
+                Disposition("attachment"),
+            )
+        )
+    mail.add_custom_arg(CustomArg(DELIVERY_ARGUMENT, email.delivery_id))
+    return mail
+
+
+def _class_of(status: int) -> ErrorClass:
+    known = error_class(PROVIDER, status)
+    if known is not None:
+        return known
+    return "transient" if status >= 500 else "unknown"

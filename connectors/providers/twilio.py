@@ -1,0 +1,147 @@
+"""Twilio's Programmable Messaging: its SDK's request builder, page reader and error type over our pooled session."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import aiohttp
+import orjson
+from twilio.base.exceptions import TwilioException, TwilioRestException
+from twilio.http import AsyncHttpClient
+from twilio.http.response import Response
+from twilio.rest import Client
+
+from connectors.providers.http import judged, provider_session
+from connectors.providers.outcome import Accepted, ErrorClass, OutcomeUnknown, Refused, error_class, retry_after_seconds
+from connectors.settings import Settings
+
+PROVIDER = "twilio"
+STATUS_PATH = "/webhooks/twilio/status"
+# A messaging service's id instead of a number: https://www.twilio.com/docs/glossary/what-is-a-sid
+MESSAGING_SERVICE_PREFIX = "MG"
+# Twilio's clock and ours, and its date_created counts whole seconds.
+LOOK_UP_MARGIN = timedelta(seconds=60)
+# Newest first; one recipient does not get more texts than this between two looks.
+LOOK_UP_MESSAGES = 50
+
+
+class PooledTwilioHttpClient(AsyncHttpClient):
+    """What Twilio's SDK makes its requests with. Unlike its own, it logs nothing: URLs and forms hold numbers and texts."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        super().__init__(logging.getLogger(__name__), is_async=True)
+        self._session = session
+
+    async def request(  # type: ignore[override] # the SDK's own asynchronous base differs from its base in the same way
+        self,
+        method: str,
+        uri: str,
+        params: dict[str, object] | None = None,
+        data: dict[str, object] | None = None,
+        headers: dict[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the SDK's signature; the session's time-out rules
+        allow_redirects: bool = False,
+    ) -> Response:
+        """One request. Raises Refused when throttled (only here is the Retry-After at hand) or not sent, OutcomeUnknown."""
+        with judged():
+            async with self._session.request(
+                method,
+                uri,
+                params=None if params is None else {name: str(value) for name, value in params.items()},
+                data=None if data is None else urlencode(data, doseq=True).encode(),
+                headers=headers,
+                auth=None if auth is None else aiohttp.BasicAuth(*auth),
+                allow_redirects=allow_redirects,
+            ) as answer:
+                text = await answer.text()
+                if answer.status == 429:
+                    raise Refused(
+                        "throttled",
+                        code=_code_of(text) or "429",
+                        retry_after_seconds=retry_after_seconds(answer.headers.get("Retry-After")),
+                        http_status=429,
+                    )
+                return Response(answer.status, text, answer.headers)
+
+
+class TwilioMessages:
+    """Sends texts and finds them again."""
+
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        client = Client(  # type: ignore[no-untyped-call] # its constructor is the one thing the SDK leaves unannotated
+            settings.twilio_account_sid,
+            settings.twilio_auth_token.get_secret_value(),
+            http_client=PooledTwilioHttpClient(session),
+        )
+        if settings.twilio_base_url is not None:
+            client.api.base_url = settings.twilio_base_url
+        self._messages = client.messages
+
+    @classmethod
+    def open(cls, settings: Settings, *, connections: int, timeout_seconds: float) -> Self:
+        """A client with a pool of its own; needs a running event loop. The caller closes it."""
+        return cls(settings, provider_session(connections=connections, timeout_seconds=timeout_seconds))
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._session.close()
+
+    async def send(
+        self, *, sender: str, to: str, body: str, media_urls: Sequence[str], status_callback: str
+    ) -> Accepted:
+        """Create a message. ``sender``: a number, or a messaging service's id. Raises Refused, OutcomeUnknown."""
+        origin = "messaging_service_sid" if sender.startswith(MESSAGING_SERVICE_PREFIX) else "from_"
+        options: dict[str, Any] = {origin: sender, "body": body, "status_callback": status_callback}
+        if media_urls:
+            options["media_url"] = list(media_urls)
+        try:
+            message = await self._messages.create_async(to=to, **options)
+        except TwilioRestException as error:
+            raise Refused(_class_of(error), code=str(error.code), http_status=error.status) from None
+        except (TwilioException, ValueError, KeyError) as error:
+            # An answer that is not Twilio's (a proxy's page with status 201, cut JSON): it may well have been created.
+            raise OutcomeUnknown(type(error).__name__) from None
+        if not message.sid:
+            raise OutcomeUnknown("no_sid")
+        return Accepted(message.sid, str(message.status))
+
+    async def find(self, *, to: str, body: str, since: datetime) -> list[Accepted]:
+        """Messages of ours to ``to`` with this very text, created since then, oldest first. Raises Refused, OutcomeUnknown."""
+        try:
+            page = await self._messages.list_async(to=to, limit=LOOK_UP_MESSAGES, page_size=LOOK_UP_MESSAGES)
+        except TwilioRestException as error:
+            raise Refused(_class_of(error), code=str(error.code), http_status=error.status) from None
+        except (TwilioException, ValueError, KeyError) as error:
+            raise OutcomeUnknown(type(error).__name__) from None
+        earliest = since - LOOK_UP_MARGIN
+        found = [
+            Accepted(message.sid, str(message.status))
+            for message in page
+            if message.sid and message.body == body and message.date_created and message.date_created >= earliest
+        ]
+        return found[::-1]
+
+
+def _class_of(error: TwilioRestException) -> ErrorClass:
+    """By Twilio's code; a code we do not know by its HTTP status."""
+    known = error_class(PROVIDER, error.code)
+    if known is not None:
+        return known
+    if error.status >= 500:
+        return "transient"
+    return "account" if error.status in (401, 403, 404) else "unknown"
+
+
+def _code_of(text: str) -> str | None:
+    try:
+        body = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    code = body.get("code") if isinstance(body, dict) else None
+    return str(code) if isinstance(code, int) else None

@@ -1,0 +1,287 @@
+"""One lane of a channel: its topic, a librdkafka consumer in a thread of its own, its slots, its commits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from connectors.kafka import make_consumer
+from connectors.settings import Settings
+from schemas.topics import deliver_topic
+from sinks.runtime.offsets import PartitionOffsets
+from sinks.runtime.tuning import Tuning
+
+log = logging.getLogger(__name__)
+
+# How long the thread sleeps in the client before it looks whether it should stop or commit.
+POLL_SECONDS = 0.1
+# Without a free slot for this long, the client must be polled all the same, or the group takes the partitions away.
+HOLD_SECONDS = 1.0
+
+
+def group_of(channel: str, lane: str) -> str:
+    """The consumer group of one lane: each is assigned and committed on its own."""
+    return f"sinks-{channel}-{lane}"
+
+
+@dataclass(slots=True, eq=False)
+class Taken:
+    """A record in flight. ``finish`` once everything owed for it is durable elsewhere."""
+
+    message: Message
+    offset: int
+    assignment: Assignment
+
+    def finish(self) -> None:
+        """Give its slot back and let its offset be committed."""
+        self.assignment.finish(self.offset)
+
+    def abandon(self) -> None:
+        """Give its slot back undone, once its partition is revoked: the next owner begins it."""
+        self.assignment.abandon(self.offset)
+
+    @property
+    def revoked(self) -> bool:
+        """The partition is, or is about to be, another worker's."""
+        return self.assignment.revoked
+
+
+class Assignment:
+    """One partition for as long as we hold it. Taken in the lane's thread, finished in the event loop."""
+
+    def __init__(self, changed: threading.Condition) -> None:
+        self._changed = changed
+        self._offsets = PartitionOffsets()
+        self._committed: int | None = None
+        self.revoked = False
+
+    def take(self, offset: int) -> None:
+        """See PartitionOffsets.take."""
+        with self._changed:
+            self._offsets.take(offset)
+
+    def finish(self, offset: int) -> None:
+        """See PartitionOffsets.finish."""
+        with self._changed:
+            self._offsets.finish(offset)
+            self._changed.notify_all()
+
+    def abandon(self, offset: int) -> None:
+        """See PartitionOffsets.abandon."""
+        with self._changed:
+            self._offsets.abandon(offset)
+            self._changed.notify_all()
+
+    @property
+    def in_flight(self) -> int:
+        """Records taken, neither finished nor abandoned."""
+        return self._offsets.in_flight
+
+    def uncommitted(self) -> int | None:
+        """The position to commit, if it moved since ``committed`` was told."""
+        position = self._offsets.position
+        return position if position != self._committed else None
+
+    def committed(self, position: int) -> None:
+        """The broker has it."""
+        self._committed = position
+
+
+class Lane:
+    """Consumes one lane's topic and hands records to the event loop, never more in flight than it has slots."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        tuning: Tuning,
+        *,
+        channel: str,
+        lane: str,
+        loop: asyncio.AbstractEventLoop,
+        take: Callable[[Sequence[Taken]], None],
+    ) -> None:
+        """``take`` is called in ``loop`` with records in the order of their partitions."""
+        self.name = lane
+        self.topic = deliver_topic(channel, lane)
+        self._settings = settings
+        self._tuning = tuning
+        self._group = group_of(channel, lane)
+        self._slots = tuning.slots(lane)
+        self._loop = loop
+        self._take = take
+        self._changed = threading.Condition()
+        self._assignments: dict[int, Assignment] = {}
+        self._stopping = threading.Event()
+        self._ended: Future[None] = Future()
+        self._commit_due = 0.0
+        self._thread = threading.Thread(target=self._main, name=f"lane-{channel}-{lane}", daemon=True)
+
+    def start(self) -> None:
+        """Join the group and begin to take."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more; what is in flight may end within the drain time, then it is committed and the group left."""
+        self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    async def ended(self) -> None:
+        """Wait for the lane's end. Raises what ended it, KafkaException above all."""
+        await asyncio.wrap_future(self._ended)
+
+    def _main(self) -> None:
+        """The thread's body: whatever happens in it becomes the lane's end."""
+        try:
+            self._consume()
+        except Exception as error:  # noqa: BLE001 - handed to the event loop, which ends the process with it
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_result(None)
+
+    def _consume(self) -> None:
+        consumer = make_consumer(
+            self._settings,
+            self._group,
+            partition_assignment_strategy="cooperative-sticky",
+            session_timeout_ms=int(self._tuning.session_timeout_seconds * 1000),
+            # The client's own prefetch: what a second needs, not what memory holds.
+            queued_max_messages_kbytes=4096,
+        )
+        try:
+            consumer.subscribe(
+                [self.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            while not self._stopping.is_set():
+                room = self._wait_for_room()
+                if room:
+                    self._hand_over(self._poll(consumer, room))
+                elif not self._stopping.is_set():
+                    self._hold(consumer)
+                self._commit_if_due(consumer)
+            self._drain(list(self._assignments.values()), self._tuning.drain_seconds)
+            self._commit(consumer, self._assignments)
+        finally:
+            consumer.close()
+
+    # Taking
+
+    def _in_flight(self) -> int:
+        return sum(assignment.in_flight for assignment in self._assignments.values())
+
+    def _wait_for_room(self) -> int:
+        """Free slots; 0 when none got free in time or the lane is stopping. Waits for an eighth of them: batches are cheaper."""
+        enough = max(1, self._slots // 8)
+        with self._changed:
+            room = self._slots - self._in_flight()
+            if room < enough:
+                self._changed.wait_for(
+                    lambda: self._stopping.is_set() or self._slots - self._in_flight() >= enough,
+                    POLL_SECONDS if room > 0 else HOLD_SECONDS,
+                )
+                room = self._slots - self._in_flight()
+        return 0 if self._stopping.is_set() else max(0, room)
+
+    def _poll(self, consumer: Consumer, room: int) -> list[Message]:
+        # consume() waits for the whole batch or the whole time-out; a first poll() returns as soon as there is one record.
+        first = consumer.poll(POLL_SECONDS)
+        if first is None:
+            return []
+        return [first, *(consumer.consume(room - 1, 0) if room > 1 else ())]
+
+    def _hold(self, consumer: Consumer) -> None:
+        """No slot is free: go on answering the group without taking. Pausing throws the prefetch away, so only now."""
+        partitions = consumer.assignment()
+        consumer.pause(partitions)
+        try:
+            while not self._stopping.is_set() and self._slots <= self._in_flight():
+                message = consumer.poll(POLL_SECONDS)  # of a partition assigned just now, if any: one over the slots
+                self._hand_over([message] if message is not None else [])
+                self._commit_if_due(consumer)
+        finally:
+            held = {partition.partition for partition in partitions}
+            consumer.resume([partition for partition in consumer.assignment() if partition.partition in held])
+
+    def _hand_over(self, messages: Sequence[Message]) -> None:
+        batch: list[Taken] = []
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                if error.retriable():
+                    log.warning("%s: %s, the client tries again", self.topic, error.name())
+                    continue
+                raise KafkaException(error)
+            partition, offset = message.partition(), message.offset()
+            assignment = self._assignments.get(partition) if partition is not None else None
+            if assignment is None or offset is None:
+                continue  # handed out before a rebalance that took its partition away
+            assignment.take(offset)
+            batch.append(Taken(message, offset, assignment))
+        if batch:
+            self._loop.call_soon_threadsafe(self._take, batch)
+
+    # Assignment and commits
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._assignments[partition.partition] = Assignment(self._changed)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """What is in flight may end, bounded; then its position is committed before the next owner reads it."""
+        leaving = {p.partition: self._assignments[p.partition] for p in partitions if p.partition in self._assignments}
+        for assignment in leaving.values():
+            assignment.revoked = True
+        self._drain(list(leaving.values()), 0 if self._stopping.is_set() else self._tuning.drain_seconds)
+        self._commit(consumer, leaving)
+        self._forget(leaving)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Somebody else has them already: nothing of ours may be committed over theirs."""
+        for partition in partitions:
+            assignment = self._assignments.get(partition.partition)
+            if assignment is not None:
+                assignment.revoked = True
+        self._forget([partition.partition for partition in partitions])
+
+    def _forget(self, partitions: Sequence[int] | dict[int, Assignment]) -> None:
+        with self._changed:
+            for partition in partitions:
+                self._assignments.pop(partition, None)
+
+    def _drain(self, assignments: list[Assignment], seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not any(a.in_flight for a in assignments), seconds)
+        left = sum(assignment.in_flight for assignment in assignments)
+        if left:
+            log.warning("%s: %d messages had not ended after %g s; they are taken up again", self.topic, left, seconds)
+
+    def _commit_if_due(self, consumer: Consumer) -> None:
+        now = time.monotonic()
+        if now >= self._commit_due:
+            self._commit_due = now + self._tuning.commit_interval_seconds
+            self._commit(consumer, self._assignments)
+
+    def _commit(self, consumer: Consumer, assignments: dict[int, Assignment]) -> None:
+        positions = {
+            number: position
+            for number, assignment in assignments.items()
+            if (position := assignment.uncommitted()) is not None
+        }
+        if not positions:
+            return
+        offsets = [TopicPartition(self.topic, number, position) for number, position in positions.items()]
+        try:
+            consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            # The next commit covers it; at worst records come again, and the ledger knows them.
+            log.warning("%s: commit failed (%s), tried again", self.topic, error.args[0].name())
+            return
+        for number, position in positions.items():
+            assignments[number].committed(position)
