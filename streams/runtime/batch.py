@@ -94,7 +94,7 @@ class Event:
         if not 0 <= due_ms <= MAX_DUE_MS:
             raise ValueError(f"due_ms: {due_ms} is no time in ms since the epoch")
         if not 0 <= priority <= _MAX_PRIORITY:
-            raise ValueError(f"priority: {priority} is not within 0–{_MAX_PRIORITY}")
+            raise ValueError(f"priority: {priority} is not within 0 to {_MAX_PRIORITY}")
         self._drop_due(timer_id)
         self._change(TIMER + timer_id, timer_value(due_ms, priority, payload))
         self._mark_due(due_key(priority, due_ms, timer_id), b"")

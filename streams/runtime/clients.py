@@ -137,7 +137,15 @@ class TransactionalProducer:
                 if headers is None and timestamp_ms is None and on_delivery is None:
                     self._produce(topic, value, key, partition)
                 else:
-                    self._produce(topic, value, key, partition, on_delivery, timestamp_ms or 0, list(headers or ()))
+                    self._produce(
+                        topic,
+                        value,
+                        key,
+                        partition,
+                        on_delivery=on_delivery,
+                        timestamp=timestamp_ms or 0,
+                        headers=list(headers or ()),
+                    )
             except BufferError:
                 self._producer.poll(0.05)
             except KafkaException as error:

@@ -24,7 +24,7 @@ def resume(self: Any) -> None:
 
 
 def new_offset(self: Any, tp: Any) -> int | None:
-    """Consumer._new_offset took the committed offset for the last one done, but it is the next: a hole of one was committed over."""
+    """Consumer._new_offset took the committed offset for the last one done, but it is the next: it committed over a hole of one."""
     acked: list[int] = self._acked[tp]
     if not acked:
         return None

@@ -78,7 +78,8 @@ class DataPlane:
     @property
     def thread(self) -> Any:
         """The consumer's thread."""
-        assert self._consumer is not None
+        if self._consumer is None:
+            raise FatalError("the data plane was not attached to a consumer")
         return self._consumer()._thread
 
     # -- membership ---------------------------------------------------------------------------------------------------

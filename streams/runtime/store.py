@@ -50,7 +50,7 @@ class Store:
         self._path.mkdir(parents=True, exist_ok=True)
         try:
             return Rdict(str(self._path), options=self._options)
-        except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
+        except Exception as error:
             raise FatalError(f"store {self._path}: cannot be opened: {error}") from error
 
     def write(self, changes: Changes) -> None:

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition, murmur2
 
-from streams.runtime.clients import log_start, reader, transient, is_end
+from streams.runtime.clients import is_end, log_start, reader, transient
 from streams.runtime.errors import FatalError, NotReadyError, fatal_from
 from streams.runtime.partition import Plan
 from streams.runtime.restore import SOURCE_VALUE, source_value

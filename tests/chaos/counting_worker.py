@@ -1,0 +1,63 @@
+"""The worker that the conformance tests kill: it counts a key's events in its state and says event and count.
+
+Configured by environment: COUNT_APP, COUNT_INPUTS (comma-separated), COUNT_OUTPUT, COUNT_CHANGELOG, COUNT_DEAD, COUNT_PARTITIONS.
+A value that begins with ``poison`` fails; one that begins with ``timer:<ms>:`` sets a timer that far ahead of now.
+"""
+
+from __future__ import annotations
+
+import os
+
+from connectors.settings import Settings
+from streams.runtime import Batch, DueTimer, Event, Output, PoisonError, Record, build_app
+from streams.runtime.stream import Batches
+
+APP = os.environ["COUNT_APP"]
+INPUTS = os.environ["COUNT_INPUTS"].split(",")
+OUTPUT = os.environ["COUNT_OUTPUT"]
+CHANGELOG = os.environ["COUNT_CHANGELOG"]
+DEAD = os.environ["COUNT_DEAD"]
+PARTITIONS = int(os.environ["COUNT_PARTITIONS"])
+
+
+def dead_letter(subject: Record | DueTimer, error: BaseException, batch: Batch) -> Output:
+    """Keeps the original bytes and the kind of error."""
+    if isinstance(subject, Record):
+        return Output(DEAD, subject.key, subject.value, (("error", type(error).__name__.encode()),))
+    return Output(DEAD, subject.timer_id, subject.payload, (("error", type(error).__name__.encode()),))
+
+
+app = build_app(
+    APP, inputs=INPUTS, changelog=CHANGELOG, settings=Settings(), dead_letter=dead_letter, partitions=PARTITIONS
+)
+
+
+def count(event: Event, key: bytes, value: bytes) -> None:
+    """One more for the key: state and output change together."""
+    seen = int(event.get(key) or b"0") + 1
+    event.put(key, b"%d" % seen)
+    event.produce(OUTPUT, key, b"%s|%d" % (value, seen))
+
+
+@app.agent
+async def counting(batches: Batches) -> None:
+    """Counts records, and timers when they fire."""
+    async for batch in batches:
+        for timer in batch.due:
+            with batch.event(timer) as event:
+                count(event, timer.payload.split(b"|")[0], timer.payload.split(b"|")[1])
+        for record in batch.records:
+            with batch.event(record) as event:
+                key, value = record.key or b"", record.value or b""
+                if value.startswith(b"poison"):
+                    event.put(key, b"a change that must not stay")
+                    event.produce(OUTPUT, key, b"an output that must not leave")
+                    raise PoisonError("poison")
+                if value.startswith(b"timer:"):
+                    _, delay_ms, name = value.split(b":", 2)
+                    event.set_timer(name, batch.now_ms + int(delay_ms), key + b"|" + value)
+                count(event, key, value)
+
+
+if __name__ == "__main__":
+    app.run()
