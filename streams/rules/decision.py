@@ -1,0 +1,122 @@
+"""The decision: every rule is asked, in this order; the first veto wins, and what each of them said is kept.
+
+A lattice that only narrows: Suppress < Defer < Deliver, and fewer channels < more. A rule can lower the result, never raise it,
+so a veto anywhere beats a wait anywhere, and of two waits the later counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from streams.rules.channels import (
+    category_opt_in,
+    category_preference,
+    channel_enabled,
+    event_opt_in,
+    global_opt_out,
+    reachable,
+)
+from streams.rules.consent import consent
+from streams.rules.findings import Finding
+from streams.rules.given import Given
+from streams.rules.phi_ceiling import phi_ceiling
+from streams.rules.plan import PlannedStep, can_be_sent, plan_of
+from streams.rules.reasons import Reason
+from streams.rules.suppression import clinic_policy, essential, overtaken, suppression
+from streams.rules.terms import Channel
+
+Rule: TypeAlias = Callable[[Given], Finding]
+# A rule's verdict as the Decision record holds it. Shared between decisions: never change one.
+Verdict: TypeAlias = dict[str, Any]
+
+RULES: tuple[tuple[str, Rule], ...] = (
+    ("overtaken", overtaken),
+    ("consent", consent),
+    ("suppression", suppression),
+    ("clinic_policy", clinic_policy),
+    ("essential", essential),
+    ("global_opt_out", global_opt_out),
+    ("event_opt_in", event_opt_in),
+    ("channel_enabled", channel_enabled),
+    ("reachable", reachable),
+    ("category_opt_in", category_opt_in),
+    ("category_preference", category_preference),
+    ("phi_ceiling", phi_ceiling),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """It is sent: the plan, and every rule's verdict."""
+
+    steps: tuple[PlannedStep, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Defer:
+    """It waits, and is decided again at ``until_ms`` (ms since the epoch)."""
+
+    until_ms: int
+    reason: Reason
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Suppress:
+    """It is not sent."""
+
+    reason: Reason
+    verdicts: tuple[Verdict, ...]
+
+
+Outcome: TypeAlias = Deliver | Defer | Suppress
+
+
+def decide(given: Given) -> Outcome:
+    """Deliver, defer or suppress."""
+    terms = given.terms
+    closed: set[Channel] = set()
+    verdicts: list[Verdict] = []
+    vetoed: Reason | None = None
+    waiting: Finding | None = None
+    for name, rule in RULES:
+        found = rule(given)
+        if found.verdict != "narrow":
+            verdicts.append(_verdict(name, None, found.verdict, found.reason))
+            if found.verdict == "veto":
+                vetoed = vetoed or found.reason
+            elif found.wait_until_ms is not None and (
+                waiting is None or found.wait_until_ms > (waiting.wait_until_ms or 0)
+            ):
+                waiting = found
+            continue
+        last: Reason | None = None
+        for channel in terms.all_channels:
+            reason = found.closed.get(channel)
+            if reason is not None:
+                verdicts.append(_verdict(name, channel, "narrow", reason))
+                last = reason
+                closed.add(channel)
+        if last is None:
+            verdicts.append(_verdict(name, None, "pass", None))
+        elif vetoed is None and not can_be_sent(terms, _open(terms.all_channels, closed)):
+            vetoed = last
+    if vetoed is not None:
+        return Suppress(vetoed, tuple(verdicts))
+    if waiting is not None and waiting.wait_until_ms is not None and waiting.reason is not None:
+        return Defer(waiting.wait_until_ms, waiting.reason, tuple(verdicts))
+    order = given.person.preferences["channel_order"]
+    return Deliver(plan_of(terms, _open(terms.all_channels, closed), order), tuple(verdicts))
+
+
+def _open(channels: tuple[Channel, ...], closed: set[Channel]) -> tuple[Channel, ...]:
+    return tuple(channel for channel in channels if channel not in closed) if closed else channels
+
+
+@lru_cache(maxsize=4096)  # rules × channels × reasons
+def _verdict(rule: str, channel: Channel | None, verdict: str, reason: Reason | None) -> Verdict:
+    return {"rule": rule, "channel": channel, "verdict": verdict, "reason": reason.value if reason else ""}

@@ -1,0 +1,30 @@
+"""Everything a decision is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from streams.rules.person import Person
+from streams.rules.reasons import Reason
+from streams.rules.terms import Channel, Terms
+
+
+@dataclass(slots=True)
+class Given:
+    """One notification, its recipient, and the world at ``now_ms``. Times in ms since the epoch.
+
+    ``overtaken``: what newer versions of its aggregate say. ``blocked``, ``suppressed``: the gates on the recipient and on their
+    addresses. ``disabled_*``: the clinic's policy. ``event_opt_outs``: channels that the event itself closes.
+    """
+
+    terms: Terms
+    person: Person
+    now_ms: int
+    expires_at_ms: int | None = None
+    overtaken: Reason | None = None
+    blocked: bool = False
+    suppressed: Collection[Channel] = ()
+    disabled_types: Collection[str] = ()
+    disabled_channels: Collection[Channel] = ()
+    event_opt_outs: Collection[Channel] = ()

@@ -1,0 +1,64 @@
+"""The delivery plan: through which channels a notification goes, in which order, and what ends it.
+
+The catalogue names channels sent at once (all of them, or only the first that is open) and later steps. Closed channels fall out.
+Where none of the first channels is left, an essential notification begins with the first later step that is open; any other is
+not sent at all: a refused channel is not made up for by another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from streams.rules.terms import Channel, Terms
+
+
+class PlannedStep(NamedTuple):
+    """One step. ``timeout_seconds``: how long ``success`` is waited for before the next step; 0: until it fails for good.
+
+    ``parallel``: taken together with the step before it.
+    """
+
+    channel: Channel
+    success: str
+    timeout_seconds: int
+    parallel: bool
+
+
+def can_be_sent(terms: Terms, open_channels: Collection[Channel]) -> bool:
+    """Does a plan remain?"""
+    wanted = terms.all_channels if terms.essential else terms.channels
+    return any(channel in open_channels for channel in wanted)
+
+
+def plan_of(
+    terms: Terms, open_channels: Collection[Channel], channel_order: Sequence[Channel]
+) -> tuple[PlannedStep, ...]:
+    """The steps in their order; empty where ``can_be_sent`` is false. ``channel_order``: the recipient's, best first."""
+    if not can_be_sent(terms, open_channels):
+        return ()
+    first = [channel for channel in terms.channels if channel in open_channels]
+    if channel_order and len(first) > 1:
+        ranks = {channel: rank for rank, channel in enumerate(channel_order)}
+        first.sort(key=lambda channel: ranks.get(channel, len(ranks)))
+    later = [step for step in terms.later if step.channel in open_channels]
+    groups: list[tuple[list[Channel], str, int]] = []  # channels taken together; what is awaited before them, how long
+    if terms.send_first:
+        groups += [([channel], "delivered", 0) for channel in first]
+    elif first:
+        groups.append((first, "delivered", 0))
+    groups += [([step.channel], step.awaited, step.wait_seconds) for step in later]
+    steps: list[PlannedStep] = []
+    for number, (channels, _, _) in enumerate(groups):
+        _, awaited, wait_seconds = groups[number + 1] if number + 1 < len(groups) else ([], "delivered", 0)
+        for channel in channels:
+            steps.append(PlannedStep(channel, awaited, wait_seconds, parallel=channel is not channels[0]))
+    return tuple(steps)
+
+
+def sent_at_once(steps: Sequence[PlannedStep]) -> int:
+    """How many of the plan's steps are taken at once: the first, and those parallel to it."""
+    count = 1
+    while count < len(steps) and steps[count].parallel:
+        count += 1
+    return count

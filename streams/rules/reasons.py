@@ -1,0 +1,63 @@
+"""Why a notification waits or is not sent: every reason code of a decision, with what it means.
+
+`python -m streams.rules.reasons > docs/reasons.md` writes the table for analysts; a test holds it equal.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """A reason code. Codes are part of our contract: they are added, never renamed."""
+
+    meaning: str
+
+    def __new__(cls, code: str, meaning: str) -> Reason:
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    DELIVER = "deliver", "Nothing stands against it: the plan's first steps were handed to their channels."
+    NOT_DUE = "not_due", "It is due later: it waits in a timer and is decided then."
+    SUPERSEDED = "superseded", "A newer version of the same appointment (payment, membership …) made it void."
+    CANCELLED = "cancelled", "What it is about was cancelled, or no longer concerns this recipient."
+    EXPIRED = "expired", "Its time had passed before it could be sent."
+    OPTED_OUT = "opted_out", "The recipient withdrew the consent that it needs on this channel."
+    CONSENT_EXPIRED = "consent_expired", "The consent that it needs on this channel has run out."
+    NO_CONSENT = "no_consent", "Marketing needs an explicit consent on this channel; there is none."
+    ADDRESS_SUPPRESSED = (
+        "address_suppressed",
+        "The number or address is blocked: opted out at the provider, bounced, complained, or by hand.",
+    )
+    RECIPIENT_BLOCKED = "recipient_blocked", "The recipient was erased, or blocked by hand."
+    INACTIVE = "inactive", "The recipient has left the clinic."
+    TYPE_DISABLED = "type_disabled", "The clinic does not send this type."
+    CHANNEL_DISABLED_BY_CLINIC = "channel_disabled_by_clinic", "The clinic does not use this channel."
+    GLOBAL_OPT_OUT = "global_opt_out", "The recipient wants essential notifications only."
+    EVENT_OPT_OUT = "event_opt_out", "The event itself says not to use this channel."
+    CHANNEL_OFF = "channel_off", "The recipient switched this channel off."
+    UNREACHABLE = "unreachable", "There is no address for this channel."
+    UNKNOWN_RECIPIENT = "unknown_recipient", "Nobody of this id is known; strangers have no inbox."
+    CATEGORY_OPT_OUT = "category_opt_out", "The recipient did not opt in to such notifications on this channel."
+    CATEGORY_OFF = "category_off", "The recipient switched off this category everywhere."
+    ABOVE_CEILING = (
+        "above_ceiling",
+        "It tells more than the channel may show, and a stranger has no portal for a general notice to point to.",
+    )
+    GENERIC = "generic", "It tells more than the channel may show: the channel's text is general, the portal has the rest."
+
+
+def table() -> str:
+    """All codes as a Markdown table."""
+    rows = "".join(f"| `{reason.value}` | {reason.meaning} |\n" for reason in Reason)
+    return (
+        "# Reasons of decisions\n\n"
+        "The `reason` of a decision, and of its rules' verdicts. Made by `python -m streams.rules.reasons`.\n\n"
+        f"| code | what it means |\n|---|---|\n{rows}"
+    )
+
+
+if __name__ == "__main__":
+    print(table(), end="")
