@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from clickhouse_connect.driver.client import Client
 
 from connectors.clickhouse.tables import DATABASE, statements
 from connectors.settings import Settings, SettingsError
-from schemas.registry import Registry
+from schemas.definitions import definitions, topics_of
 
 # One range is one block, or its token would stand for a part of it: no insert of ours is larger (see sinks/clickhouse.py).
 MAX_ROWS_PER_INSERT = 1_048_576
@@ -71,13 +70,14 @@ def private_temporary_directory(settings: Settings) -> Path:
     return directory
 
 
-def apply_ddl(client: Client, registry: Registry, names: Iterator[str]) -> int:
-    """Create what is missing: database, raw tables of the named records, read views. Returns how many statements ran.
+def apply_ddl(client: Client) -> int:
+    """Create what is missing: database, a raw table for every record that travels on a topic, the read views.
 
-    Idempotent; a table is only ever added to.
+    Idempotent; a table is only ever added to. Returns how many statements ran.
     """
+    on_topics = (schema for name, schema in definitions().items() if topics_of(name))
     ran = 0
-    for statement in (*statements(registry.latest(name) for name in names), *view_statements()):
+    for statement in (*statements(on_topics), *view_statements()):
         client.command(statement)
         ran += 1
     return ran

@@ -93,6 +93,7 @@ class Engine:
         self._handles: asyncio.Queue[Any] = asyncio.Queue()
         for _ in range(handles):
             handle = chdb.connect(str(data_directory))
+            handle.query(f"USE {DATABASE}", "TabSeparated")
             for name, value in LIMITS.items():
                 handle.query(f"SET {name} = '{value}'", "TabSeparated")
             handle.query("SET readonly = 1", "TabSeparated")

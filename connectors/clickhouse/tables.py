@@ -46,6 +46,9 @@ _LOW_CARDINALITY = frozenset(
     }
 )
 
+# Never stored here: whoever has the key-encryption key could open what an erasure was to close.
+_WITHHELD = frozenset({"wrapped_key"})
+
 _LOGICAL = {
     "timestamp-millis": "DateTime64(3, 'UTC')",
     "timestamp-micros": "DateTime64(6, 'UTC')",
@@ -148,10 +151,16 @@ def raw_table(schema: Mapping[str, Any]) -> RawTable:
     named: dict[str, Mapping[str, Any]] = {}
     columns = []
     for field in schema["fields"]:
+        if _is_optional_record(field["type"]):
+            continue  # ClickHouse has no nullable tuple; only settings have such fields, and Postgres answers for those
         type_ = _column_type(field["type"], field["name"], named)
-        if not is_event or field.get("phi") == "none":
+        if field["name"] not in _WITHHELD and (not is_event or field.get("phi") == "none"):
             columns.append((str(field["name"]), type_, str(field.get("doc", ""))))
     return RawTable(table_name(record), record, is_event, tuple(columns), str(schema.get("doc", "")))
+
+
+def _is_optional_record(type_: Any) -> bool:
+    return isinstance(type_, list) and any(isinstance(b, dict) and b.get("type") == "record" for b in type_)
 
 
 def _column_type(type_: Any, field: str, named: dict[str, Mapping[str, Any]]) -> str:

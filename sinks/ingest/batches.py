@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from connectors.clickhouse.container import Container, encode_bytes, pack_position, wrapper_schema
 from connectors.clickhouse.tables import RawTable, raw_table
 from schemas.codec import Codec, CodecError
-from schemas.registry import Registry
+from schemas.registry import Registry, UnknownSchemaIdError
 
 _FRAME_BYTES = 5  # Confluent's magic byte and four bytes of schema id
 
@@ -69,7 +69,7 @@ class Shapes:
     def _make(self, schema_id: int) -> Shape | None:
         try:
             schema = self._registry.schema(schema_id)
-        except CodecError:
+        except UnknownSchemaIdError:
             return None
         table = raw_table(schema)
         return Shape(table, Container(wrapper_schema(schema, sealed=table.sealed)))

@@ -1,0 +1,113 @@
+"""The ClickHouse sink as a process: ingester and, with the embedded engine, the read-only endpoint beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from connectors.clickhouse.client import (
+    apply_ddl,
+    engine_directory,
+    is_embedded,
+    open_client,
+    private_temporary_directory,
+)
+from connectors.clickhouse.endpoint import ensure_password, make_app
+from connectors.kafka import make_consumer
+from connectors.kafka_admin import topic_ids
+from connectors.logs import configure_logging
+from connectors.postgres.ingest_positions import IngestPositions
+from connectors.readiness import mark_ready
+from connectors.sealing import KeyCache, KeyRing
+from connectors.settings import Settings
+from schemas.codec import Codec
+from schemas.registry import open_registry
+from schemas.topics import INTAKE_STATE, NOTIFY_STATE, TOPICS
+from sinks.clickhouse import SINK, Ingester
+from sinks.ingest.batches import Shapes
+from sinks.ingest.sealing import EventSealer
+
+log = logging.getLogger(__name__)
+
+# Everything but the changelogs, which are state in another form and hold nothing that is not on these topics.
+INGESTED_TOPICS = tuple(topic.name for topic in TOPICS if topic.name not in (INTAKE_STATE, NOTIFY_STATE))
+# Static membership: a restart within the session time-out takes its partitions back without a rebalance.
+SESSION_TIMEOUT_MS = 10_000
+EXIT_FAILED = 1
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; the exit status."""
+    settings = Settings()
+    configure_logging(settings.log_format)
+    try:
+        asyncio.run(_serve(settings))
+    except ClickHouseError as error:
+        log.error("%s", error)  # noqa: TRY400 — the engine's message says all; a trace adds nothing for who reads it
+        return EXIT_FAILED
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    stop = threading.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    private_temporary_directory(settings)
+    registry = open_registry(settings.schema_registry_url, _secret(settings))
+    client = await asyncio.to_thread(open_client, settings)
+    await asyncio.to_thread(apply_ddl, client)
+    codec = Codec(registry)
+    dsn = settings.postgres_dsn.get_secret_value()
+    ingester = Ingester(
+        make_consumer(
+            settings,
+            SINK,
+            group_instance_id=f"{SINK}-{os.environ.get('LUXE_INSTANCE', '0')}",
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            enable_partition_eof=True,
+            queued_max_messages_kbytes=32 * 1024,
+        ),
+        IngestPositions(dsn, SINK),
+        client,
+        Shapes(registry),
+        codec,
+        EventSealer(dsn, KeyCache(KeyRing.load(settings.kek_path)), codec),
+        topic_ids(settings, INGESTED_TOPICS),
+    )
+    async with AsyncExitStack() as stack:
+        if is_embedded(settings):
+            await _serve_endpoint(settings, stack)
+        running = loop.run_in_executor(None, ingester.run, stop)
+        assigned = loop.run_in_executor(None, ingester.assigned.wait)
+        await asyncio.wait({running, assigned}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            mark_ready(settings, SINK)
+        try:
+            await running
+        finally:
+            ingester.assigned.set()
+            await assigned
+            log.info("%d records in", ingester.rows)
+    client.close()
+
+
+async def _serve_endpoint(settings: Settings, stack: AsyncExitStack) -> None:
+    app = make_app(engine_directory(settings) / "data", ensure_password(settings))
+    runner = web.AppRunner(app, access_log=None)  # access logs would hold queries, and so what they look for
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, settings.clickhouse_http_host, settings.clickhouse_http_port).start()
+    log.info("read-only HTTP on %s:%d", settings.clickhouse_http_host, settings.clickhouse_http_port)
+
+
+def _secret(settings: Settings) -> str | None:
+    auth = settings.schema_registry_auth
+    return auth.get_secret_value() if auth is not None else None
