@@ -42,20 +42,20 @@ def _policy_faults(kind: NotificationType) -> Iterator[tuple[str, str]]:
     patients = kind.recipient_kind == "patient"
     if kind.category in ("transactional", "financial") and not kind.essential:
         yield "essential", "all transactional and financial types are essential"
-    promotional = kind.category in ("marketing", "engagement")
+    if kind.category in ("marketing", "engagement") and kind.consent_scope != "marketing":
+        yield "consent_scope", "marketing and engagement need marketing consent"
+    promotional = kind.consent_scope == "marketing"
     if promotional:
         if kind.essential:
             yield "essential", "marketing is never essential"
         if kind.fallback:
             yield "fallback", "marketing never crosses to another channel"
-        if kind.consent_scope != "marketing" or kind.sender_class != "marketing":
-            yield "consent_scope", "marketing needs marketing consent and goes out by the marketing sender"
-        if kind.frequency_class == "none":
+        if kind.frequency_class not in ("marketing", "reviews"):
             yield "frequency_class", "marketing and reviews have a frequency setting: name it"
         if kind.phi_level > 1:
             yield "phi_level", "marketing tells nothing of a person: level 1"
-    elif kind.sender_class != "care":
-        yield "sender_class", "only marketing and engagement go out by the marketing sender: STOP must not block care"
+    if promotional != (kind.sender_class == "marketing"):
+        yield "sender_class", "marketing has a sender of its own, and only marketing: STOP to it must not block care"
     if patients and kind.consent_scope == "none":
         yield "consent_scope", "patients' types name the consent they need"
     if patients and kind.preference_category is None:
@@ -79,7 +79,7 @@ def _plan_faults(kind: NotificationType) -> Iterator[tuple[str, str]]:
             yield "channels", "critical goes by SMS, then push, then email"
         if any(step.timeout_seconds != FALLBACK_SECONDS for step in kind.fallback[:2]):
             yield "fallback", "critical: each next channel after 30 s without success"
-    if kind.category not in ("marketing", "engagement") and plan[-1] != "in_app":
+    if kind.consent_scope != "marketing" and plan[-1] != "in_app":
         yield "fallback", "the last step of a patient's plan is the portal: in_app"
 
 

@@ -78,8 +78,8 @@ class Row(BaseModel):
 class Moment(Row):
     """An instant, told from the event's own fields: ``{before: PT24H, of: [appointment_date, appointment_time]}``.
 
-    ``of`` is one timestamp field, or a date field (its day begins at midnight), or a date field and a time-of-day field; dates are
-    read in the event's zone, else the clinic's.
+    ``of`` is one timestamp field, or a date field (its day begins at midnight), or a date field and a time-of-day field.
+    Dates are read in the event's zone, else the clinic's.
     Exactly one of ``after`` and ``before``; ``after: PT0S`` is the instant itself.
     """
 
@@ -259,11 +259,15 @@ class EventRule(Row):
     """What an event does to what still waits for its aggregate.
 
     ``older``: what earlier versions asked for is superseded. ``all``: everything up to this version dies and the aggregate is
-    closed. Only an event that ``reopens`` (with a higher version) opens it again.
+    closed. Only an event that ``reopens`` (with a higher version) opens it again. ``only``: the withdrawal is for the patient in
+    that field alone, and nobody else's changes. ``aggregate``: the field with the id of what changed, where the event's own
+    aggregate id is the whole clinic's.
     """
 
     withdraws: Withdraws = "none"
     reopens: bool = False
+    only: str | None = None
+    aggregate: str | None = None
 
 
 class Entry(Row):

@@ -79,7 +79,7 @@ def wall_to_utc(day: date, clock: time, where: ZoneInfo) -> datetime:
     instant = wall.replace(tzinfo=where, fold=0).astimezone(UTC)
     if instant.astimezone(where).replace(tzinfo=None) == wall:
         return instant
-    # In a gap fold=0 reads the clock with the offset before it, which lands after the gap by as much as the clock stood inside it;
+    # In a gap fold=0 reads the clock with the offset before it, which lands after the gap by as much as the clock stood in it;
     # with the offset after the gap it lands as much before it. The gap's end is where the two offsets meet.
     before = wall.replace(tzinfo=where, fold=0).utcoffset()
     after = wall.replace(tzinfo=where, fold=1).utcoffset()
@@ -102,7 +102,7 @@ def _gap_end(low: datetime, high: datetime, where: ZoneInfo) -> datetime:
 
 
 def shifted(instant: datetime, by: Duration, direction: int, where: ZoneInfo) -> datetime:
-    """``instant`` moved by a duration, later (direction 1) or earlier (-1): days on the wall clock of ``where``, then elapsed time."""
+    """``instant`` moved by a duration, later (1) or earlier (-1): days on the wall clock of ``where``, then elapsed time."""
     if by.days:
         wall = instant.astimezone(where)
         instant = wall_to_utc(wall.date() + timedelta(days=direction * by.days), wall.time(), where)
@@ -110,7 +110,7 @@ def shifted(instant: datetime, by: Duration, direction: int, where: ZoneInfo) ->
 
 
 def clamped(instant: datetime, earliest: time | None, latest: time | None, where: ZoneInfo) -> datetime:
-    """``instant`` moved into the day's hours [earliest, latest] of ``where``: too early waits for the hour, too late goes back to it.
+    """``instant`` moved into the day's hours [earliest, latest] of ``where``: too early waits, too late goes back to the hour.
 
     Going back keeps the day: what was to come three days before must not come two days before because of the hour.
     """
