@@ -1,0 +1,40 @@
+"""``python -m connectors.postgres relay``: the outbox relay, as a process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from threading import Event
+
+import click
+
+from connectors.postgres.housekeeping import keep_house
+from connectors.postgres.relay import Relay
+from connectors.settings import Settings
+
+
+@click.group()
+def main() -> None:
+    """Processes at Postgres' side."""
+
+
+@main.command()
+def relay() -> None:
+    """Publish the outbox to Kafka until SIGTERM or SIGINT. Run as many as you like: one works, the others stand by."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = Settings()
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    ready = settings.state_dir / "ready" / os.environ.get("LUXE_SERVICE_NAME", "relay")
+
+    def on_ready() -> None:
+        ready.parent.mkdir(parents=True, exist_ok=True)
+        ready.touch()
+
+    Relay(settings, on_ready=on_ready, housekeeping=keep_house).run(stop)
+
+
+if __name__ == "__main__":
+    main()

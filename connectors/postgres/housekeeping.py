@@ -1,0 +1,31 @@
+"""What grows without end is cut back here, in small steps; the relay's process calls it about twice a minute."""
+
+from __future__ import annotations
+
+import psycopg
+
+# Kafka keeps messages 14 days and a replay must find its ledger; providers' last receipts come within days.
+DELIVERY_RETENTION_DAYS = 35
+# A receipt whose message is unknown that long belongs to another installation, or its ledger row was lost: to be looked at.
+PARKED_SECONDS = 300
+QUARANTINE_RETENTION_DAYS = 14
+DELETE_ROWS = 5_000
+
+
+def keep_house(connection: psycopg.Connection) -> None:
+    """Quarantine receipts that nobody claimed, delete what is past its retention; at most DELETE_ROWS of each a call."""
+    connection.execute(
+        "UPDATE parked_receipts SET quarantined_at = now() "
+        "WHERE quarantined_at IS NULL AND received_at < now() - make_interval(secs => %s)",
+        (PARKED_SECONDS,),
+    )
+    connection.execute(
+        """DELETE FROM parked_receipts WHERE id IN (
+               SELECT id FROM parked_receipts WHERE received_at < now() - make_interval(days => %s) LIMIT %s)""",
+        (QUARANTINE_RETENTION_DAYS, DELETE_ROWS),
+    )
+    connection.execute(
+        """DELETE FROM deliveries WHERE delivery_id IN (
+               SELECT delivery_id FROM deliveries WHERE created_at < now() - make_interval(days => %s) LIMIT %s)""",
+        (DELIVERY_RETENTION_DAYS, DELETE_ROWS),
+    )

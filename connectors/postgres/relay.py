@@ -1,0 +1,232 @@
+"""The relay: publishes outbox rows to Kafka, strictly in the order of their ids, and marks them once Kafka has them.
+
+One relay works, any other waits for its lock. Each batch is a Kafka transaction under the database's own transactional id:
+should a relay lose its lock without noticing, its successor's first act fences it, so that an old row never lands after a
+newer one. Killed between Kafka's commit and the mark, a relay publishes that batch again: the same records in the same order,
+at the end of compacted topics, where the last value of a key is what counts. See docs/adr/0005-outbox.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Event
+from typing import Any, LiteralString, NamedTuple
+
+import psycopg
+from confluent_kafka import KafkaException, Producer
+
+from connectors.kafka import make_producer
+from connectors.postgres.outbox import WRITERS_LOCK
+from connectors.postgres.pool import connect, where
+from connectors.settings import Settings
+
+log = logging.getLogger(__name__)
+
+RELAY_LOCK = 7305808869232276
+
+# A batch is one Kafka transaction (~5 ms) and one update; thousands of rows make both cheap per row.
+BATCH_ROWS = 4_000
+# Bounds memory: rows of many megabytes come in batches of few.
+BATCH_BYTES = 32 * 1024 * 1024
+# Woken by NOTIFY; this is how late a lost one is noticed, and how fast SIGTERM is obeyed.
+POLL_SECONDS = 0.5
+STANDBY_POLL_SECONDS = 0.5
+# A writer's transaction takes milliseconds: look again soon.
+WRITERS_POLL_SECONDS = 0.002
+SLOW_WRITER_SECONDS = 5.0
+KAFKA_TIMEOUT_SECONDS = 10.0
+FIRST_BACKOFF_SECONDS = 0.25
+LAST_BACKOFF_SECONDS = 5.0
+PROGRESS_SECONDS = 10.0
+HOUSEKEEPING_SECONDS = 30.0
+# Published rows are kept a while, to be looked at when something seems to be missing.
+RETENTION_SECONDS = 3600
+DELETE_ROWS = 10_000
+
+_HOLDERS = """
+    SELECT virtualtransaction FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND classid = %s AND objid = %s
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_HOLDERS_ARGUMENTS = (WRITERS_LOCK >> 32, WRITERS_LOCK & 0xFFFFFFFF)
+
+_NEXT_ROWS = """
+    SELECT id, topic, key, value, headers, created_at_ms
+    FROM (
+        SELECT id, topic, key, value, headers, (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms,
+               sum(octet_length(value)) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+        FROM outbox WHERE published_at IS NULL AND id <= %s ORDER BY id LIMIT %s
+    ) AS head
+    WHERE coalesce(before, 0) < %s ORDER BY id
+"""
+
+
+class _Row(NamedTuple):
+    id: int
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: dict[str, str]
+    created_at_ms: int
+
+
+class Relay:
+    """One relay process' work. ``housekeeping``: called about twice a minute, with the connection, while it leads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_ready: Callable[[], None] = lambda: None,
+        housekeeping: Callable[[psycopg.Connection], None] = lambda connection: None,
+        batch_rows: int = BATCH_ROWS,
+        retention_seconds: int = RETENTION_SECONDS,
+    ) -> None:
+        self._settings = settings
+        self._on_ready = on_ready
+        self._housekeeping = housekeeping
+        self._batch_rows = batch_rows
+        self._retention_seconds = retention_seconds
+        self._published = 0
+        self._reported = 0
+        self._reported_at = time.monotonic()
+        self._kept_house_at = float("-inf")
+
+    def run(self, stop: Event) -> None:
+        """Work until ``stop``. Kafka or Postgres away: says so, and tries again with rising pauses; nothing is skipped."""
+        backoff = FIRST_BACKOFF_SECONDS
+        while not stop.is_set():
+            before = self._published
+            try:
+                with connect(self._settings, "relay") as connection:
+                    if self._lead(connection, stop):
+                        self._serve(connection, stop)
+            except psycopg.OperationalError as error:
+                log.warning("Postgres at %s: %s; trying again", where(self._settings), type(error).__name__)
+            except KafkaException as error:
+                log.warning(
+                    "Kafka at %s: %s; trying again, rows wait in the outbox",
+                    self._settings.kafka_bootstrap,
+                    error.args[0].str(),
+                )
+            if self._published != before:
+                backoff = FIRST_BACKOFF_SECONDS
+            stop.wait(backoff)
+            backoff = min(backoff * 2, LAST_BACKOFF_SECONDS)
+
+    def _lead(self, connection: psycopg.Connection, stop: Event) -> bool:
+        """Wait to become the one relay; False when stopped before that."""
+        waited = False
+        while not stop.is_set():
+            if _one(connection, "SELECT pg_try_advisory_lock(%s)", RELAY_LOCK):
+                return True
+            if not waited:
+                log.info("another relay is at work; standing by")
+                self._on_ready()
+                waited = True
+            stop.wait(STANDBY_POLL_SECONDS)
+        return False
+
+    def _serve(self, connection: psycopg.Connection, stop: Event) -> None:
+        connection.execute("LISTEN luxe_outbox")  # migration 0001 notifies it
+        transactional_id = _one(connection, "SELECT transactional_id FROM outbox_publisher")
+        producer = make_producer(self._settings, transactional_id=transactional_id, linger_ms=0)
+        producer.init_transactions(KAFKA_TIMEOUT_SECONDS)
+        log.info("publishing the outbox of %s to %s", where(self._settings), self._settings.kafka_bootstrap)
+        self._on_ready()
+        while not stop.is_set():
+            count = self._publish_batch(connection, producer, stop)
+            self._published += count
+            self._report()
+            if count == 0:
+                self._keep_house(connection)
+                for _wake in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
+                    pass
+
+    def _publish_batch(self, connection: psycopg.Connection, producer: Producer, stop: Event) -> int:
+        """Publish the rows at the head of the outbox; how many. All of them reach Kafka, or none."""
+        rows = self._next_rows(connection, stop)
+        if not rows:
+            return 0
+        producer.begin_transaction()
+        for row in rows:
+            headers = {"occurred_at_ms": str(row.created_at_ms)} | row.headers
+            producer.produce(
+                row.topic,
+                row.value,
+                row.key,
+                headers=[(name, text.encode()) for name, text in headers.items()],
+                timestamp=row.created_at_ms,
+            )
+        producer.commit_transaction(KAFKA_TIMEOUT_SECONDS)
+        connection.execute(
+            "UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY(%s)", ([row.id for row in rows],)
+        )
+        return len(rows)
+
+    def _next_rows(self, connection: psycopg.Connection, stop: Event) -> list[_Row]:
+        """The first unpublished rows, with none missing before the last."""
+        highest = _one(
+            connection,
+            "SELECT max(id) FROM (SELECT id FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT %s) AS head",
+            self._batch_rows,
+        )
+        if highest is None or not self._writers_are_done(connection, stop):
+            return []
+        found = connection.execute(_NEXT_ROWS, (highest, self._batch_rows, BATCH_BYTES)).fetchall()
+        return [_Row(*row) for row in found]
+
+    def _writers_are_done(self, connection: psycopg.Connection, stop: Event) -> bool:
+        """Wait for every transaction that may hold an id below one already seen; False when stopped before that."""
+        since = time.monotonic()
+        warned = False
+        writers = _holders(connection)
+        while writers:
+            if stop.wait(WRITERS_POLL_SECONDS):
+                return False
+            writers &= _holders(connection)
+            if not warned and time.monotonic() - since > SLOW_WRITER_SECONDS:
+                log.warning("%d transactions keep the outbox waiting for over %g s", len(writers), SLOW_WRITER_SECONDS)
+                warned = True
+        return True
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        if self._published == self._reported or now - self._reported_at < PROGRESS_SECONDS:
+            return
+        log.info("published %d records, %d in all", self._published - self._reported, self._published)
+        self._reported, self._reported_at = self._published, now
+
+    def _keep_house(self, connection: psycopg.Connection) -> None:
+        now = time.monotonic()
+        if now - self._kept_house_at < HOUSEKEEPING_SECONDS:
+            return
+        self._kept_house_at = now
+        delete_published(connection, self._retention_seconds)
+        self._housekeeping(connection)
+
+
+def delete_published(connection: psycopg.Connection, older_than_seconds: int) -> int:
+    """Delete rows published longer ago than that, in steps that hold no lock for long; how many."""
+    deleted = 0
+    while True:
+        count = connection.execute(
+            """DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT %s)
+               AND published_at < now() - make_interval(secs => %s)""",
+            (DELETE_ROWS, older_than_seconds),
+        ).rowcount
+        deleted += count
+        if count < DELETE_ROWS:
+            return deleted
+
+
+def _one(connection: psycopg.Connection, query: LiteralString, *arguments: Any) -> Any:
+    row = connection.execute(query, arguments).fetchone()
+    return None if row is None else row[0]
+
+
+def _holders(connection: psycopg.Connection) -> set[str]:
+    """The transactions that have added to the outbox and have not ended."""
+    return {transaction for (transaction,) in connection.execute(_HOLDERS, _HOLDERS_ARGUMENTS)}

@@ -1,0 +1,1 @@
+"""Postgres, sealing, outbox and relay against real servers."""
