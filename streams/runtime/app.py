@@ -12,16 +12,17 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import faust
 import uvloop
+from faust.app.base import BootStrategy
 
 from connectors.settings import Settings
 from streams.runtime import mends
 from streams.runtime.batch import DeadLetter
 from streams.runtime.clients import Topics
-from streams.runtime.consumer import Transport
+from streams.runtime.consumer import BatchedConsumer, Transport, plane_of
 from streams.runtime.errors import FatalError
 from streams.runtime.instance import claim
 from streams.runtime.metrics import Metrics
@@ -47,14 +48,14 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class _BootStrategy(faust.App.BootStrategy):  # type: ignore[misc]
+class _BootStrategy(BootStrategy):
     """Faust's command line starts its web server whatever ``web_enabled`` says, and its /table shows table data. Never here."""
 
     enable_web = False
     enable_kafka_producer = False  # ours is one for each partition
 
 
-class _FaustApp(faust.App):  # type: ignore[misc]
+class _FaustApp(faust.App):
     """Faust's app with our transport."""
 
     BootStrategy = _BootStrategy
@@ -64,7 +65,7 @@ class _FaustApp(faust.App):  # type: ignore[misc]
         return Transport(self.conf.broker_consumer, self)
 
 
-class _Worker(faust.Worker):  # type: ignore[misc]
+class _Worker(faust.Worker):
     """Faust's worker without its terminal decoration, and with a SIGTERM that drains."""
 
     def _setproctitle(self, info: str, *, ident: str = "") -> None:
@@ -75,10 +76,10 @@ class _Worker(faust.Worker):  # type: ignore[misc]
             self.loop.add_signal_handler(number, self._drain)
 
     def _drain(self) -> None:
-        self.app.plane.spawn(self._drain_and_exit())
+        plane_of(self.app).spawn(self._drain_and_exit())
 
     async def _drain_and_exit(self) -> None:
-        await self.app.plane.drain()
+        await plane_of(self.app).drain()
         log.info("drained; ending")
         logging.shutdown()
         os._exit(os.EX_OK)
@@ -129,9 +130,9 @@ class RuntimeApp:
         """Registers the agent: a coroutine function over batches. An error that leaves it ends the process."""
         topic = self.faust.topic(*self._inputs, key_type=bytes, value_type=bytes, partitions=self._partitions)
 
-        async def guarded(batches: Batches) -> None:
+        async def guarded(stream: Any) -> None:
             try:
-                await body(aiter(batches))
+                await body(aiter(stream))
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever it is, going on could lose what it was about
@@ -170,7 +171,7 @@ class RuntimeApp:
         except FatalError as error:
             end_process(error)
         plane = self.faust.plane = DataPlane(plan, self._views, ready_file, instance.member_id)
-        plane.attach(lambda: self.faust.consumer)
+        plane.attach(lambda: cast(BatchedConsumer, self.faust.consumer))
         self.faust.on_partitions_revoked.connect(_receiver(plane.revoked), weak=False)
         self.faust.on_partitions_assigned.connect(_receiver(plane.assigned), weak=False)
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())

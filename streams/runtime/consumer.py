@@ -28,12 +28,18 @@ from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.transport.drivers.aiokafka import Transport as FaustTransport
 
 from streams.runtime.records import Record
-from streams.runtime.tuning import Tuning
 
 if TYPE_CHECKING:
     from streams.runtime.plane import DataPlane
 
 log = logging.getLogger(__name__)
+
+
+def plane_of(app: Any) -> DataPlane:
+    """The data plane of an app of ours (Faust's types know only its own)."""
+    plane: DataPlane = app.plane
+    return plane
+
 
 _FETCH_SECONDS = 0.2  # how long one fetch waits for records, and so how late it learns that a partition has room again
 _MAX_FETCHED_RECORDS = 2000  # in one hand-over: 1–2 ms of the loop
@@ -51,21 +57,21 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf: Any = self.app.conf
-        tuning: Tuning = self.app.plane.tuning
+        plane = plane_of(self.app)
         # Range gives a member the same partition numbers of every topic, which one partition object of ours needs.
         # (Faust's own choice for an app without tables is round-robin: with three members it parts them.)
         self._assignor = RangePartitionAssignor
         return aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
-            group_instance_id=self.app.plane.member_id,
+            group_instance_id=plane.member_id,
             bootstrap_servers=server_list(transport.url, transport.default_port),
             partition_assignment_strategy=[RangePartitionAssignor],
             enable_auto_commit=False,
             auto_offset_reset="none",  # we seek; an offset that the log no longer holds must be heard of
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
-            max_partition_fetch_bytes=tuning.fetch_partition_bytes,
-            fetch_max_wait_ms=tuning.fetch_wait_ms,
+            max_partition_fetch_bytes=plane.tuning.fetch_partition_bytes,
+            fetch_max_wait_ms=plane.tuning.fetch_wait_ms,
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
@@ -162,10 +168,10 @@ class BatchedConsumer(FaustConsumer):
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        plane: DataPlane = self.app.plane
+        plane = plane_of(self.app)
         while not (self.should_stop or fetcher.should_stop):
             if not self.flow_active:
-                await self.wait(self.can_resume_flow)
+                await self.can_resume_flow.wait()
                 continue
             wanted = await plane.wanted(_FETCH_SECONDS)
             if not wanted:
@@ -187,7 +193,7 @@ class BatchedConsumer(FaustConsumer):
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Writes the positions as the group's offsets, a hint for those who look at lag."""
-        hints = self.app.plane.take_hints()
+        hints = plane_of(self.app).take_hints()
         return await self._thread.hint(hints) if hints else False
 
     def verify_event_path(self, now: float, tp: Any) -> None:

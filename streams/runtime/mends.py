@@ -5,9 +5,13 @@ The versions are pinned exactly: read this file again when one of them moves.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import aiokafka.codec
+import lz4.frame  # type: ignore[import-untyped]  # it ships no types
 from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.record._crecords import default_records
 from faust.transport.consumer import Consumer
 from faust.utils.functional import consecutive_numbers
 from mode.utils.queues import FlowControlEvent
@@ -24,7 +28,7 @@ def resume(self: Any) -> None:
 
 
 def new_offset(self: Any, tp: Any) -> int | None:
-    """Consumer._new_offset took the committed offset for the last one done, but it is the next: it committed over a hole of one."""
+    """Consumer._new_offset took the committed offset for the last one done, but it is the next: a hole of one was passed over."""
     acked: list[int] = self._acked[tp]
     if not acked:
         return None
@@ -57,8 +61,26 @@ def consumer_record(_self: Any, tp: Any, record: Any) -> Record:
     )
 
 
+def has_lz4() -> bool:
+    """aiokafka decodes lz4, which our producers write, only with cramjam; the lz4 package is here already."""
+    return True
+
+
+def lz4_decode(payload: Any) -> bytes:
+    """An lz4 frame, as Kafka's record batches carry it."""
+    return bytes(lz4.frame.decompress(payload))
+
+
+_MENDS: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
+    (FlowControlEvent, "resume", resume),
+    (Consumer, "_new_offset", new_offset),
+    (PartitionRecords, "_consumer_record", consumer_record),
+    (aiokafka.codec, "has_lz4", has_lz4),
+    (default_records, "lz4_decode", lz4_decode),
+)
+
+
 def apply() -> None:
     """Mends the libraries in this process. Idempotent."""
-    FlowControlEvent.resume = resume
-    Consumer._new_offset = new_offset
-    PartitionRecords._consumer_record = consumer_record
+    for owner, name, mended in _MENDS:
+        setattr(owner, name, mended)

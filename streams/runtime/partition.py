@@ -6,6 +6,7 @@ Killed anywhere in between, the transaction was committed or it was not, and the
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import threading
 import time
@@ -67,7 +68,8 @@ class Partition:
         self.phase = Phase.OPENING
         self.paused = False  # full: not fetched until half of it is worked off
         self.seeks: dict[str, int] = {}  # topic → number of its last seek; what was fetched before it is not ours
-        self.busy = False  # a batch of ours is being worked on or committed: the next one has to wait
+        self.idle = asyncio.Event()  # no batch of ours is being worked on or committed
+        self.idle.set()
         self.progress_at = time.monotonic()  # when the position last moved, or there was last nothing to do
         self._queue: deque[list[Record]] = deque()
         self.queued_records = 0
@@ -108,7 +110,7 @@ class Partition:
             self.phase = Phase.CLOSED
             producer, store = getattr(self, "_producer", None), getattr(self, "_store", None)
             if producer is not None:
-                if self.busy:
+                if not self.idle.is_set():
                     producer.abort()
                 producer.close()
                 del self._producer
@@ -154,7 +156,7 @@ class Partition:
 
     def has_work(self, now_ms: int) -> bool:
         """Whether a batch can begin now."""
-        if self.phase is not Phase.RUNNING or self.busy:
+        if self.phase is not Phase.RUNNING or not self.idle.is_set():
             return False
         if self._queue:
             return True
@@ -172,7 +174,7 @@ class Partition:
         if not records and not due:
             return None
         self._producer.begin()
-        self.busy = True
+        self.idle.clear()
         return Batch(
             self.number,
             records,
@@ -243,7 +245,7 @@ class Partition:
         """What the event loop has to know of a finished commit."""
         self._positions.update(positions)
         self._due.applied(batch._due_changes.items())
-        self.busy = False
+        self.idle.set()
         self.progress_at = time.monotonic()
 
     def check_topics(self, described: dict[str, tuple[bytes, int]]) -> None:

@@ -169,8 +169,7 @@ class DataPlane:
         )
 
     async def _close(self, partition: Partition) -> None:
-        while partition.busy:
-            await asyncio.sleep(0.01)
+        await partition.idle.wait()
         del self.partitions[partition.number]
         await self.in_thread(partition.close)
 
@@ -270,7 +269,7 @@ class DataPlane:
         due = [
             due_ms
             for partition in self.partitions.values()
-            if partition.phase is Phase.RUNNING and not partition.busy
+            if partition.phase is Phase.RUNNING and partition.idle.is_set()
             if (due_ms := partition.earliest_due_ms()) is not None
         ]
         wait_seconds = min([_MAX_TIMER_WAIT_SECONDS, *((due_ms - now_ms) / 1000 for due_ms in due)])

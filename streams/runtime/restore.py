@@ -24,7 +24,7 @@ from streams.runtime.tuning import Tuning
 log = logging.getLogger(__name__)
 
 SOURCE = META + b"changelog"  # what this store is a copy of: topic id, next offset, when that was read
-SOURCE_VALUE = struct.Struct(">16sqq")
+_SOURCE_VALUE = struct.Struct(">16sqq")
 _CONSUME_SECONDS = 0.5
 # A reader that is given nothing, not even its end, for so long has lost the broker; the supervisor starts us again.
 _SILENCE_SECONDS = 60.0
@@ -33,7 +33,13 @@ _MS_PER_HOUR = 3_600_000
 
 def source_value(topic_id: bytes, next_offset: int, now_ms: int) -> bytes:
     """The row that says up to where of which log the store is a copy."""
-    return SOURCE_VALUE.pack(topic_id, next_offset, now_ms)
+    return _SOURCE_VALUE.pack(topic_id, next_offset, now_ms)
+
+
+def source_of(value: bytes) -> tuple[bytes, int, int]:
+    """(topic id, next offset, read at ms) of a source row."""
+    topic_id, next_offset, read_ms = _SOURCE_VALUE.unpack(value)
+    return topic_id, next_offset, read_ms
 
 
 def reusable_from(store: Store, topic_id: bytes, low: int, end: int, now_ms: int, tuning: Tuning) -> int:
@@ -43,7 +49,7 @@ def reusable_from(store: Store, topic_id: bytes, low: int, end: int, now_ms: int
         if store.first(b"") is not None:
             store.wipe()
         return low
-    kept_id, next_offset, read_ms = SOURCE_VALUE.unpack(value)
+    kept_id, next_offset, read_ms = source_of(value)
     if kept_id != topic_id:
         reason = "it is a copy of a topic that was deleted"
     elif next_offset > end:
@@ -109,9 +115,9 @@ class Restore:
                     rows.append((key, value))
                     if key[:1] == TIMER and value is not None:
                         rows.append((due_key_of(key, value), b""))
-                    position = message.offset() + 1
+                    position = (message.offset() or 0) + 1
                 elif is_end(error):
-                    position = message.offset()
+                    position = message.offset() or 0
                 elif not transient(error):
                     raise KafkaException(error)
             if rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
 
@@ -66,7 +67,7 @@ class Store:
 
     def items(self, start: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Rows from ``start`` on, in the order of their keys."""
-        return self._db.items(from_key=start)
+        return cast(Iterator[tuple[bytes, bytes]], self._db.items(from_key=start))
 
     def first(self, start: bytes) -> bytes | None:
         """The first key at or after ``start``."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from faust.streams import Stream
 
 from streams.runtime.batch import Batch
+from streams.runtime.consumer import plane_of
 
 if TYPE_CHECKING:
     from streams.runtime.plane import DataPlane
@@ -30,8 +31,8 @@ class Batches:
         return self._current
 
 
-class BatchStream(Stream):
+class BatchStream(Stream[Batch]):
     """What Faust hands to an agent of ours (its ``Stream`` setting)."""
 
-    def __aiter__(self) -> Batches:  # type: ignore[override]
-        return Batches(self.app.plane)
+    def __aiter__(self) -> Batches:
+        return Batches(plane_of(self.app))

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition, m
 from streams.runtime.clients import is_end, log_start, reader, transient
 from streams.runtime.errors import FatalError, NotReadyError, fatal_from
 from streams.runtime.partition import Plan
-from streams.runtime.restore import SOURCE_VALUE, source_value
+from streams.runtime.restore import source_of, source_value
 from streams.runtime.store import Store
 
 log = logging.getLogger(__name__)
@@ -88,10 +88,10 @@ class _DiskRows:
         prefix = number.to_bytes(2, "big")
         value = self._store.get(_SOURCE + prefix)
         if value is not None:
-            kept_id, next_offset, read_ms = SOURCE_VALUE.unpack(value)
+            kept_id, next_offset, read_ms = source_of(value)
             too_old = self._plan.clock_ms() - read_ms > self._plan.tuning.store_reuse_hours * _MS_PER_HOUR
             if kept_id == self._topic_id and low <= next_offset <= end and not too_old:
-                return int(next_offset)
+                return next_offset
         self._store.delete_range(prefix, (number + 1).to_bytes(2, "big"))
         return low
 
