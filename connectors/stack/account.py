@@ -67,9 +67,12 @@ def may_pass(folder: Path, account: Account) -> bool:
     status = folder.stat()
     if status.st_uid == account.user_id:
         return bool(status.st_mode & stat.S_IXUSR)
-    for tag, permissions, identity in _read_acl(folder):
+    entries = _read_acl(folder)
+    # A later chmod of the folder narrows the mask, and with it what every named account may do.
+    mask = next((permissions for tag, permissions, _identity in entries if tag == _MASK), 7)
+    for tag, permissions, identity in entries:
         if tag == _USER and identity == account.user_id:
-            return bool(permissions & _SEARCH)
+            return bool(permissions & mask & _SEARCH)
     if status.st_gid == account.group_id:
         return bool(status.st_mode & stat.S_IXGRP)
     return bool(status.st_mode & stat.S_IXOTH)
@@ -94,7 +97,7 @@ def let_pass(path: Path, account: Account) -> None:
 
 
 def can_read_tree(folder: Path, account: Account) -> bool:
-    """Whether the account can reach ``folder`` and read what lies in it (judged by its top and one file)."""
+    """Whether the account can reach ``folder`` and read every file in it."""
     if not all(may_pass(parent, account) for parent in (folder, *folder.resolve().parents)):
         return False
     return all(file.stat().st_mode & stat.S_IROTH for file in folder.rglob("*") if file.is_file())
@@ -110,7 +113,7 @@ def _read_acl(folder: Path) -> list[tuple[int, int, int]]:
 
 def _grant_search(folder: Path, account: Account) -> None:
     mode = folder.stat().st_mode
-    entries = [entry for entry in _read_acl(folder) if entry[:1] != (_MASK,)] or [
+    entries = [entry for entry in _read_acl(folder) if entry[0] != _MASK] or [
         (_USER_OBJECT, (mode >> 6) & 7, _NO_ID),
         (_GROUP_OBJECT, (mode >> 3) & 7, _NO_ID),
         (_OTHER, mode & 7, _NO_ID),

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from connectors.stack.errors import ServiceFailed, naming_disk_errors
+from connectors.stack.errors import AlreadySupervised, ServiceFailed, naming_disk_errors
 from connectors.stack.process import fingerprint, kill_group, living_record, send_signal
 from connectors.stack.service import ServiceSpec, in_start_order
 from connectors.stack.state import StateDirectory, read_json, write_private
+from connectors.stack.supervisor import ALREADY_SUPERVISED, LOCK_FILE
 
 POLL_SECONDS = 0.05
 SUPERVISOR_START_SECONDS = 20.0
@@ -46,7 +47,7 @@ class ServiceStatus:
 
 def supervisor_lives(state: StateDirectory) -> bool:
     """Whether this stack's own supervisor runs; a stale pid file, or a pid that is another's by now, is none."""
-    return living_record(state.run / "supervisor.pid") is not None
+    return living_record(state.run / LOCK_FILE) is not None
 
 
 def planned(state: StateDirectory) -> list[ServiceSpec]:
@@ -65,7 +66,7 @@ def write_plan(state: StateDirectory, specs: Iterable[ServiceSpec], owner_pid: i
 def ensure_supervisor(state: StateDirectory) -> None:
     """Starts the supervisor, detached from this terminal and session, unless it runs.
 
-    Raises ServiceFailed when it does not come up.
+    Raises ServiceFailed when it does not come up, AlreadySupervised when another one is in its way.
     """
     if supervisor_lives(state):
         return
@@ -78,9 +79,15 @@ def ensure_supervisor(state: StateDirectory) -> None:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            cwd=state.root,
         )
     deadline = time.monotonic() + SUPERVISOR_START_SECONDS
     while not supervisor_lives(state):
+        if child.poll() == ALREADY_SUPERVISED:
+            raise AlreadySupervised(
+                f"{state.root}: a supervisor that left no readable record of itself holds {LOCK_FILE}",
+                f"find it with `fuser {state.run / LOCK_FILE}`, end it, then run `luxe up` again",
+            )
         if child.poll() is not None or time.monotonic() > deadline:
             raise ServiceFailed(f"the supervisor did not start: {last_lines(log)}", f"look at {log}")
         time.sleep(POLL_SECONDS)
@@ -130,7 +137,7 @@ def wait_until_ready(
     Raises ServiceFailed when one keeps exiting, is not ready in its time, or the supervisor itself dies.
     """
     waiting = {spec.name: spec for spec in specs}
-    started = time.monotonic()
+    began: dict[str, float] = {}
     while True:
         seen = [status for status in statuses(state) if status.name in waiting]
         watch(seen)
@@ -144,7 +151,10 @@ def wait_until_ready(
             if status.is_well:
                 continue
             exits = status.exits_before_ready
-            late = time.monotonic() - started > waiting[status.name].ready_seconds and status.state != "waiting"
+            if status.state == "waiting":
+                continue
+            now = time.monotonic()
+            late = now - began.setdefault(status.name, now) > waiting[status.name].ready_seconds
             if exits >= EXITS_BEFORE_GIVING_UP or late:
                 what = f"exited {exits} times ({status.last_exit})" if exits else f"is not ready ({status.state})"
                 said = last_lines(Path(status.log_file))
@@ -164,6 +174,12 @@ def _supervisor_saw(state: StateDirectory) -> dict[str, dict[str, Any]]:
     return services
 
 
+def stale_records(state: StateDirectory) -> list[str]:
+    """Names of services that should run, whose pid file names a process that is gone or another one by now."""
+    names = (spec.name for spec in planned(state))
+    return [name for name in names if (path := state.run / f"{name}.pid").exists() and not living_record(path)]
+
+
 def stop_everything(state: StateDirectory, watch: Callable[[list[ServiceStatus]], None]) -> list[str]:
     """Stops the supervisor and all it started, last first; returns the names of what was running.
 
@@ -171,7 +187,7 @@ def stop_everything(state: StateDirectory, watch: Callable[[list[ServiceStatus]]
     """
     specs = planned(state)
     running = [spec.name for spec in specs if living_record(state.run / f"{spec.name}.pid")]
-    supervisor = living_record(state.run / "supervisor.pid")
+    supervisor = living_record(state.run / LOCK_FILE)
     if supervisor is not None:
         send_signal(supervisor, signal.SIGTERM)
         patience_seconds = 10.0 + sum(spec.grace_seconds for spec in specs)
@@ -182,7 +198,7 @@ def stop_everything(state: StateDirectory, watch: Callable[[list[ServiceStatus]]
         kill_group(supervisor)
     for spec in reversed(specs):
         _stop_recorded(state, spec)
-    for name in ("supervisor.pid", "status.json", "services.json"):
+    for name in ("status.json", "services.json"):
         (state.run / name).unlink(missing_ok=True)
     return running
 

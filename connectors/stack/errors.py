@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,28 +52,28 @@ class AccountUnusable(StackError):
     """Started as root, and no unprivileged account can run Postgres."""
 
 
-_MENDS = {
-    errno.ENOSPC: ("the disk is full", "free some space, or choose another place with --state-dir"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another place with --state-dir"),
-    errno.EROFS: ("the file system is read-only", "choose a writable place with --state-dir"),
-    errno.EACCES: ("permission denied", "choose a place you own with --state-dir, or mend its permissions"),
-    errno.EPERM: ("operation not permitted", "choose a place you own with --state-dir"),
-    errno.ENOTDIR: ("a part of the path is a file", "choose another place with --state-dir"),
+# What the operating system says when a disk cannot be written, and what to do first.
+_REFUSALS = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space"),
+    errno.EROFS: ("the file system is read-only", "mount it writable"),
+    errno.EACCES: ("permission denied", "mend its permissions"),
+    errno.EPERM: ("operation not permitted", "mend its permissions"),
+    errno.ENOTDIR: ("a part of the path is a file", "move that file away"),
 }
 
 
-def disk_error(path: Path, error: OSError) -> DiskUnusable:
-    """The named form of an operating system's refusal to write at ``path``."""
-    what, mend = _MENDS.get(error.errno or 0, (os.strerror(error.errno or errno.EIO), "mend the disk, then try again"))
-    return DiskUnusable(f"{path}: {what}", mend)
-
-
 @contextmanager
-def naming_disk_errors(path: Path) -> Iterator[None]:
-    """Turns an ``OSError`` met while writing under ``path`` into a :class:`DiskUnusable` that names the place."""
+def naming_disk_errors(path: Path, elsewhere: str = "--state-dir") -> Iterator[None]:
+    """Turns an ``OSError`` met while writing under ``path`` into a :class:`DiskUnusable` that names the place.
+
+    ``elsewhere`` is the option or variable that chooses another place.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in _MENDS:
-            raise disk_error(Path(error.filename) if isinstance(error.filename, str) else path, error) from error
-        raise
+        if error.errno not in _REFUSALS:
+            raise
+        what, mend = _REFUSALS[error.errno]
+        place = error.filename if isinstance(error.filename, str) else path
+        raise DiskUnusable(f"{place}: {what}", f"{mend}, or choose another place with {elsewhere}") from error

@@ -91,7 +91,7 @@ def fetch_jars(jars: list[Jar], cache: Path, progress: Progress, *, offline: boo
         return list(paths.values())
     if offline:
         raise _missing(absent, "and downloading is switched off")
-    with naming_disk_errors(folder):
+    with naming_disk_errors(folder, "LUXE_CACHE_DIR"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         counted = _Counter(progress, total_bytes - sum(jar.size_bytes for jar in absent), total_bytes)
         with (

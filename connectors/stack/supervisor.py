@@ -43,6 +43,9 @@ FORGIVEN_AFTER_SECONDS = 30.0
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
 LOG_CHECK_SECONDS = 5.0
 
+LOCK_FILE = "supervisor.lock"
+ALREADY_SUPERVISED = 3  # exit status
+
 State = Literal["waiting", "starting", "ready", "unresponsive", "backoff", "stopping", "stopped"]
 
 
@@ -75,8 +78,9 @@ class Supervised:
 class Supervisor:
     """Runs what ``run/services.json`` wants, in dependency order, and nothing else."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, lock: IO[str]) -> None:
         self.run_directory = run
+        self.lock = lock
         self.services: dict[str, Supervised] = {}
         self.owner: tuple[int, str] | None = None
         self.stop_requested = False
@@ -93,7 +97,7 @@ class Supervisor:
                 self._advance(self.services[service.name])
             self._bound_logs()
             self._write_status()
-            if self.owner is not None and fingerprint(self.owner[0]) != self.owner[1]:
+            if self._is_abandoned():
                 self.stop_requested = True
             time.sleep(TICK_SECONDS)
         self._stop(list(self.services.values()))
@@ -101,6 +105,15 @@ class Supervisor:
     def request_stop(self, _number: int, _frame: FrameType | None) -> None:
         """The handler of SIGTERM and SIGINT."""
         self.stop_requested = True
+
+    def _is_abandoned(self) -> bool:
+        """Whether the owner process is gone, or somebody removed the state directory from under us."""
+        if self.owner is not None and fingerprint(self.owner[0]) != self.owner[1]:
+            return True
+        try:
+            return (self.run_directory / LOCK_FILE).stat().st_ino != os.fstat(self.lock.fileno()).st_ino
+        except FileNotFoundError:
+            return True
 
     def _read_plan(self) -> None:
         path = self.run_directory / "services.json"
@@ -293,35 +306,40 @@ class Supervisor:
 
 
 def hold_lock(run: Path) -> IO[str] | None:
-    """The lock that only one supervisor of this stack can hold, until it exits by whatever way; None when it is held."""
-    lock = (run / "supervisor.lock").open("a")
+    """The lock that only one supervisor of this stack can hold, until it exits by whatever way; None when it is held.
+
+    Its file says who holds it.
+    """
+    lock = (run / LOCK_FILE).open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
         return None
+    lock.truncate(0)
+    lock.write(record_of_this_process("").to_json())
+    lock.flush()
     return lock
 
 
 def main() -> int:
-    """The supervisor's process. Exit status 3: another one supervises this stack already."""
+    """The supervisor's process. Exits with ALREADY_SUPERVISED where another one supervises this stack."""
     parser = argparse.ArgumentParser(description="Keeps the services of a luxe state directory running.")
     parser.add_argument("--state-dir", type=Path, required=True)
     run: Path = parser.parse_args().state_dir / "run"
     os.umask(0o077)
     lock = hold_lock(run)
     if lock is None:
-        return 3
-    (run / "supervisor.pid").write_text(record_of_this_process("").to_json())
-    supervisor = Supervisor(run)
+        return ALREADY_SUPERVISED
+    supervisor = Supervisor(run, lock)
     signal.signal(signal.SIGTERM, supervisor.request_stop)
     signal.signal(signal.SIGINT, supervisor.request_stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         supervisor.run_until_stopped()
     finally:
-        (run / "supervisor.pid").unlink(missing_ok=True)
         (run / "status.json").unlink(missing_ok=True)
+        lock.truncate(0)
         lock.close()
     return 0
 

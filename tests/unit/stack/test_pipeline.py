@@ -1,0 +1,90 @@
+"""Our own processes as services."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from connectors.settings import Settings
+from connectors.stack.endpoints import previous_ports, write_endpoints
+from connectors.stack.errors import ForeignDirectory
+from connectors.stack.pipeline import (
+    INFRASTRUCTURE,
+    PIPELINE_NAMES,
+    SERVICE_NAMES,
+    loopback_spec,
+    needed_by,
+    pipeline_specs,
+)
+from connectors.stack.ports import DEFAULT_PORTS
+from connectors.stack.postgres import prepare_postgres
+from connectors.stack.service import in_start_order
+from connectors.stack.state import StateDirectory, open_state
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDirectory:
+    return open_state(tmp_path / "state")
+
+
+def test_names_are_given_once() -> None:
+    assert len(set(SERVICE_NAMES)) == len(SERVICE_NAMES)
+
+
+def test_a_sink_brings_its_stores() -> None:
+    assert needed_by(frozenset({"sms"})) == {"sms", "kafka", "postgres", "loopback"}
+    assert needed_by(frozenset({"kafka"})) == {"kafka"}
+
+
+def test_stores_start_before_what_needs_them(state: StateDirectory) -> None:
+    ordered = [spec.name for spec in in_start_order(pipeline_specs(state, DEFAULT_PORTS))]
+    assert sorted(ordered) == sorted(PIPELINE_NAMES)
+    needs = {need for spec in pipeline_specs(state, DEFAULT_PORTS) for need in spec.depends_on}
+    assert needs <= set(INFRASTRUCTURE)
+
+
+def test_each_process_is_told_where_its_state_is_and_who_it_is(state: StateDirectory) -> None:
+    for spec in [*pipeline_specs(state, DEFAULT_PORTS), loopback_spec(state, 18200)]:
+        assert spec.env["LUXE_STATE_DIR"] == str(state.root)
+        assert spec.env["LUXE_SERVICE_NAME"] == spec.name
+        assert spec.log_file == str(state.logs / f"{spec.name}.log")
+
+
+def test_a_changed_setting_restarts_our_processes(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {spec.name: spec.digest() for spec in pipeline_specs(state, DEFAULT_PORTS)}
+    monkeypatch.setenv("LUXE_EMAIL_FROM", "desk@luxe.example")
+    after = {spec.name: spec.digest() for spec in pipeline_specs(state, DEFAULT_PORTS)}
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_every_process_finds_the_endpoints_by_its_settings(
+    state: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = {name: port + 1 for name, port in DEFAULT_PORTS.items()}
+    write_endpoints(state, ports)
+    monkeypatch.setenv("LUXE_STATE_DIR", str(state.root))
+    settings = Settings()
+    assert settings.kafka_bootstrap == f"127.0.0.1:{ports['kafka']}"
+    assert settings.twilio_base_url == settings.loopback_url == f"http://127.0.0.1:{ports['loopback']}"
+    assert f"@127.0.0.1:{ports['postgres']}/luxe" in settings.postgres_dsn.get_secret_value()
+    assert previous_ports(state) == ports
+
+
+def test_the_file_with_the_password_is_private(state: StateDirectory) -> None:
+    write_endpoints(state, DEFAULT_PORTS)
+    assert stat.S_IMODE(state.endpoints_file.stat().st_mode) == 0o600
+
+
+def test_a_cluster_of_another_postgres_is_refused(state: StateDirectory) -> None:
+    (state.postgres / "data").mkdir()
+    (state.postgres / "data" / "PG_VERSION").write_text("16\n")
+    with pytest.raises(ForeignDirectory, match="Postgres 16, this luxe runs 18"):
+        prepare_postgres(state, 15432)
+
+
+def test_a_folder_that_is_no_cluster_is_refused(state: StateDirectory) -> None:
+    (state.postgres / "data").mkdir()
+    with pytest.raises(ForeignDirectory, match="is not a Postgres cluster"):
+        prepare_postgres(state, 15432)
