@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from contextlib import AsyncExitStack
+from typing import Any
 
 from aiohttp import web
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -87,7 +88,8 @@ async def _serve(settings: Settings) -> None:
             await _serve_endpoint(settings, stack)
         running = loop.run_in_executor(None, ingester.run, stop)
         assigned = loop.run_in_executor(None, ingester.assigned.wait)
-        await asyncio.wait({running, assigned}, return_when=asyncio.FIRST_COMPLETED)
+        waiting: set[asyncio.Future[Any]] = {running, assigned}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             mark_ready(settings, SINK)
         try:
