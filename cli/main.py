@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("cli.up", "Start the local stack and the pipeline, or what of them died."),
     "down": ("cli.down", "Stop what `up` started."),
     "status": ("cli.status", "Show services, ports and logs; exit 1 if one that should run does not."),
+    "schemas": ("cli.schemas", "List, check, generate, document and push the record contracts."),
 }
 
 

@@ -122,7 +122,7 @@ class FileRegistry:
 
 
 class HttpRegistry:
-    """A Confluent-compatible registry through confluent's own client. Looks up only; ``luxe schemas push`` registers.
+    """A Confluent-compatible registry through confluent's own client. Services only look up; ``luxe schemas push`` registers.
 
     ``auth`` is ``user:password``. Ids and schemas are kept for good once known; unknown ids for UNKNOWN_ID_SECONDS.
     """
@@ -192,6 +192,22 @@ class HttpRegistry:
             self._schemas[schema_id] = schema
         return schema
 
+    def register(self, of_subject: str, text: str) -> int:
+        """Register a schema's text under a subject and return its id. Raises RegistryError."""
+        from confluent_kafka.schema_registry import Schema as ConfluentSchema
+
+        try:
+            return self._ask(self.client.register_schema, of_subject, ConfluentSchema(text, "AVRO"))
+        except _NotFoundError:
+            raise RegistryError(f"{of_subject}: the registry does not take schemas at this address") from None
+
+    def set_compatibility(self, of_subject: str, level: str) -> None:
+        """Set what new versions of a subject must keep. Raises RegistryError."""
+        try:
+            self._ask(self.client.set_compatibility, of_subject, level)
+        except _NotFoundError:
+            raise RegistryError(f"{of_subject}: the registry does not take a compatibility level") from None
+
     def _remember_unknown(self, schema_id: int) -> None:
         with self._lock:
             self._unknown.pop(schema_id, None)
@@ -206,7 +222,7 @@ class HttpRegistry:
             if error.http_status_code == _NOT_FOUND:
                 raise _NotFoundError from None
             raise RegistryUnavailableError(
-                f"schema registry answered {error.http_status_code} (code {error.error_code}); look at its log"
+                f"schema registry answered {error.http_status_code} (code {error.error_code}): {error.error_message}"
             ) from error
         except Exception as error:
             # The client lets its HTTP library's errors through, and which library that is differs between its versions.
