@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.catalog_checks import faults_of
+from streams.catalog_fields import field_faults
 from streams.catalog_model import Entry, EventRule, NotificationType
 from streams.catalog_source import At, CatalogError, Source, parse
 
@@ -44,7 +45,8 @@ class Catalog:
         events = _parsed_events(source, faults)
         types = _parsed_types(source, faults)
         if not faults:
-            faults.extend(source.fault(at, problem) for at, problem in faults_of(types, events))
+            found = (*faults_of(types, events), *field_faults(types, events))
+            faults.extend(source.fault(at, problem) for at, problem in found)
         if faults:
             raise CatalogError("\n".join(faults))
         by_event: defaultdict[str, list[Entry]] = defaultdict(list)

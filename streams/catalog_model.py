@@ -261,13 +261,15 @@ class EventRule(Row):
     ``older``: what earlier versions asked for is superseded. ``all``: everything up to this version dies and the aggregate is
     closed. Only an event that ``reopens`` (with a higher version) opens it again. ``only``: the withdrawal is for the patient in
     that field alone, and nobody else's changes. ``aggregate``: the field with the id of what changed, where the event's own
-    aggregate id is the whole clinic's.
+    aggregate id is the whole clinic's. ``notification``: the field that, where it is given, names the one notification that is
+    withdrawn, and then nothing else of the aggregate is.
     """
 
     withdraws: Withdraws = "none"
     reopens: bool = False
     only: str | None = None
     aggregate: str | None = None
+    notification: str | None = None
 
 
 class Entry(Row):

@@ -1,0 +1,92 @@
+"""Does every field that the catalogue names exist in its event's schema, and is it of a kind that fits its use?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from schemas.events import EVENT_TYPES
+from streams.catalog_model import Audience, Condition, EventRule, Moment, NotificationType, Timing, Trigger
+from streams.catalog_source import At
+from streams.rules.event_fields import EventField, event_fields
+
+Fault = tuple[At, str]
+Fields = Mapping[str, EventField]
+
+# Parts of an audience whose field holds a list; the others hold one id.
+_LISTS = {"patients", "members", "roles_in"}
+
+
+def field_faults(types: Mapping[str, NotificationType], events: Mapping[str, EventRule]) -> Iterator[Fault]:
+    """Every event and field that is not there, or does not fit, with where it is written."""
+    for name, kind in types.items():
+        for index, trigger in enumerate(kind.triggers):
+            at: At = ("types", name, "on", index)
+            if trigger.event not in EVENT_TYPES:
+                yield (*at, "event"), f"no such event: one of {', '.join(EVENT_TYPES)}"
+                continue
+            fields = event_fields(EVENT_TYPES[trigger.event].record)
+            for column, problem in _trigger_faults(trigger, fields):
+                yield (*at, column), problem
+    for name, rule in events.items():
+        if name not in EVENT_TYPES:
+            yield ("events", name), f"no such event: one of {', '.join(EVENT_TYPES)}"
+            continue
+        fields = event_fields(EVENT_TYPES[name].record)
+        for column in ("only", "aggregate", "notification"):
+            field = getattr(rule, column)
+            if field is not None and not _is(fields, field, "text"):
+                yield ("events", name, column), f"{field}: not a text field of {name}"
+
+
+def _trigger_faults(trigger: Trigger, fields: Fields) -> Iterator[tuple[str, str]]:
+    for problem in _audience_faults(trigger.audience, fields):
+        yield "audience", problem
+    for name, condition in trigger.when.items():
+        for problem in _condition_faults(name, condition, fields):
+            yield "when", problem
+    timings: tuple[Timing, ...] = () if trigger.timing == "immediate" else trigger.timing
+    for timing in timings:
+        for problem in _moment_faults(timing, fields):
+            yield "timing", problem
+    for expiry in trigger.expiry:
+        for problem in _moment_faults(expiry, fields):
+            yield "expiry", problem
+
+
+def _audience_faults(audience: Audience, fields: Fields) -> Iterator[str]:
+    for part, name in audience.fields.items():
+        wanted = "texts" if part in _LISTS else "text"
+        if not _is(fields, name, wanted):
+            yield f"{name}: no {'list of texts' if part in _LISTS else 'text'} of that name in the event"
+
+
+def _condition_faults(name: str, condition: Condition, fields: Fields) -> Iterator[str]:
+    field = fields.get(name)
+    if field is None:
+        yield f"{name}: no such field in the event"
+        return
+    if (condition.at_least is not None or condition.at_most is not None) and field.kind != "number":
+        yield f"{name}: at_least and at_most are for numbers"
+    for wanted in condition.equals:
+        if field.symbols and wanted not in field.symbols:
+            yield f"{name}: {wanted} is not one of {', '.join(field.symbols)}"
+        elif isinstance(wanted, bool) != (field.kind == "boolean"):
+            yield f"{name}: a field of another kind than the value: true and false are for booleans"
+    if not condition.equals and (condition.given, condition.at_least, condition.at_most) == (None, None, None):
+        yield f"{name}: an empty condition: say a value, given:, at_least: or at_most:"
+
+
+def _moment_faults(moment: Moment, fields: Fields) -> Iterator[str]:
+    if not moment.of:
+        return
+    first = fields.get(moment.of[0])
+    if first is None or first.kind not in ("instant", "date"):
+        yield f"{moment.of[0]}: no date or instant of that name in the event"
+    elif len(moment.of) == 2:
+        clock = fields.get(moment.of[1])
+        if first.kind != "date" or clock is None or clock.kind != "text" or clock.form != "hh:mm":
+            yield f"{moment.of[0]}, {moment.of[1]}: two fields are a date and a time of day (hh:mm)"
+
+
+def _is(fields: Fields, name: str, kind: str) -> bool:
+    return name in fields and fields[name].kind == kind

@@ -1,0 +1,281 @@
+"""Event ► requests: which notifications an event calls for, for whom, due when; and what it withdraws.
+
+Everything that can be known before an event comes is looked up once, in ``compile_mapping``; for each event then only its own
+values are read. The same event, memory and roster always give the same requests with the same ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from schemas.events import EVENT_TYPES
+from schemas.ids import notification_id
+from streams.catalog import Catalog
+from streams.catalog_model import NotificationType, Trigger
+from streams.rules.audience import AudienceOf, Recipients, Roster, compile_audience
+from streams.rules.event_fields import event_fields
+from streams.rules.memory import NOTHING, AggregateMemory
+from streams.rules.moments import Anchors, Holds, compile_conditions
+from streams.rules.slots import SlotOf, Times, compile_slots
+from streams.rules.timing import zone
+from streams.rules.withdrawal import (
+    aggregate_gate,
+    former_of,
+    named_in,
+    notification_gate,
+    people_fields,
+    remembered_after,
+    targets_of,
+)
+
+Outcome = Literal["mapped", "nobody", "duplicate", "superseded", "closed"]
+Request = dict[str, Any]
+"""A NotificationRequest without its sealed field."""
+
+_REQUESTED = "notification.requested"
+# A withdrawal is no notification; these columns must hold something, and say that it is under way at once.
+_WITHDRAWAL = {
+    "kind": "withdraw",
+    "notification_type": "",
+    "category": "transactional",
+    "lane": "high",
+    "occurrence": 0,
+    "due_at": None,
+    "expires_at": None,
+    "sealed": None,
+}
+
+
+class MappingError(ValueError):
+    """The event cannot be mapped, now or later. ``code`` is enumerated; the text names field, shape and mend, never a value."""
+
+    def __init__(self, code: str, field: str, explanation: str) -> None:
+        super().__init__(f"{field}: {explanation}")
+        self.code = code
+        self.field = field
+
+
+class Mapped(NamedTuple):
+    """What an event comes to. ``gate``: a Gate to be written (None: none). ``memory``: what to remember of its aggregate."""
+
+    outcome: Outcome
+    requests: list[Request]
+    gate: dict[str, Any] | None
+    memory: AggregateMemory
+
+
+class _Entry(NamedTuple):
+    """One trigger of one type, compiled for its event."""
+
+    base: Request
+    holds: Holds | None
+    audience: AudienceOf
+    slots: tuple[SlotOf, ...]
+
+
+class EventMapping:
+    """How events of one type are mapped."""
+
+    __slots__ = (
+        "_entries",
+        "_id_field",
+        "_lists",
+        "_nullable",
+        "_people",
+        "_rule",
+        "_shared",
+        "_types",
+        "aggregate_type",
+        "event_type",
+        "record",
+        "topic",
+    )
+
+    def __init__(self, event_type: str, catalog: Catalog) -> None:
+        self.event_type = event_type
+        self.record, self.topic = EVENT_TYPES[event_type]
+        self.aggregate_type = event_type.split(".", 1)[0]
+        fields = event_fields(self.record)
+        entries = catalog.for_event(event_type)
+        self._rule = catalog.event(event_type)
+        self._types = catalog.types
+        self._id_field = self._rule.aggregate or "aggregate_id"
+        self._shared = {
+            "event_type": event_type,
+            "aggregate_type": self.aggregate_type,
+            "catalog_version": catalog.version,
+        }
+        self._people = people_fields((entry.trigger.audience.fields for entry in entries), fields)
+        self._entries = tuple(self._entry(entry.type, entry.trigger) for entry in entries)
+        self._lists = tuple(
+            name for name, field in fields.items() if field.kind == "texts" and field.phi == "identifier"
+        )
+        self._nullable = tuple(
+            name
+            for name, field in fields.items()
+            if field.nullable and field.phi in ("identifier", "contact", "direct")
+        )
+
+    def aggregate_id(self, event: Mapping[str, Any]) -> str:
+        """The id of what changed: the event's aggregate, or the part of it that the catalogue names."""
+        found: str = event[self._id_field]
+        return found
+
+    def map(self, event: Mapping[str, Any], memory: AggregateMemory | None, roster: Roster, times: Times) -> Mapped:
+        """What the event comes to. Raises MappingError, UnknownZoneError."""
+        rule, before = self._rule, memory or NOTHING
+        event_id, version = event["event_id"], event["aggregate_version"]
+        standing = before.standing(event_id, version, rule)
+        if standing == "duplicate":
+            return Mapped(standing, [], None, before)
+        if standing != "in_force":
+            return Mapped(standing, [], None, before.noted(event_id, version, times.now_ms))
+
+        named = named_in(event, self._people)
+        single = event[rule.notification] if rule.notification else None
+        for_all = rule.withdraws != "none" and rule.only is None and not single
+        former = former_of(before.recipients, named) if for_all else ()
+        requests = self._requests(event, roster, before.recipients, former, times)
+        gate = notification_gate(single, times) if single else None
+        if rule.withdraws != "none" and not single and memory is not None:
+            self._withdraw(event, requests, targets_of(event, rule, before.recipients), times)
+            if for_all:
+                gate = aggregate_gate(event, rule, (self.aggregate_type, self.aggregate_id(event)), times)
+        after = before.after(
+            event_id,
+            version,
+            floor=version if for_all else -1,
+            closed=rule.withdraws == "all" if for_all else before.closed,
+            recipients=remembered_after(before.recipients, named, former),
+            now_ms=times.now_ms,
+        )
+        return Mapped("mapped" if requests or gate else "nobody", requests, gate, after)
+
+    def copy_for(self, event: Mapping[str, Any], recipient: str) -> dict[str, Any] | None:
+        """The event as this one recipient may keep it; None: as it came.
+
+        Nobody's copy lists the other patients it went to, and a patient's copy of what another patient did does not say who.
+        """
+        kind, _, own_id = recipient.partition(":")
+        about_another = kind == "patient" and event.get("patient_id", own_id) != own_id
+        if not self._lists and not about_another:
+            return None
+        copy = dict(event)
+        for name in self._lists:
+            copy[name] = [own_id] if kind == "patient" and own_id in copy[name] else []
+        if about_another:
+            for name in self._nullable:
+                copy[name] = own_id if copy[name] == own_id else None
+            copy["patient_id"] = own_id
+        return copy
+
+    def _entry(self, kind: NotificationType, trigger: Trigger) -> _Entry:
+        return _Entry(
+            self._base(kind),
+            compile_conditions(trigger.when),
+            compile_audience(trigger.audience, kind.recipient_kind),
+            compile_slots(trigger, event_fields(self.record)),
+        )
+
+    def _base(self, kind: NotificationType) -> Request:
+        return {
+            **self._shared,
+            "kind": "notify",
+            "notification_type": kind.name,
+            "category": kind.category,
+            "lane": kind.lane,
+            "withdraws": "none",
+            "sealed": None,
+        }
+
+    def _own(self, event: Mapping[str, Any], times: Times) -> Request:
+        """What all requests of one event share."""
+        return {
+            "event_id": event["event_id"],
+            "clinic_id": event["clinic_id"],
+            "aggregate_id": event[self._id_field],
+            "aggregate_version": event["aggregate_version"],
+            "occurred_at": event["occurred_at"],
+            "requested_at": times.now,
+            "correlation_id": event["correlation_id"],
+        }
+
+    def _requests(
+        self, event: Mapping[str, Any], roster: Roster, remembered: Recipients, former: Recipients, times: Times
+    ) -> list[Request]:
+        where = zone(event.get("time_zone") or times.zone_name)
+        anchors: Anchors = {}
+        own = self._own(event, times)
+        event_id = own["event_id"]
+        requests: list[Request] = []
+        asked_by_name = self.event_type == _REQUESTED and event["notification_type"]
+        for base, holds, audience, slots in (self._asked_for(event),) if asked_by_name else self._entries:
+            if holds is not None and not holds(event):
+                continue
+            recipients = audience(event, roster, remembered, former)
+            if not recipients:
+                continue
+            for occurrence, slot_of in enumerate(slots):
+                slot = slot_of(event, where, anchors, times)
+                if slot is not None:
+                    requests += [
+                        {
+                            **base,
+                            **own,
+                            "notification_id": notification_id(event_id, base["notification_type"], one, occurrence),
+                            "recipient": one,
+                            "occurrence": occurrence,
+                            "due_at": slot.due_at,
+                            "expires_at": slot.expires_at,
+                        }
+                        for one in recipients
+                    ]
+        return requests
+
+    def _asked_for(self, event: Mapping[str, Any]) -> _Entry:
+        """The entry of a request by name: the type is the caller's choice, recipient and times are in the event."""
+        kind = self._types.get(event["notification_type"])
+        if kind is None:
+            raise MappingError(
+                "unknown_notification_type",
+                "notification_type",
+                f"{len(event['notification_type'])} characters that name no type; use one of docs/catalogue.md",
+            )
+        if not event["recipient"].startswith(f"{kind.recipient_kind}:"):
+            raise MappingError(
+                "wrong_recipient_kind",
+                "recipient",
+                f"{kind.name} goes to {kind.recipient_kind} recipients only; send another type or recipient",
+            )
+        free_message = self._entries[0]
+        return _Entry(self._base(kind), None, lambda asked, *_: (asked["recipient"],), free_message.slots)
+
+    def _withdraw(
+        self, event: Mapping[str, Any], requests: list[Request], targets: Sequence[str], times: Times
+    ) -> None:
+        """Lets the first immediate request for each of them withdraw; whoever has none gets one that only withdraws."""
+        waiting = dict.fromkeys(targets)
+        for request in requests:
+            if request["due_at"] is None and request["recipient"] in waiting:
+                request["withdraws"] = self._rule.withdraws
+                del waiting[request["recipient"]]
+        if not waiting:
+            return
+        own = self._own(event, times)
+        requests[:0] = [
+            {
+                **self._shared,
+                **own,
+                **_WITHDRAWAL,
+                "notification_id": notification_id(own["event_id"], "withdraw", one, 0),
+                "recipient": one,
+                "withdraws": self._rule.withdraws,
+            }
+            for one in waiting
+        ]
+
+
+def compile_mapping(catalog: Catalog) -> dict[str, EventMapping]:
+    """A mapping for each event type there is, by the full name of its record."""
+    return {contract.record: EventMapping(event_type, catalog) for event_type, contract in EVENT_TYPES.items()}
