@@ -26,7 +26,9 @@ from connectors.settings import Settings, SettingsError
 )
 @click.option("--receipts", type=click.Choice(["on", "off"]), default="on", help="Whether to post receipts.")
 @click.option("--webhook-url", help="Base URL of our webhooks, for email events and inbound texts.")
-@click.option("--sendgrid-webhook-path", default="/webhooks/sendgrid", help="Path of the event webhook under it.")
+@click.option(
+    "--sendgrid-webhook-path", default="/webhooks/sendgrid/events", help="Path of the event webhook under it."
+)
 @click.option("--inbound-webhook-path", default="/webhooks/twilio/inbound", help="Path of inbound texts under it.")
 @click.option("--sent-after-ms", default=20, type=click.IntRange(0, 600_000), help="Acceptance to `sent`.")
 @click.option("--delivered-after-ms", default=100, type=click.IntRange(0, 600_000), help="Acceptance to the outcome.")

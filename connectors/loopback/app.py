@@ -39,7 +39,7 @@ class Options:
     api_key: str
     receipts: bool = True
     webhook_url: str | None = None
-    sendgrid_webhook_path: str = "/webhooks/sendgrid"
+    sendgrid_webhook_path: str = "/webhooks/sendgrid/events"
     inbound_webhook_path: str = "/webhooks/twilio/inbound"
     sent_after_ms: int = 20
     delivered_after_ms: int = 100
@@ -114,6 +114,8 @@ async def _serve_store(options: Options, store: MessageStore, stop: asyncio.Even
         base_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         accounts.write_service_account(base_url)
         if courier is not None:
+            if not courier.posts_email:
+                log.info("no --webhook-url: email events and inbound texts are not posted")
             await courier.start()
             owed = store.owed_receipts()
             for kept in owed:

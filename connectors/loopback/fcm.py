@@ -25,7 +25,7 @@ MAX_DATA_BYTES = 4096  # of notification and data together; more is INVALID_ARGU
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 _TOKEN = re.compile(r"[A-Za-z0-9_:\-]{1,4096}\Z")
-_TARGETS = ("token", "topic", "condition")
+_TARGETS = ("fid", "token", "topic", "condition")
 
 # FCM error code → (HTTP status, google.rpc status, message)
 ERRORS: dict[str, tuple[int, str, str]] = {
@@ -74,9 +74,10 @@ def check(body: bytes) -> tuple[str, dict[str, Any], bool]:
         raise _invalid("The message is required.", "message")
     targets = [message[name] for name in _TARGETS if message.get(name)]
     if len(targets) != 1 or not isinstance(targets[0], str):
-        raise _invalid("Exactly one of token, topic or condition must be given.", "message")
-    if "token" in message and not _TOKEN.match(targets[0]):
-        raise _invalid(ERRORS["INVALID_ARGUMENT"][2], "message.token")
+        raise _invalid("Exactly one of fid, token, topic or condition must be given.", "message")
+    for name in ("fid", "token"):
+        if message.get(name) and not _TOKEN.match(targets[0]):
+            raise _invalid(ERRORS["INVALID_ARGUMENT"][2], f"message.{name}")
     data = message.get("data") or {}
     if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
         raise _invalid("Every value of data must be a string.", "message.data")

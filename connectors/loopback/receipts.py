@@ -28,6 +28,7 @@ from connectors.loopback.signing import (
     EventSigner,
     twilio_signature,
 )
+from connectors.loopback.store import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -227,9 +228,15 @@ class Courier:
             self._flush_done()
 
     def _flush_done(self) -> None:
-        done, self._done = self._done, []
-        if done:
-            self._on_done(done)
+        if not self._done:
+            return
+        try:
+            self._on_done(self._done)
+        except StoreError as error:
+            # Kept for the next tick; a crash before then posts these receipts once more, with the same tokens.
+            log.warning("finished receipts could not be written down: %s", error)
+            return
+        self._done = []
 
     async def _post(self, receipt: SmsReceipt | EmailEvents) -> Posted:
         if isinstance(receipt, SmsReceipt):

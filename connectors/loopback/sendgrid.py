@@ -108,6 +108,7 @@ def check(body: bytes) -> dict[str, Any]:
     if not templated and not mail.get("subject") and not (subjects and all(subjects)):
         errors.append(error(_SUBJECT_REQUIRED, "subject", "message.subject"))
     errors += _check_content(mail.get("content"), templated)
+    errors += _check_custom_args(mail.get("custom_args"), "custom_args")
     if errors:
         raise Refused(400, errors)
     return mail
@@ -122,7 +123,10 @@ def _check_personalization(personalization: Any, at: str) -> list[dict[str, str 
     seen: set[str] = set()
     for kind in ("to", "cc", "bcc"):
         people = personalization.get(kind) or []
-        for index, person in enumerate(people if isinstance(people, list) else []):
+        if not isinstance(people, list):
+            errors.append(error("Invalid type. Expected: array.", f"{at}.{kind}", f"message.personalizations.{kind}"))
+            continue
+        for index, person in enumerate(people):
             address = person.get("email") if isinstance(person, dict) else None
             if not _is_address(address):
                 where = f"{at}.{kind}.{index}.email"
@@ -138,10 +142,18 @@ def _check_personalization(personalization: Any, at: str) -> list[dict[str, str 
                 )
             else:
                 seen.add(address.lower())
-    custom_args = personalization.get("custom_args")
-    if custom_args is not None and len(orjson.dumps(custom_args)) > MAX_CUSTOM_ARGS_BYTES:
-        errors.append(error("The custom_args are over 10,000 bytes.", f"{at}.custom_args", "message.custom_args"))
+    errors += _check_custom_args(personalization.get("custom_args"), f"{at}.custom_args")
     return errors
+
+
+def _check_custom_args(custom_args: Any, at: str) -> list[dict[str, str | None]]:
+    if custom_args is None:
+        return []
+    if not isinstance(custom_args, dict):
+        return [error("Invalid type. Expected: object.", at, "message.custom_args")]
+    if len(orjson.dumps(custom_args)) > MAX_CUSTOM_ARGS_BYTES:
+        return [error("The custom_args are over 10,000 bytes.", at, "message.custom_args")]
+    return []
 
 
 def _check_content(content: Any, templated: bool) -> list[dict[str, str | None]]:

@@ -106,6 +106,9 @@ class MessageStore:
         try:
             self._log = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             self._replay()
+        except StoreError:
+            os.close(self._lock)
+            raise
         except OSError as error:
             os.close(self._lock)
             raise StoreError(

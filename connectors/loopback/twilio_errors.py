@@ -30,7 +30,7 @@ ERRORS: dict[int, tuple[int, str]] = {
     21604: (400, "A 'To' phone number is required."),
     21606: (
         400,
-        "The 'From' phone number provided ({from}) is not a valid message-capable Twilio phone number for this destination.",
+        "The From phone number {from} is not a valid, SMS-capable inbound phone number or short code for your account.",
     ),
     21609: (400, "The 'StatusCallback' URL is not a valid URL."),
     21610: (400, "Attempt to send to unsubscribed recipient"),
@@ -54,7 +54,7 @@ ERRORS: dict[int, tuple[int, str]] = {
     30008: (400, "Unknown error"),
     30034: (400, "US A2P 10DLC - Message from an Unregistered Number"),
     30410: (400, "Provider timeout error"),
-    30610: (400, "Message not delivered: outside the permitted hours of the destination"),
+    30610: (400, "Message couldn't be delivered"),
 }
 
 MAGIC_TO = {
