@@ -1,0 +1,198 @@
+"""The attempt ledger: a row before each call to a provider, its result after; and how a receipt finds its delivery.
+
+    attempting ──► accepted            the provider took it
+               ├─► retry               a transient failure: the next attempt begins anew
+               ├─► failed              for good
+               └─► unknown             nobody knows, and it is not sent again
+
+An attempt whose lease ran out without a result is given to whoever asks next, as ``unknown``: look it up at the provider first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from connectors.postgres.pool import Pool
+
+# Outlives the providers' HTTP time-out, so that an attempt is over, one way or the other, before another may take it.
+LEASE_SECONDS = 60
+
+State = Literal["attempting", "accepted", "retry", "failed", "unknown"]
+Result = Literal["accepted", "retry", "failed", "unknown"]
+# begun: make the call. unknown: a former attempt ended without a result. leased: another worker is at it. finished: leave it.
+Verdict = Literal["begun", "unknown", "leased", "finished"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at one delivery, as its ChannelMessage says. ``provider``: twilio, sendgrid, fcm or in_app."""
+
+    delivery_id: str
+    notification_id: str
+    recipient: str
+    clinic_id: str
+    notification_type: str
+    category: str
+    lane: str
+    channel: str
+    step: int
+    attempt: int
+    provider: str
+    template_id: str
+    template_version: int
+    occurred_at: datetime
+    correlation_id: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Attempt({self.delivery_id}, {self.channel}, attempt {self.attempt})"
+
+
+class BeginResult(NamedTuple):
+    """What to do about an attempt. ``provider_message_id`` of a finished one, where the provider gave one."""
+
+    delivery_id: str
+    verdict: Verdict
+    state: State
+    attempt: int
+    provider_message_id: str | None
+    lease_until: datetime | None
+
+
+class Finish(NamedTuple):
+    """The result of an attempt."""
+
+    delivery_id: str
+    attempt: int
+    state: Result
+    provider_message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery as the ledger knows it: what a status about it needs. Prints without its recipient."""
+
+    delivery_id: str
+    notification_id: str
+    recipient: str
+    clinic_id: str
+    notification_type: str
+    category: str
+    lane: str
+    channel: str
+    step: int
+    attempt: int
+    provider: str
+    template_id: str
+    template_version: int
+    occurred_at: datetime
+    correlation_id: str | None
+    provider_message_id: str | None
+    state: State
+
+    def __repr__(self) -> str:
+        return f"Delivery({self.delivery_id}, {self.channel}, {self.state})"
+
+
+_FIELDS = Attempt.__slots__
+
+_BEGIN = """
+    INSERT INTO deliveries AS d (
+        delivery_id, notification_id, recipient, clinic_id, notification_type, category, lane, channel, step, attempt,
+        provider, template_id, template_version, occurred_at, correlation_id, state, lease_until)
+    SELECT n.*, 'attempting', now() + make_interval(secs => %s)
+    FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[],
+                %s::int[], %s::text[], %s::text[], %s::int[], %s::timestamptz[], %s::text[]) AS n (delivery_id)
+    ORDER BY n.delivery_id  -- one order for all, so that two workers never wait for each other
+    ON CONFLICT (delivery_id) DO UPDATE SET
+        attempt = excluded.attempt,
+        takeovers = CASE WHEN d.state = 'attempting' THEN d.takeovers + 1 ELSE 0 END,
+        provider = excluded.provider,
+        template_version = excluded.template_version,
+        state = 'attempting', lease_until = excluded.lease_until, updated_at = now()
+    WHERE (d.state = 'attempting' AND d.lease_until < now()) OR (d.state = 'retry' AND d.attempt < excluded.attempt)
+    RETURNING delivery_id, CASE WHEN takeovers > 0 THEN 'unknown' ELSE 'begun' END, state, attempt, provider_message_id,
+              lease_until
+"""
+
+_LEFT = """
+    SELECT delivery_id, CASE WHEN state = 'attempting' THEN 'leased' ELSE 'finished' END, state, attempt, provider_message_id,
+           lease_until
+    FROM deliveries WHERE delivery_id = ANY(%s)
+"""
+
+_FINISH = """
+    WITH n AS (
+        SELECT * FROM unnest(%s::text[], %s::int[], %s::text[], %s::text[])
+            AS n (delivery_id, attempt, state, provider_message_id)
+    ), locked AS (
+        SELECT d.delivery_id, d.state AS old_state, d.provider_message_id AS old_id, n.state, n.provider_message_id
+        FROM deliveries d JOIN n USING (delivery_id)
+        WHERE d.attempt = n.attempt OR n.state = 'accepted'
+        ORDER BY d.delivery_id FOR UPDATE OF d
+    ), done AS (
+        UPDATE deliveries d
+        SET state = l.state, provider_message_id = l.provider_message_id, lease_until = NULL, updated_at = now()
+        FROM locked l WHERE d.delivery_id = l.delivery_id AND l.old_state <> 'accepted'
+    )
+    SELECT delivery_id FROM locked
+    WHERE old_state = 'accepted' AND state = 'accepted' AND old_id IS DISTINCT FROM provider_message_id
+"""
+
+
+async def begin(pool: Pool, attempts: Sequence[Attempt], lease_seconds: float = LEASE_SECONDS) -> list[BeginResult]:
+    """Enter attempts before their calls, in one statement; a result for each, in the same order.
+
+    Make the call only on ``begun``, and only while the lease, counted from before this call, is not over. The same delivery
+    twice in one batch: the second is ``leased``. Raises psycopg.Error; then nothing was entered, or it will show as ``unknown``.
+    """
+    first = {attempt.delivery_id: attempt for attempt in reversed(attempts)}
+    if not first:
+        return []
+    columns = [[getattr(attempt, name) for attempt in first.values()] for name in _FIELDS]
+    async with pool.connection() as connection:
+        cursor = await connection.execute(_BEGIN, (lease_seconds, *columns))
+        entered = {row[0]: BeginResult(*row) for row in await cursor.fetchall()}
+        left = [delivery_id for delivery_id in first if delivery_id not in entered]
+        if left:
+            cursor = await connection.execute(_LEFT, (left,))
+            entered |= {row[0]: BeginResult(*row) for row in await cursor.fetchall()}
+    results: list[BeginResult] = []
+    answered: set[str] = set()
+    for attempt in attempts:
+        result = entered[attempt.delivery_id]
+        if attempt.delivery_id in answered and result.verdict in ("begun", "unknown"):
+            result = result._replace(verdict="leased")
+        answered.add(attempt.delivery_id)
+        results.append(result)
+    return results
+
+
+async def finish(pool: Pool, results: Sequence[Finish]) -> list[str]:
+    """Enter results, in one statement; the ids of deliveries that the provider had accepted before, under another message id.
+
+    Those were sent twice: a worker that was stalled past its lease sent as well. The first message id is kept. A result for an
+    attempt that a later one has replaced changes nothing, but an acceptance always counts.
+    """
+    latest = {result.delivery_id: result for result in results}
+    if not latest:
+        return []
+    columns = [[result[place] for result in latest.values()] for place in range(len(Finish._fields))]
+    async with pool.connection() as connection:
+        cursor = await connection.execute(_FINISH, columns)
+        return [delivery_id for (delivery_id,) in await cursor.fetchall()]
+
+
+async def find_by_provider_ids(pool: Pool, provider: str, ids: Sequence[str]) -> dict[str, Delivery]:
+    """Provider's message id → its delivery, of those that the ledger knows."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            """SELECT provider_message_id, delivery_id, notification_id, recipient, clinic_id, notification_type, category,
+                      lane, channel, step, attempt, provider, template_id, template_version, occurred_at, correlation_id,
+                      provider_message_id, state
+               FROM deliveries WHERE provider = %s AND provider_message_id = ANY(%s)""",
+            (provider, list(ids)),
+        )
+        return {message_id: Delivery(*columns) for message_id, *columns in await cursor.fetchall()}
