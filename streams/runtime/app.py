@@ -32,13 +32,15 @@ from streams.runtime.store import block_cache
 from streams.runtime.stream import Batches, BatchStream
 from streams.runtime.tuning import Tuning
 from streams.runtime.view import View
+from streams.runtime.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 Agent = Callable[[Batches], Awaitable[None]]
 
-# Kafka's own bound for a member that does not poll. Our watchdog is the one that watches; this must only not interfere.
-_MAX_POLL_SECONDS = 3600.0
+# The client's own bound for a member that does not fetch, after which it leaves the group. A worker without a partition
+# never fetches, and our watchdog looks after the others: this must only not interfere.
+_MAX_POLL_SECONDS = 7 * 24 * 3600.0
 _REBALANCE_SECONDS = 60.0
 _READY_DIRECTORY = "ready"
 
@@ -172,6 +174,7 @@ class RuntimeApp:
             end_process(error)
         plane = self.faust.plane = DataPlane(plan, self._views, ready_file, instance.member_id)
         plane.attach(lambda: cast(BatchedConsumer, self.faust.consumer))
+        self.faust.on_partitions_assigned.connect(_once(Watchdog(plane, end_process).start), weak=False)
         self.faust.on_partitions_revoked.connect(_receiver(plane.revoked), weak=False)
         self.faust.on_partitions_assigned.connect(_receiver(plane.assigned), weak=False)
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
@@ -223,6 +226,16 @@ def build_app(
 def _receiver(handler: Callable[[Any], Awaitable[None]]) -> Any:
     async def receive(_app: Any, tps: Any, **_: Any) -> None:
         await handler(tps)
+
+    return receive
+
+
+def _once(action: Callable[[], None]) -> Any:
+    pending = [action]
+
+    async def receive(*_: Any, **__: Any) -> None:
+        if pending:
+            pending.pop()()
 
     return receive
 

@@ -7,8 +7,16 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from connectors.kafka import client_config, consumer_config, producer_config
 from connectors.settings import Settings
@@ -55,13 +63,27 @@ class Topics:
             try:
                 description = future.result()
             except KafkaException as error:
-                raise FatalError(
-                    f"topic {name}: {error.args[0].str()}; create the topics with `luxe topics`"
-                ) from error
+                raise _topic_error(name, error) from error
             uuid = description.topic_id
             high, low = uuid.get_most_significant_bits(), uuid.get_least_significant_bits()
             identity = (high % 2**64).to_bytes(8, "big") + (low % 2**64).to_bytes(8, "big")
             found[name] = (identity, len(description.partitions))
+        return found
+
+    def ends(self, tps: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The end of each partition as committed readers see it; what the broker does not say is left out."""
+        latest = OffsetSpec.latest()
+        futures = self._admin.list_offsets(
+            {TopicPartition(*tp): latest for tp in tps},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=_ADMIN_TIMEOUT_SECONDS,
+        )
+        found: dict[tuple[str, int], int] = {}
+        for tp, future in futures.items():
+            if (error := future.exception()) is None:
+                found[tp.topic, tp.partition] = future.result().offset
+            else:
+                log.info("end of %s[%d] not known: %s", tp.topic, tp.partition, error)
         return found
 
     def limit_bytes(self, topic: str) -> int:
@@ -76,8 +98,14 @@ class Topics:
         try:
             answer = self._admin.describe_configs([resource], request_timeout=_ADMIN_TIMEOUT_SECONDS)[resource].result()
         except KafkaException as error:
-            raise FatalError(f"topic {topic}: {error.args[0].str()}; create the topics with `luxe topics`") from error
+            raise _topic_error(topic, error) from error
         return int(answer["max.message.bytes"].value)
+
+
+def _topic_error(topic: str, error: KafkaException) -> FatalError:
+    cause: KafkaError = error.args[0]
+    missing = cause.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+    return FatalError(f"topic {topic}: {cause.str()}{'; create the topics with `luxe topics`' if missing else ''}")
 
 
 class TransactionalProducer:
@@ -95,6 +123,7 @@ class TransactionalProducer:
             "message.timeout.ms": timeout_ms,
             "linger.ms": tuning.linger_ms,
             "batch.size": _BATCH_BYTES,
+            "message.max.bytes": tuning.output_bytes + 64 * 1024,
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 512 * 1024,
         }

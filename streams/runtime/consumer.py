@@ -27,6 +27,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, server_list
 from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.transport.drivers.aiokafka import Transport as FaustTransport
 
+from streams.runtime.errors import FatalError
 from streams.runtime.records import Record
 
 if TYPE_CHECKING:
@@ -126,17 +127,17 @@ class ConsumerThread(AIOKafkaConsumerThread):
             done[tp] = (number, offset, start)
         return done
 
-    async def lags(self) -> dict[Any, tuple[int, int]]:
-        """(fetch position, last stable offset) of each assigned partition that has been fetched from."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._lags(), self.thread_loop))
+    def positions(self, timeout_seconds: float) -> dict[Any, int]:
+        """The fetch position of each assigned partition. Blocking; from any thread but this. Raises TimeoutError."""
+        return asyncio.run_coroutine_threadsafe(self._positions(), self.thread_loop).result(timeout_seconds)
 
-    async def _lags(self) -> dict[Any, tuple[int, int]]:
+    async def _positions(self) -> dict[Any, int]:
         consumer = self._ensure_consumer()
-        found: dict[Any, tuple[int, int]] = {}
+        found: dict[Any, int] = {}
         for tp in consumer.assignment():
             state = consumer._subscription.subscription.assignment.state_value(tp)
-            if state is not None and state.has_valid_position and state.lso is not None:
-                found[tp] = (state.position, state.lso)
+            if state is not None and state.has_valid_position:
+                found[tp] = state.position
         return found
 
     async def hint(self, positions: Mapping[Any, int]) -> bool:
@@ -168,6 +169,12 @@ class BatchedConsumer(FaustConsumer):
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            await self._drain(fetcher)
+        except KafkaError as error:  # what aiokafka does not get over by itself
+            plane_of(self.app).fail(FatalError(f"fetching: {type(error).__name__}"))
+
+    async def _drain(self, fetcher: Any) -> None:
         plane = plane_of(self.app)
         while not (self.should_stop or fetcher.should_stop):
             if not self.flow_active:

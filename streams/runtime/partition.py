@@ -11,7 +11,7 @@ import enum
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,11 @@ from streams.runtime.timers import DueIndex
 from streams.runtime.tuning import Tuning
 
 __all__ = ["Batch", "Event", "Partition", "Plan"]
+
+
+# Batches begin small, so that work of any slowness gets done within one transaction's time, and grow as fast as this.
+_FIRST_BATCH_RECORDS = 64
+_BATCH_GROWTH = 4
 
 
 class Phase(enum.Enum):
@@ -79,6 +84,8 @@ class Partition:
         self._changelog_id = b""
         self._changelog_next = -1
         self._closing = threading.Lock()
+        self._batch_records = min(_FIRST_BATCH_RECORDS, plan.tuning.batch_records)
+        self._began = 0.0
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -131,6 +138,7 @@ class Partition:
     def clear_queue(self) -> None:
         """Drops what was fetched; it is fetched again from the position."""
         self._queue.clear()
+        self._plan.metrics.queued_records -= self.queued_records
         self.queued_records = self.queued_bytes = 0
         self.paused = False
 
@@ -138,6 +146,7 @@ class Partition:
         """Queues records of one topic in their order."""
         self._queue.append(records)
         self.queued_records += len(records)
+        self._plan.metrics.queued_records += len(records)
         self.queued_bytes += sum(len(record.value) for record in records if record.value is not None)
 
     @property
@@ -175,6 +184,7 @@ class Partition:
             return None
         self._producer.begin()
         self.idle.clear()
+        self._began = time.monotonic()
         return Batch(
             self.number,
             records,
@@ -191,13 +201,14 @@ class Partition:
         tuning, positions = self._plan.tuning, self._positions
         taken: list[Record] = []
         size = 0
-        while self._queue and len(taken) < tuning.batch_records and size < tuning.batch_bytes:
+        while self._queue and len(taken) < self._batch_records and size < tuning.batch_bytes:
             chunk = self._queue.popleft()
-            room = tuning.batch_records - len(taken)
+            room = self._batch_records - len(taken)
             if len(chunk) > room:
                 self._queue.appendleft(chunk[room:])
                 chunk = chunk[:room]
             self.queued_records -= len(chunk)
+            self._plan.metrics.queued_records -= len(chunk)
             chunk_bytes = sum(len(record.value) for record in chunk if record.value is not None)
             self.queued_bytes -= chunk_bytes
             size += chunk_bytes
@@ -209,10 +220,18 @@ class Partition:
             taken += chunk
         return taken
 
+    def worked(self, batch: Batch) -> None:
+        """The agent is done with the batch. How long it took decides how large the next one may be."""
+        events = len(batch.records) + len(batch.due)
+        seconds = max(time.monotonic() - self._began, 1e-6)
+        fitting = int(events * self._plan.tuning.batch_seconds / seconds)
+        limit = min(self._batch_records * _BATCH_GROWTH, fitting if fitting > 0 else 1, self._plan.tuning.batch_records)
+        if limit < self._batch_records or events >= self._batch_records:  # a small batch says little of a large one
+            self._batch_records = max(1, limit)
+
     def commit(self, batch: Batch) -> dict[str, int]:
         """Commits the batch and writes it to the store. Blocking. Returns the new positions, for ``committed``."""
         producer, changelog, number = self._producer, self._plan.changelog, self.number
-        began = time.monotonic()
         rows = list(batch._overlay.items())
         for row, value in rows:
             producer.produce(changelog, value, row, number)
@@ -230,11 +249,6 @@ class Partition:
         if self._changelog_next >= 0:
             rows.append((SOURCE, source_value(self._changelog_id, self._changelog_next, self._plan.clock_ms())))
         self._store.write(rows)
-        metrics = self._plan.metrics
-        took_ms = (time.monotonic() - began) * 1000
-        metrics.commits += 1
-        metrics.commit_ms += took_ms
-        metrics.commit_ms_max = max(metrics.commit_ms_max, took_ms)
         return positions
 
     def _changelog_grew(self, error: Any, message: Any) -> None:
@@ -247,6 +261,18 @@ class Partition:
         self._due.applied(batch._due_changes.items())
         self.idle.set()
         self.progress_at = time.monotonic()
+
+    def is_behind(
+        self, positions: Mapping[tuple[str, int], int], ends: Mapping[tuple[str, int], int], now_ms: int
+    ) -> bool:
+        """Whether there is work, given the fetcher's positions and the logs' ends. From any thread."""
+        if self.queued_records or not self.idle.is_set():
+            return True
+        earliest_ms = self._due.known_ms
+        if earliest_ms is not None and earliest_ms < now_ms:
+            return True
+        tps = [(topic, self.number) for topic in self._plan.inputs]
+        return any(positions.get(tp, ends[tp]) < ends[tp] for tp in tps if tp in ends)
 
     def check_topics(self, described: dict[str, tuple[bytes, int]]) -> None:
         """Raises FatalError when an input or the changelog was deleted and created anew under our feet."""

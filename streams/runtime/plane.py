@@ -49,7 +49,7 @@ class DataPlane:
     """See the module. ``consumer`` and ``ready_file`` are set by the app before the first assignment."""
 
     def __init__(self, plan: Plan, views: Sequence[View], ready_file: Path, member_id: str) -> None:
-        self._plan = plan
+        self.plan = plan
         self.member_id = member_id
         self.tuning = plan.tuning
         self.metrics: Metrics = plan.metrics
@@ -119,8 +119,8 @@ class DataPlane:
                     await self._close(partition)
                 return
             if partition is None:
-                partition = Partition(self._plan, number)
-                described = await self.in_thread(self._plan.topics.describe, [*self._plan.inputs, self._plan.changelog])
+                partition = Partition(self.plan, number)
+                described = await self.in_thread(self.plan.topics.describe, [*self.plan.inputs, self.plan.changelog])
                 await self.in_thread(partition.open, described)
                 partition.phase = Phase.SUSPENDED
                 self.partitions[number] = partition
@@ -131,7 +131,7 @@ class DataPlane:
 
     async def _start(self, partition: Partition, generation: int) -> None:
         partition.clear_queue()
-        tps = {TP(topic, partition.number): partition.next_offset(topic) for topic in self._plan.inputs}
+        tps = {TP(topic, partition.number): partition.next_offset(topic) for topic in self.plan.inputs}
         sought = await self.thread.seek_all(tps)
         if generation != self._generation or len(sought) < len(tps):
             return  # another rebalance came in between; it starts this partition
@@ -204,7 +204,7 @@ class DataPlane:
         return found
 
     def _with_room(self) -> list[TP]:
-        inputs = self._plan.inputs
+        inputs = self.plan.inputs
         return [
             TP(topic, number)
             for number, partition in self.partitions.items()
@@ -239,7 +239,7 @@ class DataPlane:
         while True:
             await asyncio.sleep(0)  # lets finished commits and fetched records in
             self._work.clear()
-            now_ms = self._plan.clock_ms()
+            now_ms = self.plan.clock_ms()
             partition = self._next_with_work(now_ms)
             if partition is None:
                 await self._wait_for_work(now_ms)
@@ -281,11 +281,18 @@ class DataPlane:
 
     def finish(self, batch: Batch) -> None:
         """The agent is done with the batch: it is committed beside the next one."""
-        self.spawn(self._commit(self.partitions[batch.partition], batch))
+        partition = self.partitions[batch.partition]
+        partition.worked(batch)
+        self.spawn(self._commit(partition, batch))
 
     async def _commit(self, partition: Partition, batch: Batch) -> None:
+        began = time.monotonic()
         positions = await self.in_thread(partition.commit, batch)
         partition.committed(batch, positions)
+        took_ms = (time.monotonic() - began) * 1000
+        self.metrics.commits += 1
+        self.metrics.commit_ms += took_ms
+        self.metrics.commit_ms_max = max(self.metrics.commit_ms_max, took_ms)
         self._in_flight -= 1
         if self._in_flight == 0:
             self._idle.set()
@@ -302,6 +309,10 @@ class DataPlane:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Ends the process."""
+        end_process(error)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

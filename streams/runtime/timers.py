@@ -45,6 +45,11 @@ class DueIndex:
             if self._earliest_ms is None or due_ms < self._earliest_ms:
                 self._earliest_ms = due_ms
 
+    @property
+    def known_ms(self) -> int | None:
+        """What ``earliest_ms`` last found; for other threads, which may not look themselves."""
+        return self._earliest_ms
+
     def earliest_ms(self) -> int | None:
         """When the next timer is due; None without any."""
         if self._stale_earliest:

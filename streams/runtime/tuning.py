@@ -22,6 +22,9 @@ class Tuning(BaseSettings):
     # One transaction. Bigger ones cost less an event, smaller ones wait less; 1000 records take about 70 ms of work.
     batch_records: int = Field(1000, ge=1, le=10_000)
     batch_bytes: int = Field(4 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+    batch_seconds: float = Field(
+        0.25, gt=0, le=5, description="Work aimed at in one batch: slow work makes them smaller."
+    )
     batch_timers: int = Field(500, ge=1, le=10_000, description="Due timers fired in one transaction.")
     transaction_timeout_seconds: float = Field(
         30.0, ge=10, le=60, description="After it the broker aborts a silent owner's."
