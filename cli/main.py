@@ -14,6 +14,8 @@ from connectors.stack.errors import StackError
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("cli.up", "Start the local stack and the pipeline, or what of them died."),
     "down": ("cli.down", "Stop what `up` started."),
+    "topics": ("cli.topics", "Print, create and compare the topic table."),
+    "produce": ("cli.produce", "Turn a practice system's CSV export into events."),
     "status": ("cli.status", "Show services, ports and logs; exit 1 if one that should run does not."),
     "schemas": ("cli.schemas", "List, check, generate, document and push the record contracts."),
 }

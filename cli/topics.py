@@ -17,13 +17,13 @@ from schemas.topics import DAY_MS, TOPICS, Topic
 
 @click.group("topics", invoke_without_command=True)
 @click.pass_context
-def topics(context: click.Context) -> None:
+def command(context: click.Context) -> None:
     """Print the topic table (no command), create the topics, or say what differs at the broker."""
     if context.invoked_subcommand is None:
         context.invoke(list_topics)
 
 
-@topics.command("list")
+@command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--markdown", is_flag=True, help="The table as in docs/topics.md.")
 def list_topics(as_json: bool = False, markdown: bool = False) -> None:
@@ -42,13 +42,13 @@ def list_topics(as_json: bool = False, markdown: bool = False) -> None:
         Console().print(table)
 
 
-@topics.command("create")
+@command.command("create")
 def create() -> None:
     """Create what is missing and correct settings that differ. Idempotent; never deletes, never shrinks."""
     _apply(dry_run=False)
 
 
-@topics.command("diff")
+@command.command("diff")
 def diff() -> None:
     """Say what `create` would do; exit status 1 if anything."""
     if _apply(dry_run=True):

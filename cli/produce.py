@@ -1,0 +1,249 @@
+"""``luxe produce``: a CSV export of a practice system into domain events."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+from confluent_kafka import KafkaException
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from connectors.exports.mapfile import ExportMap, MapError, read_map
+from connectors.exports.publishing import (
+    PublishError,
+    Standing,
+    fingerprint,
+    load_standing,
+    open_text,
+    publish,
+    standing_path,
+)
+from connectors.exports.rows import MappedRow, RowMapper, find_shift_days
+from connectors.settings import Settings
+from schemas.codec import CodecError
+from schemas.events import EVENT_TYPES
+from schemas.phi import class_of
+from schemas.shapes import shape_of
+
+DRY_RUN_RECORDS = 3
+
+
+@click.command("produce")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--map",
+    "map_path",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The map file.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Publish nothing: print the first records (PHI as shapes) and every rejected row."
+)
+@click.option(
+    "--recipients-to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Publish nothing: write the map's recipients as JSON lines (0600) for `luxe recipients import`.",
+)
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many rows.")
+@click.option("--restart", is_flag=True, help="Begin at the first row although an earlier run got further.")
+@click.option("--correlation-id", help="Carried by every event to its messages; default: made from file and map.")
+@click.option(
+    "--rejects",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write rejected rows (line, column, reason) here as JSON lines.",
+)
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON line of the totals.")
+def command(
+    file: Path,
+    map_path: Path,
+    dry_run: bool,
+    recipients_to: Path | None,
+    limit: int | None,
+    restart: bool,
+    correlation_id: str | None,
+    rejects: Path | None,
+    as_json: bool,
+) -> None:
+    """Turn FILE (CSV, .gz allowed) into domain events as the map says, and publish them.
+
+    Interrupted, the same command goes on where it stopped. Rejected rows are printed with their line and reason; they do not
+    hold the others up, and make the exit status 1 only when every row was rejected.
+    """
+    try:
+        export = read_map(map_path)
+        settings = Settings()
+        name = fingerprint(file, map_path)
+        kept = standing_path(settings, name)
+        standing = None if restart or dry_run or recipients_to else load_standing(kept)
+        now = datetime.now(UTC)
+        if standing is None:
+            with open_text(file, export.encoding) as text:
+                shift_days = find_shift_days(text, export, now.date())
+            standing = Standing(shift_days, correlation_id or f"produce-{name}")
+        mapper = RowMapper(export, now, standing.shift_days, standing.correlation_id)
+        if recipients_to is not None:
+            _write_recipients(file, export, mapper, recipients_to)
+            return
+        if dry_run:
+            _dry_run(file, export, mapper, limit)
+            return
+        _publish(settings, file, export, mapper, standing, kept, limit, rejects)
+    except (MapError, PublishError) as error:
+        raise click.ClickException(
+            f"{error}\n  next: mend it and run the same command again; it goes on where it stopped"
+        ) from error
+    except CodecError as error:
+        raise click.ClickException(f"the map makes events that their schema refuses: {error}") from error
+    except KafkaException as error:
+        raise click.ClickException(f"Kafka does not answer ({error.args[0].name()}); `luxe up` starts it") from error
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "rows": standing.rows,
+                    "events": standing.events,
+                    "rejected": standing.rejected,
+                    "by_type": standing.by_type,
+                    "correlation_id": standing.correlation_id,
+                    "shift_days": standing.shift_days,
+                }
+            )
+        )
+    if standing.rows and standing.rejected == standing.rows:
+        click.echo("every row was rejected: the map does not fit this file; try --dry-run", err=True)
+        sys.exit(1)
+
+
+def _publish(
+    settings: Settings,
+    file: Path,
+    export: ExportMap,
+    mapper: RowMapper,
+    standing: Standing,
+    kept: Path,
+    limit: int | None,
+    rejects: Path | None,
+) -> None:
+    if standing.done:
+        click.echo(
+            f"{file.name} was published already ({standing.events} events); --restart publishes it again", err=True
+        )
+        return
+    if standing.rows:
+        click.echo(f"going on after row {standing.rows}", err=True)
+    total = min(_count_rows(file, export), limit or sys.maxsize)
+    with open_text(file, export.encoding) as text, _progress() as progress, _rejects_file(rejects) as out:
+        task = progress.add_task(f"publishing {file.name}", total=total, completed=standing.rows)
+        rows = mapper.rows(text, standing.rows)
+        if limit is not None:
+            rows = (row for number, row in enumerate(rows, standing.rows) if number < limit)
+        publish(
+            settings,
+            rows,
+            standing,
+            kept,
+            on_rejected=lambda row: _report_rejected(row, out, progress.console),
+            on_progress=lambda at: progress.update(task, completed=at.rows),
+        )
+    click.echo(
+        f"{standing.rows} rows = {standing.rows - standing.rejected} taken + {standing.rejected} rejected; "
+        f"{standing.events} events published "
+        f"({', '.join(f'{count} {name}' for name, count in sorted(standing.by_type.items()))}); "
+        f"dates moved by {standing.shift_days} days; correlation id {standing.correlation_id}",
+        err=True,
+    )
+
+
+def _dry_run(file: Path, export: ExportMap, mapper: RowMapper, limit: int | None) -> None:
+    taken = rejected = events = 0
+    with open_text(file, export.encoding) as text:
+        for number, row in enumerate(mapper.rows(text)):
+            if limit is not None and number >= limit:
+                break
+            if row.rejected is not None:
+                rejected += 1
+                _report_rejected(row, None, None)
+                continue
+            if taken < DRY_RUN_RECORDS:
+                for event in row.events:
+                    click.echo(f"line {row.line}: {event.event_type}")
+                    click.echo(json.dumps(_without_phi(event.event_type, event.value), indent=2, default=str))
+            taken += 1
+            events += len(row.events)
+    click.echo(f"{taken + rejected} rows = {taken} taken + {rejected} rejected; {events} events would be published")
+    if rejected and not taken:
+        sys.exit(1)
+
+
+def _without_phi(event_type: str, value: dict[str, Any]) -> dict[str, Any]:
+    record = EVENT_TYPES[event_type].record
+    return {
+        name: found
+        if found is None or class_of(record, name) == "none"
+        else f"<{class_of(record, name)}: {shape_of(found)}>"
+        for name, found in value.items()
+    }
+
+
+def _write_recipients(file: Path, export: ExportMap, mapper: RowMapper, target: Path) -> None:
+    if export.recipients is None:
+        raise MapError("the map has no `recipients`; add it, see docs/producers-guide.md")
+    written = 0
+    with (
+        open_text(file, export.encoding) as text,
+        os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out,
+    ):
+        for row in mapper.rows(text):
+            if row.recipient is not None:
+                out.write(json.dumps(row.recipient, default=str) + "\n")
+                written += 1
+    click.echo(
+        f"{written} recipients written to {target} (0600: it holds PHI)\n  next: luxe recipients import {target}",
+        err=True,
+    )
+
+
+def _report_rejected(row: MappedRow, out: TextIO | None, console: Console | None) -> None:
+    if row.rejected is None:
+        return
+    line = f"rejected: line {row.line}: {row.rejected}"
+    if console is not None:
+        console.print(line, markup=False, highlight=False)
+    else:
+        click.echo(line)
+    if out is not None:
+        found = {
+            "line": row.line,
+            "column": row.rejected.column,
+            "reason": row.rejected.problem,
+            "mend": row.rejected.mend,
+        }
+        out.write(json.dumps(found) + "\n")
+
+
+def _count_rows(file: Path, export: ExportMap) -> int:
+    # For the bar only: quoted line breaks make it a little too large.
+    with open_text(file, export.encoding) as text:
+        return max(sum(1 for _ in text) - 1, 0)
+
+
+def _rejects_file(path: Path | None) -> Any:
+    return open(os.devnull if path is None else path, "a", encoding="utf-8")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
