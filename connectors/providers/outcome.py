@@ -20,9 +20,6 @@ ErrorClass = Literal[
 ]
 ERROR_CLASSES: tuple[str, ...] = get_args(ErrorClass)
 
-# Why an address is not written to again (the gate's reason), for the classes that say so of an address.
-GATE_REASONS: dict[str, str] = {"permanent_recipient": "hard_bounce", "opted_out": "opted_out"}
-
 
 @dataclass(frozen=True, slots=True)
 class Accepted:

@@ -39,6 +39,13 @@ class Taken:
     offset: int
     assignment: Assignment
 
+    @property
+    def headers(self) -> list[tuple[str, bytes | None]]:
+        """The record's headers, as bytes."""
+        found = self.message.headers() or ()
+        pairs = found.items() if isinstance(found, dict) else found
+        return [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]
+
     def finish(self) -> None:
         """Give its slot back and let its offset be committed."""
         self.assignment.finish(self.offset)
@@ -121,21 +128,23 @@ class Lane:
         self._stopping = threading.Event()
         self._ended: Future[None] = Future()
         self._commit_due = 0.0
+        self._drain_seconds = tuning.drain_seconds
         self._thread = threading.Thread(target=self._main, name=f"lane-{channel}-{lane}", daemon=True)
 
     def start(self) -> None:
         """Join the group and begin to take."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Take no more; what is in flight may end within the drain time, then it is committed and the group left."""
+    def stop(self, *, drain: bool) -> None:
+        """Take no more; what is in flight may end within the drain time if ``drain``, then commit and leave the group."""
+        self._drain_seconds = self._tuning.drain_seconds if drain else 0.0
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
 
     async def ended(self) -> None:
         """Wait for the lane's end. Raises what ended it, KafkaException above all."""
-        await asyncio.wrap_future(self._ended)
+        await asyncio.shield(asyncio.wrap_future(self._ended))  # a waiter that gives up must not end it
 
     def _main(self) -> None:
         """The thread's body: whatever happens in it becomes the lane's end."""
@@ -166,7 +175,7 @@ class Lane:
                 elif not self._stopping.is_set():
                     self._hold(consumer)
                 self._commit_if_due(consumer)
-            self._drain(list(self._assignments.values()), self._tuning.drain_seconds)
+            self._drain(list(self._assignments.values()))
             self._commit(consumer, self._assignments)
         finally:
             consumer.close()
@@ -238,7 +247,8 @@ class Lane:
         leaving = {p.partition: self._assignments[p.partition] for p in partitions if p.partition in self._assignments}
         for assignment in leaving.values():
             assignment.revoked = True
-        self._drain(list(leaving.values()), 0 if self._stopping.is_set() else self._tuning.drain_seconds)
+        if not self._stopping.is_set():  # else they had their time
+            self._drain(list(leaving.values()))
         self._commit(consumer, leaving)
         self._forget(leaving)
 
@@ -255,7 +265,8 @@ class Lane:
             for partition in partitions:
                 self._assignments.pop(partition, None)
 
-    def _drain(self, assignments: list[Assignment], seconds: float) -> None:
+    def _drain(self, assignments: list[Assignment]) -> None:
+        seconds = self._drain_seconds
         with self._changed:
             self._changed.wait_for(lambda: not any(a.in_flight for a in assignments), seconds)
         left = sum(assignment.in_flight for assignment in assignments)

@@ -24,6 +24,7 @@ class Tuning(BaseSettings):
     batch_rows: int = Field(200, ge=1, le=5_000)
     batch_linger_ms: float = Field(3.0, ge=0, le=100, description="An idle sink adds this to a message's way, twice.")
 
+    connections: int = Field(128, ge=1, le=5_000, description="Pooled connections to the provider: calls at one time.")
     call_timeout_seconds: float = Field(
         10.0, gt=0, le=120, description="One call of the provider, connecting included."
     )
@@ -32,7 +33,7 @@ class Tuning(BaseSettings):
     commit_interval_seconds: float = Field(
         0.5, ge=0.05, le=60, description="More often costs the broker, less often repeats."
     )
-    drain_seconds: float = Field(20.0, ge=0, le=280, description="At SIGTERM and revocation: to end what is in flight.")
+    drain_seconds: float = Field(15.0, ge=0, le=280, description="At SIGTERM and revocation: to end what is in flight.")
     session_timeout_seconds: float = Field(10.0, ge=6, le=300, description="A dead sink's partitions move after it.")
     # A gates reader that has not come round for this long may be missing what came into force: sending waits.
     gates_stale_seconds: float = Field(5.0, ge=0.5, le=60)

@@ -1,0 +1,1 @@
+"""What providers post to us: signed receipts become statuses in the log."""

@@ -1,0 +1,157 @@
+"""Providers' receipts in our words. Pure: form or event in, receipt out; nothing here has verified a signature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from connectors.providers import sendgrid, twilio
+from connectors.providers.outcome import error_class
+
+# What Twilio's MessageStatus means to us; its other words (accepted, queued, sending, ...) say nothing we have not said.
+# https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks
+TWILIO_STATUSES = {
+    "sent": "sent",
+    "delivered": "delivered",
+    "undelivered": "undelivered",
+    "failed": "failed",
+    "read": "read",
+    "canceled": "cancelled",
+}
+
+# SendGrid's events; deferred is left out: the message is still on its way.
+# https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event
+SENDGRID_STATUSES = {
+    "processed": "sent",
+    "delivered": "delivered",
+    "bounce": "bounced",
+    "dropped": "failed",
+    "open": "read",
+    "click": "clicked",
+    "spamreport": "complained",
+    "unsubscribe": "unsubscribed",
+    "group_unsubscribe": "unsubscribed",
+}
+IGNORED_SENDGRID_EVENTS = frozenset({"deferred", "group_resubscribe", "account_status_change"})
+
+# Why SendGrid itself did not even try, by how its reason begins, as the code of its error table.
+SENDGRID_DROPS = (
+    ("bounced address", "bounce"),
+    ("invalid", "invalid"),
+    ("spam reporting address", "spamreport"),
+    ("unsubscribed address", "unsubscribe"),
+    ("spam content", "spam_content"),
+)
+
+
+class ReceiptError(Exception):
+    """A receipt that is none of its provider's forms. Names the field and its shape, never its value."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Receipt:
+    """One thing a provider says of one message. ``address`` is PHI: never printed."""
+
+    provider: str
+    provider_message_id: str
+    provider_event_id: str
+    status: str
+    provider_status: str
+    status_at: datetime
+    delivery_id: str | None
+    address: str
+    sender: str
+    error_class: str | None = None
+    error_code: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Receipt(provider={self.provider!r}, status={self.status!r})"
+
+    def as_json(self) -> dict[str, Any]:
+        """For parking; sealed before it is stored."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"status_at": self.status_at.isoformat()}
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> Receipt:
+        """Out of parking."""
+        return cls(**{**kept, "status_at": datetime.fromisoformat(kept["status_at"])})
+
+
+def from_twilio(
+    form: Mapping[str, str], *, delivery_id: str | None, idempotency_token: str | None, now: datetime
+) -> Receipt | None:
+    """A status callback's receipt; None for a status that tells nothing new. Raises ReceiptError.
+
+    ``idempotency_token``: the same for every try of one callback (header I-Twilio-Idempotency-Token).
+    """
+    message_id, word = _text(form, "MessageSid"), _text(form, "MessageStatus")
+    status = TWILIO_STATUSES.get(word)
+    if status is None:
+        return None
+    code = form.get("ErrorCode") or None
+    return Receipt(
+        provider=twilio.PROVIDER,
+        provider_message_id=message_id,
+        provider_event_id=idempotency_token or f"{message_id}:{word}",
+        status=status,
+        provider_status=word,
+        status_at=now,
+        delivery_id=delivery_id,
+        address=form.get("To", ""),
+        sender=form.get("MessagingServiceSid") or form.get("From", ""),
+        error_class=(error_class(twilio.PROVIDER, code) or "unknown") if code is not None else None,
+        error_code=code,
+    )
+
+
+def from_sendgrid(event: Any) -> Receipt | None:
+    """One event's receipt; None for an event that tells nothing new. Raises ReceiptError."""
+    if not isinstance(event, dict):
+        raise ReceiptError(f"an event must be a JSON object, not {type(event).__name__}")
+    word = _text(event, "event")
+    if word in IGNORED_SENDGRID_EVENTS:
+        return None
+    status = SENDGRID_STATUSES.get(word)
+    if status is None:
+        raise ReceiptError(f"event: a word of {len(word)} characters that is not in SendGrid's list")
+    timestamp = event.get("timestamp")
+    if not isinstance(timestamp, int) or not 0 < timestamp < 2**33:
+        raise ReceiptError(f"timestamp: {type(timestamp).__name__} where seconds since 1970 are expected")
+    code = _sendgrid_code(word, event)
+    if code == "blocked":
+        status = "undelivered"  # refused for now, the address stays good
+    delivery_id = event.get(sendgrid.DELIVERY_ARGUMENT)
+    return Receipt(
+        provider=sendgrid.PROVIDER,
+        # sg_message_id is what mail/send answered as X-Message-Id, and a suffix that differs by recipient.
+        provider_message_id=_text(event, "sg_message_id").partition(".")[0],
+        provider_event_id=_text(event, "sg_event_id"),
+        status=status,
+        provider_status=word,
+        status_at=datetime.fromtimestamp(timestamp, UTC),
+        delivery_id=delivery_id if isinstance(delivery_id, str) else None,
+        address=_text(event, "email"),
+        sender="",
+        error_class=(error_class(sendgrid.PROVIDER, code) or "unknown") if code is not None else None,
+        error_code=code,
+    )
+
+
+def _sendgrid_code(word: str, event: Mapping[str, Any]) -> str | None:
+    """The event as a code of the error table; None for good news."""
+    if word == "bounce":
+        return "blocked" if event.get("type") == "blocked" else "bounce"
+    if word == "dropped":
+        reason = str(event.get("reason", "")).lower()
+        return next((code for beginning, code in SENDGRID_DROPS if reason.startswith(beginning)), "dropped")
+    return word if word in ("spamreport", "unsubscribe", "group_unsubscribe") else None
+
+
+def _text(source: Mapping[str, Any], field: str) -> str:
+    value = source.get(field)
+    if not isinstance(value, str) or not value or len(value) > 500:
+        shape = f"text of {len(value)} characters" if isinstance(value, str) else type(value).__name__
+        raise ReceiptError(f"{field}: {shape} where 1 to 500 characters are expected")
+    return value

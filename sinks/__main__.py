@@ -1,0 +1,76 @@
+"""``python -m sinks sms|email|clickhouse``: one sink as a process, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+import click
+import psycopg
+import uvloop
+from confluent_kafka import KafkaException
+from pydantic import ValidationError
+
+from connectors.logs import configure_logging
+from connectors.sealing import KeyRingError
+from connectors.settings import Settings, SettingsError
+from schemas.registry import RegistryError
+from sinks.runtime.channel import Channel
+from sinks.runtime.tuning import Tuning
+from sinks.runtime.worker import serve_until_signalled
+
+log = logging.getLogger("sinks")
+
+EXIT_SETTINGS = 78  # EX_CONFIG of sysexits.h: starting again does not help
+EXIT_FATAL = 70  # EX_SOFTWARE: going on was not safe; starting again is the mend
+
+
+@click.group()
+def main() -> None:
+    """Sinks: what leaves the pipeline."""
+
+
+@main.command()
+def sms() -> None:
+    """Deliver texts through Twilio."""
+    from sinks.sms import Sms
+
+    _deliver(Sms)
+
+
+@main.command()
+def email() -> None:
+    """Deliver emails through SendGrid."""
+    from sinks.email import EmailChannel
+
+    _deliver(EmailChannel)
+
+
+@main.command()
+def clickhouse() -> None:
+    """Bring every topic into ClickHouse."""
+    # Imported only here: it loads the embedded engine, some 300 MB.
+    from sinks.clickhouse import main as ingest
+
+    ingest()
+
+
+def _deliver(open_channel: Callable[[Settings, Tuning], Channel]) -> None:
+    try:
+        settings, tuning = Settings(), Tuning()
+        configure_logging(settings.log_format)
+        uvloop.run(serve_until_signalled(settings, tuning, open_channel))
+    except (SettingsError, ValidationError, KeyRingError, RegistryError) as error:
+        click.echo(f"sinks: {error}", err=True)
+        sys.exit(EXIT_SETTINGS)
+    except psycopg.OperationalError as error:
+        click.echo(f"sinks: Postgres does not answer ({type(error).__name__}); run `luxe status`", err=True)
+        sys.exit(EXIT_FATAL)
+    except KafkaException as error:
+        click.echo(f"sinks: Kafka: {error.args[0].name()}: {error.args[0].str()}; run `luxe status`", err=True)
+        sys.exit(EXIT_FATAL)
+
+
+if __name__ == "__main__":
+    main()

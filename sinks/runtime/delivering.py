@@ -1,0 +1,196 @@
+"""One message's way: opened, begun in the ledger, looked up in the gates, called, its end written down and told."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from connectors.postgres.pool import Pool
+from connectors.postgres.records import Records
+from connectors.providers.outcome import Accepted, ErrorClass, OutcomeUnknown, Refused
+from connectors.statuses import StatusLog
+from connectors.suppressing import DeadAddress, SenderClass, reason_of, suppress
+from schemas.codec import CodecError
+from sinks.runtime.attempts import Attempts, Begun, Ended
+from sinks.runtime.channel import Channel
+from sinks.runtime.dead_letters import DeadLetters
+from sinks.runtime.gates import Verdict
+from sinks.runtime.gates_reader import GatesReader
+from sinks.runtime.keys import KeyGone, Keys
+from sinks.runtime.lanes import Taken
+from sinks.runtime.outcome import Outcome
+from sinks.runtime.patience import patiently
+from sinks.runtime.poison import PoisonError
+from sinks.runtime.statuses import DeliveryLife
+from sinks.runtime.tuning import Tuning
+
+log = logging.getLogger(__name__)
+
+RECORD = "luxe.pipeline.ChannelMessage"
+# An unknown outcome is resolved by asking, then, for essential messages, by one more call: a second doubt is left standing.
+MAX_CALLS = 2
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every delivery of a process shares."""
+
+    channel: Channel
+    tuning: Tuning
+    records: Records
+    pool: Pool
+    keys: Keys
+    gates: GatesReader
+    attempts: Attempts
+    statuses: StatusLog
+    dead_letters: DeadLetters
+
+
+class Delivering:
+    """Delivers records one by one; many at a time, each a task of its own."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def deliver(self, taken: Taken) -> None:
+        """Bring one record to its end. What cannot be delivered becomes a dead letter; nothing is dropped."""
+        message: Message | None = None
+        try:
+            message = self._read(taken)
+            await self._attempt(taken, message)
+        except PoisonError as poison:
+            await self._bury(taken, message, poison)
+        except Exception as error:  # noqa: BLE001 - one record's trouble, foreseen or not, must not stop its neighbours
+            # Only the kind: an exception's text may hold what it failed on.
+            kind = type(error).__name__
+            log.error("delivery of offset %d ended in %s; it goes to the dead letters", taken.offset, kind)  # noqa: TRY400
+            await self._bury(
+                taken,
+                message,
+                PoisonError("unexpected_error", f"{kind} while delivering; a defect of ours, then replay"),
+            )
+
+    def _read(self, taken: Taken) -> Message:
+        if taken.message.key() is None:
+            raise PoisonError("null_key", "key: null; write messages under their recipient's key", "key")
+        try:
+            decoded = self._tools.records.codec.decode(taken.message.value())
+        except CodecError as error:
+            raise PoisonError(error.code, str(error), error.field) from None
+        if decoded.name != RECORD:
+            raise PoisonError("wrong_record", f"a {decoded.name} where a ChannelMessage is expected; send those only")
+        message = decoded.value
+        if message["channel"] != self._tools.channel.name:
+            raise PoisonError(
+                "wrong_channel",
+                f"channel: {message['channel']} on a topic of {self._tools.channel.name}; send it to its own",
+                "channel",
+            )
+        return message
+
+    async def _bury(self, taken: Taken, message: Message | None, poison: PoisonError) -> None:
+        await self._tools.dead_letters.write(taken, poison, message, taken.finish)
+
+    async def _attempt(self, taken: Taken, message: Message) -> None:
+        tools = self._tools
+        life = DeliveryLife(tools.statuses, taken, message, tools.channel.provider)
+        life.queued()
+        content: Message | None
+        try:
+            content = await tools.keys.open(message)
+        except KeyGone:
+            content = None
+        await tools.gates.wait_until_current()
+        if taken.revoked:
+            taken.abandon()  # nothing was done yet: its next owner does it
+            return
+        begun = await tools.attempts.begin(message)
+        if isinstance(begun, Ended):
+            if begun.outcome is None:
+                taken.finish()  # its end was told before the later attempt was decided
+            else:
+                life.ended(begun.outcome)  # done before; only its status may not have reached Kafka
+            return
+        if content is None:
+            outcome = Outcome.gated(Verdict("suppressed", "erased"))
+        else:
+            outcome = await self._resolve(life, message, content, begun)
+        await tools.attempts.finish(begun, outcome)
+        life.ended(outcome)
+
+    async def _resolve(self, life: DeliveryLife, message: Message, content: Message, begun: Begun) -> Outcome:
+        """Call until the outcome is known, or may not be found out by another call."""
+        doubt: OutcomeUnknown | None = None
+        since: datetime | None = begun.unknown_since
+        for _ in range(MAX_CALLS):
+            if since is not None:
+                found = await self._find(message, content, since)
+                if found is not None:
+                    return Outcome.accepted(found, "found")
+                if not message["essential"]:
+                    break
+            since = datetime.now(UTC)
+            try:
+                return await self._call(life, message, content, begun)
+            except OutcomeUnknown as unknown:
+                doubt = unknown
+        else:
+            if since is not None and (found := await self._find(message, content, since)) is not None:
+                return Outcome.accepted(found, "found")
+        return Outcome.unknown(doubt or OutcomeUnknown("lease_over"))
+
+    async def _find(self, message: Message, content: Message, since: datetime) -> Accepted | None:
+        """What the provider already took that is this message and no other delivery of ours."""
+        tools = self._tools
+        try:
+            candidates = await tools.channel.find(message, content, since)
+        except (Refused, OutcomeUnknown) as error:
+            log.warning("%s could not be asked for a message: %s", tools.channel.provider, error)
+            return None
+        if not candidates:
+            return None
+        others = await tools.attempts.known(candidate.provider_message_id for candidate in candidates)
+        return next((found for found in candidates if found.provider_message_id not in others), None)
+
+    async def _call(self, life: DeliveryLife, message: Message, content: Message, begun: Begun) -> Outcome:
+        """The gates, then the provider. Raises OutcomeUnknown."""
+        tools = self._tools
+        try:
+            address_hash = tools.records.ring.address_hash(tools.channel.name, content["to"])
+        except ValueError:
+            return self._refused(Refused("permanent_recipient", code="address_form"))
+        await tools.gates.wait_until_current()
+        if time.monotonic() + tools.tuning.call_timeout_seconds > begun.lease_until_monotonic:
+            return self._refused(Refused("transient", code="lease_over"))
+        verdict = tools.gates.gates.verdict(message, address_hash, datetime.now(UTC))
+        if verdict is not None:
+            return Outcome.gated(verdict)
+        life.sending()
+        try:
+            return Outcome.accepted(await tools.channel.send(message, content))
+        except Refused as refused:
+            await self._suppress(message, content, refused.error_class)
+            return self._refused(refused)
+
+    def _refused(self, refused: Refused) -> Outcome:
+        return Outcome.refused(refused, datetime.now(UTC), self._tools.tuning.retry_delay_seconds)
+
+    async def _suppress(self, message: Message, content: Message, error_class: ErrorClass) -> None:
+        """An address that said no, or is none, is not written to again."""
+        reason = reason_of(error_class)
+        if reason is None:
+            return
+        tools = self._tools
+        # An email sender has no classes: what its provider blocks, it blocks for all.
+        sender_class: SenderClass = message["sender_class"] if tools.channel.name == "sms" else "*"
+        dead = DeadAddress(tools.channel.name, content["to"], sender_class, reason)
+        await patiently(
+            lambda: suppress(tools.pool, tools.records, [dead], "sink"),
+            retry_seconds=tools.tuning.postgres_retry_seconds,
+        )

@@ -1,0 +1,136 @@
+"""Follows the gates' topics whole, in a thread of its own, outside any group: what is in Kafka is in force within moments."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from connectors.kafka import ADMIN_TIMEOUT_SECONDS, make_consumer
+from connectors.settings import Settings
+from schemas.codec import Codec, CodecError
+from schemas.topics import AGGREGATE_GATES, GATES
+from sinks.runtime.gates import Gate, Gates
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1
+BATCH_RECORDS = 5_000
+TOPICS = (GATES, AGGREGATE_GATES)
+
+
+class GatesReader:
+    """Keeps ``gates`` current. Until ``caught_up`` nothing may be sent; once it ends, nothing more may."""
+
+    def __init__(self, settings: Settings, codec: Codec, *, stale_seconds: float) -> None:
+        self.gates = Gates()
+        self._settings = settings
+        self._codec = codec
+        self._stale_seconds = stale_seconds
+        self._stopping = threading.Event()
+        self._caught_up: Future[None] = Future()
+        self._ended: Future[None] = Future()
+        self._came_round = 0.0
+        self._thread = threading.Thread(target=self._main, name="gates", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read from the topics' start."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread at its next turn."""
+        self._stopping.set()
+
+    async def caught_up(self) -> None:
+        """Wait until everything that was in the topics at the start is known. Raises what ended the reader before."""
+        await asyncio.shield(asyncio.wrap_future(self._caught_up))  # a waiter that gives up must not end it
+
+    async def ended(self) -> None:
+        """Wait for the reader's end. Raises what ended it."""
+        await asyncio.shield(asyncio.wrap_future(self._ended))
+
+    @property
+    def current(self) -> bool:
+        """Whether the view may be relied on: read whole, and its reader comes round."""
+        return (
+            self._caught_up.done()
+            and not self._ended.done()
+            and time.monotonic() - self._came_round < self._stale_seconds
+        )
+
+    async def wait_until_current(self) -> None:
+        """Hold the caller while the view must not be relied on."""
+        while not self.current:  # noqa: ASYNC110 - staleness is the clock's doing, nobody sets an event for it
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _main(self) -> None:
+        try:
+            self._follow()
+        except Exception as error:  # noqa: BLE001 - handed to the event loop, which ends the process with it
+            if not self._caught_up.done():
+                self._caught_up.set_exception(error)
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_result(None)
+
+    def _follow(self) -> None:
+        consumer = make_consumer(self._settings, "sinks-gates-reader", enable_partition_eof=True)
+        try:
+            unread = self._assign(consumer)
+            while not self._stopping.is_set():
+                # The first record at once, and whatever else is there; consume() alone would wait for a whole batch.
+                first = consumer.poll(POLL_SECONDS)
+                if first is not None:
+                    self._apply([first, *consumer.consume(BATCH_RECORDS, 0)], unread)
+                self._came_round = time.monotonic()
+                if not unread and not self._caught_up.done():
+                    log.info("gates read whole: %d closed", len(self.gates))
+                    self._caught_up.set_result(None)
+        finally:
+            consumer.close()
+
+    def _assign(self, consumer: Consumer) -> set[tuple[str, int]]:
+        known = consumer.list_topics(timeout=ADMIN_TIMEOUT_SECONDS).topics
+        for topic in TOPICS:
+            if topic not in known or known[topic].error is not None:
+                raise KafkaException(
+                    KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"no topic {topic}; run `luxe topics create`")
+                )
+        partitions = {(topic, partition) for topic in TOPICS for partition in known[topic].partitions}
+        consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in sorted(partitions)])
+        return partitions
+
+    def _apply(self, messages: Sequence[Message], unread: set[tuple[str, int]]) -> None:
+        for message in messages:
+            error = message.error()
+            if error is None:
+                self._apply_record(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                unread.discard((message.topic() or "", message.partition() or 0))
+            elif not error.retriable():
+                raise KafkaException(error)
+
+    def _apply_record(self, message: Message) -> None:
+        key, value = message.key(), message.value()
+        if key is None:
+            raise ValueError(
+                f"{message.topic()}[{message.partition()}]@{message.offset()}: a gate without a key cannot be applied"
+            )
+        if value is None:
+            self.gates.lift(key.decode())
+            return
+        try:
+            gate = Gate.of(self._codec.decode(value).value)
+        except CodecError as error:
+            # It forbids something under this key, nobody can read what: closed, until it is written anew or lifted.
+            log.error(  # noqa: TRY400 - the codec's error says it all, a trace says nothing more
+                "%s[%s]@%s: %s; the gate counts as closed, write it anew under the same key",
+                *(message.topic(), message.partition(), message.offset(), error.code),
+            )
+            gate = Gate("unreadable", None, None)
+        self.gates.put(key.decode(), gate)

@@ -1,0 +1,159 @@
+"""A sink process: one channel, all its lanes. Starts when the gates are known, ends in order, dies rather than guess."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaException
+
+from connectors.postgres.pool import open_pool
+from connectors.postgres.records import Records
+from connectors.readiness import mark_ready
+from connectors.settings import Settings
+from connectors.statuses import AcknowledgedProducer, StatusLog
+from schemas.topics import LANES
+from sinks.runtime.attempts import Attempts
+from sinks.runtime.channel import Channel
+from sinks.runtime.dead_letters import DeadLetters
+from sinks.runtime.delivering import Delivering, Tools
+from sinks.runtime.gates_reader import GatesReader
+from sinks.runtime.keys import Keys
+from sinks.runtime.lanes import Lane, Taken
+from sinks.runtime.tuning import Tuning
+
+log = logging.getLogger(__name__)
+
+# Keys, ledger begins, ledger ends and suppressions: each writes one batch at a time.
+POOL_CONNECTIONS = 5
+
+
+class Worker:
+    """One channel's lanes and the tasks of what they took."""
+
+    def __init__(self, settings: Settings, tools: Tools, producer: AcknowledgedProducer, failed: asyncio.Future[None]):
+        self._tools = tools
+        self._producer = producer
+        self._failed = failed
+        self._delivering = Delivering(tools)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._settings = settings
+        self._lanes: list[Lane] = []  # those started
+
+    def _start_lanes(self) -> None:
+        loop = asyncio.get_running_loop()
+        channel = self._tools.channel.name
+        for name in LANES:
+            lane = Lane(self._settings, self._tools.tuning, channel=channel, lane=name, loop=loop, take=self._take)
+            lane.start()
+            self._lanes.append(lane)
+
+    def _take(self, batch: Sequence[Taken]) -> None:
+        for taken in batch:
+            task = asyncio.create_task(self._delivering.deliver(taken))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def run(self, stop: asyncio.Event, serving: Callable[[], None]) -> None:
+        """Deliver until ``stop``, then end what is in flight. Raises what made going on unsafe."""
+        gates = self._tools.gates
+        gates.start()
+        try:
+            await _first_of(gates.caught_up(), stop.wait())
+            if not stop.is_set():
+                self._start_lanes()
+                serving()
+            ends = (lane.ended() for lane in self._lanes)
+            await _first_of(stop.wait(), _error_of(self._failed), gates.ended(), *ends)
+            await self._end(drain=True)
+        except BaseException:
+            await self._end(drain=False)
+            raise
+        finally:
+            gates.stop()
+
+    async def _end(self, *, drain: bool) -> None:
+        for lane in self._lanes:
+            lane.stop(drain=drain)
+        if not drain:
+            for task in self._tasks:
+                task.cancel()
+        await asyncio.gather(*(lane.ended() for lane in self._lanes), return_exceptions=not drain)
+        unacknowledged = await self._producer.settle(self._tools.tuning.drain_seconds if drain else 1.0)
+        if unacknowledged:
+            log.warning(
+                "%d statuses were not acknowledged by Kafka; their messages are looked at again", unacknowledged
+            )
+
+
+async def _first_of(*waiting: Coroutine[Any, Any, Any]) -> None:
+    """Wait for the first to end, give the others up; raise its error, if that is how it ended."""
+    tasks = [asyncio.create_task(one) for one in waiting]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    for task in done:
+        task.result()
+
+
+async def _error_of(failed: asyncio.Future[None]) -> None:
+    await asyncio.shield(failed)  # a waiter that gives up must not end it
+
+
+async def serve(
+    settings: Settings, tuning: Tuning, open_channel: Callable[[Settings, Tuning], Channel], *, stop: asyncio.Event
+) -> None:
+    """Run one channel's sink until ``stop``. Raises KafkaException, psycopg.Error, KeyRingError, RegistryError."""
+    records = Records.open(settings)
+    codec = records.codec
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def fail(error: KafkaException) -> None:
+        if not failed.done():
+            failed.set_exception(error)
+
+    channel = open_channel(settings, tuning)
+    try:
+        async with open_pool(settings, f"sinks-{channel.name}", size=POOL_CONNECTIONS) as pool:
+            producer = AcknowledgedProducer(settings, on_failure=fail)
+            keys = Keys(pool, records, tuning)
+            tools = Tools(
+                channel=channel,
+                tuning=tuning,
+                records=records,
+                pool=pool,
+                keys=keys,
+                gates=GatesReader(settings, codec, stale_seconds=tuning.gates_stale_seconds),
+                attempts=Attempts(pool, channel.provider, tuning),
+                statuses=StatusLog(producer, codec),
+                dead_letters=DeadLetters(producer, codec, keys, stage=channel.name),
+            )
+            worker = Worker(settings, tools, producer, failed)
+            await worker.run(stop, lambda: _serving(settings, channel.name))
+    finally:
+        await channel.close()
+
+
+def _serving(settings: Settings, channel: str) -> None:
+    log.info("%s: delivering", channel)
+    mark_ready(settings, f"sinks-{channel}")
+
+
+async def serve_until_signalled(
+    settings: Settings, tuning: Tuning, open_channel: Callable[[Settings, Tuning], Channel]
+) -> None:
+    """``serve`` until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(settings, tuning, open_channel, stop=stop)

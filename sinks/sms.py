@@ -1,0 +1,45 @@
+"""SMS through Twilio: care and marketing texts leave by senders of their own, so that STOP to one never blocks the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from connectors.providers.outcome import Accepted
+from connectors.providers.twilio import PROVIDER, STATUS_PATH, TwilioMessages
+from connectors.settings import Settings
+from sinks.runtime.tuning import Tuning
+
+
+class Sms:
+    """The channel; see sinks.runtime.channel.Channel."""
+
+    name = "sms"
+    provider = PROVIDER
+
+    def __init__(self, settings: Settings, tuning: Tuning) -> None:
+        self._senders = {"care": settings.twilio_care_sender, "marketing": settings.twilio_marketing_sender}
+        self._status_url = settings.public_base_url.rstrip("/") + STATUS_PATH
+        self._twilio = TwilioMessages.open(
+            settings, connections=tuning.connections, timeout_seconds=tuning.call_timeout_seconds
+        )
+
+    async def send(self, message: Mapping[str, Any], content: Mapping[str, Any]) -> Accepted:
+        """Create the text. The callback carries our id, no PHI: a receipt finds its way even if our answer was lost."""
+        return await self._twilio.send(
+            sender=self._senders[message["sender_class"]],
+            to=content["to"],
+            body=content["body"],
+            media_urls=content["media_urls"],
+            status_callback=f"{self._status_url}?{urlencode({'delivery_id': message['delivery_id']})}",
+        )
+
+    async def find(self, message: Mapping[str, Any], content: Mapping[str, Any], since: datetime) -> Sequence[Accepted]:
+        """Texts with these very words to this number since then."""
+        return await self._twilio.find(to=content["to"], body=content["body"], since=since)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._twilio.close()
