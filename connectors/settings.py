@@ -1,17 +1,19 @@
 """Settings: one typed object, read once at the edge of a process and passed down as an argument.
 
-Precedence: environment (``LUXE_…``) > the endpoints file that ``luxe up`` writes into the state directory > defaults.
+Precedence: environment (``LUXE_…``) > files named like the variables, in small letters, in the folder LUXE_SECRETS_DIR
+(as containers get their secrets) > the endpoints file that ``luxe up`` writes into the state directory > defaults.
 Secrets come from the environment or from files, never from the command line (it is visible to every user of a machine).
 """
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 ENDPOINTS_FILE = "endpoints.json"
 DEFAULT_STATE_DIR = Path(".luxe")
@@ -111,4 +113,5 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, EndpointsSource(settings_cls)
+        secret_files = SecretsSettingsSource(settings_cls, secrets_dir=os.environ.get("LUXE_SECRETS_DIR"))
+        return init_settings, env_settings, secret_files, EndpointsSource(settings_cls)

@@ -18,7 +18,7 @@ from testcontainers.community.kafka import KafkaContainer
 from testcontainers.community.postgres import PostgresContainer
 
 # testcontainers' Kafka class drives Confluent's image; 8.3 is its packaging of Apache Kafka 4.3.
-KAFKA_IMAGE = "confluentinc/cp-kafka:8.3.0"
+KAFKA_IMAGE = "confluentinc/cp-kafka:8.3.1"
 POSTGRES_IMAGE = "postgres:18-alpine"
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from connectors.loopback.signing import SENDGRID_PUBLIC_KEY_FILE
 from connectors.stack.ports import LOOPBACK
 from connectors.stack.postgres import postgres_dsn
 from connectors.stack.state import StateDirectory, read_json, write_private
@@ -40,5 +41,8 @@ def write_endpoints(state: StateDirectory, ports: Mapping[str, int]) -> dict[str
         "webhook_port": ports["webhooks"],
         "public_base_url": f"http://{LOOPBACK}:{ports['webhooks']}",
     }
+    key_file = state.root / "loopback" / SENDGRID_PUBLIC_KEY_FILE
+    if key_file.exists():  # the provider makes it at its first start
+        endpoints["sendgrid_webhook_public_key"] = key_file.read_text().strip()
     write_private(state.endpoints_file, json.dumps(endpoints, indent=2) + "\n")
     return endpoints

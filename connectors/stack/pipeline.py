@@ -26,14 +26,6 @@ PIPELINE: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 PIPELINE_NAMES = tuple(name for name, _arguments, _needs in PIPELINE)
 SERVICE_NAMES = (*INFRASTRUCTURE, *PIPELINE_NAMES)
 
-# Done in order, by the command, each time the pipeline is started: every one is idempotent.
-SETUP_STEPS: tuple[tuple[str, str], ...] = (
-    ("keys", "connectors.sealing:ensure_key_ring"),
-    ("postgres schema", "connectors.postgres.migrate:migrate"),
-    ("topics", "connectors.kafka_admin:create_topics"),
-    ("clinic and templates", "cli.setup:seed_defaults"),
-)
-
 # A stream's first start restores its state from its change log; a sink's last finishes what is in flight.
 PIPELINE_READY_SECONDS = 120.0
 PIPELINE_GRACE_SECONDS = 20.0
@@ -45,12 +37,14 @@ def needed_by(names: frozenset[str]) -> frozenset[str]:
     return names | {wanted for name in names for wanted in needs.get(name, ())}
 
 
-def loopback_spec(state: StateDirectory, port: int) -> ServiceSpec:
-    """The provider that stands in for Twilio, SendGrid and FCM."""
-    arguments = ("--host", LOOPBACK, "--port", str(port), "--state-dir", str(state.root / "loopback"))
+def loopback_spec(state: StateDirectory, ports: Mapping[str, int]) -> ServiceSpec:
+    """The provider that stands in for Twilio, SendGrid and FCM, and posts its receipts to our webhooks."""
+    port = ports["loopback"]
+    where = ("--host", LOOPBACK, "--port", str(port), "--state-dir", str(state.root / "loopback"))
+    receipts = ("--webhook-url", f"http://{LOOPBACK}:{ports['webhooks']}")
     return ServiceSpec(
         name=LOOPBACK_PROVIDER,
-        argv=(sys.executable, "-m", "connectors.loopback", *arguments),
+        argv=(sys.executable, "-m", "connectors.loopback", *where, *receipts),
         env=_environment(state, LOOPBACK_PROVIDER),
         ready=Probe("http", f"http://{LOOPBACK}:{port}/healthz"),
         log_file=str(state.logs / "loopback.log"),

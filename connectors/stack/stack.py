@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from connectors.settings import Settings
 from connectors.stack.control import (
@@ -20,7 +19,7 @@ from connectors.stack.control import (
     write_plan,
 )
 from connectors.stack.endpoints import previous_ports, write_endpoints
-from connectors.stack.errors import ServiceFailed, StackError
+from connectors.stack.errors import StackError
 from connectors.stack.kafka import prepare_kafka
 from connectors.stack.kafka_jars import cache_directory, fetch_jars, kafka_version, locked_jars
 from connectors.stack.pipeline import (
@@ -30,7 +29,6 @@ from connectors.stack.pipeline import (
     PIPELINE_NAMES,
     POSTGRES,
     SERVICE_NAMES,
-    SETUP_STEPS,
     loopback_spec,
     needed_by,
     pipeline_specs,
@@ -39,6 +37,7 @@ from connectors.stack.ports import choose_ports
 from connectors.stack.postgres import prepare_postgres
 from connectors.stack.process import living_record
 from connectors.stack.service import ServiceSpec, in_start_order
+from connectors.stack.setup import set_up
 from connectors.stack.state import StateDirectory, find_state, open_state, wipe_state
 
 # Which ports a service listens on.
@@ -111,8 +110,9 @@ class LocalStack:
             write_plan(state, first, self.owner_pid)
             ensure_supervisor(state)
             wait_until_ready(state, infrastructure, self.watcher.services)
+            write_endpoints(state, ports)  # again: the provider's first start made its signing key
             if wanted & frozenset(PIPELINE_NAMES):
-                self._set_up(state)
+                set_up(self.settings(), self.watcher.step)
                 write_plan(state, specs, self.owner_pid)
                 wait_until_ready(state, specs, self.watcher.services)
             return statuses(state)
@@ -160,22 +160,11 @@ class LocalStack:
             self.watcher.step("Postgres' cluster")
             specs.append(prepare_postgres(state, ports["postgres"], durable=self.durable))
         if LOOPBACK_PROVIDER in wanted:
-            specs.append(loopback_spec(state, ports["loopback"]))
+            specs.append(loopback_spec(state, ports))
         specs.extend(spec for spec in pipeline_specs(state, ports) if spec.name in wanted)
         return in_start_order(specs)
-
-    def _set_up(self, state: StateDirectory) -> None:
-        settings = self.settings()
-        for label, target in SETUP_STEPS:
-            self.watcher.step(label)
-            module, _, function = target.partition(":")
-            step: Callable[[Settings], Any] = getattr(importlib.import_module(module), function)
-            step(settings)
 
 
 def service_names(given: Sequence[str]) -> list[str]:
     """The names in options like ``--only kafka,postgres --only sms``."""
     return [name.strip() for value in given for name in value.split(",") if name.strip()]
-
-
-__all__ = ["LocalStack", "ServiceFailed", "Silent", "Watcher", "service_names"]

@@ -46,7 +46,7 @@ def test_stores_start_before_what_needs_them(state: StateDirectory) -> None:
 
 
 def test_each_process_is_told_where_its_state_is_and_who_it_is(state: StateDirectory) -> None:
-    for spec in [*pipeline_specs(state, DEFAULT_PORTS), loopback_spec(state, 18200)]:
+    for spec in [*pipeline_specs(state, DEFAULT_PORTS), loopback_spec(state, DEFAULT_PORTS)]:
         assert spec.env["LUXE_STATE_DIR"] == str(state.root)
         assert spec.env["LUXE_SERVICE_NAME"] == spec.name
         assert spec.log_file == str(state.logs / f"{spec.name}.log")
