@@ -10,9 +10,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Literal, TypeAlias
+from typing import Protocol, TypeAlias
 
-from streams.runtime.clients import TransactionalProducer
 from streams.runtime.errors import FatalError, OutputTooLarge
 from streams.runtime.metrics import Metrics
 from streams.runtime.records import DueTimer, Headers, Output, Record
@@ -21,6 +20,25 @@ from streams.runtime.store import Store
 
 Subject: TypeAlias = Record | DueTimer
 DeadLetter: TypeAlias = Callable[[Subject, BaseException, "Batch"], Output]
+
+
+class Outlet(Protocol):
+    """The open transaction, as a batch sees it."""
+
+    def check_size(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None) -> None:
+        """Raises OutputTooLarge."""
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int = -1,
+        headers: Headers | None = None,
+        timestamp_ms: int | None = None,
+    ) -> None:
+        """Adds a record."""
+
 
 # What is kept of a record whose dead letter would be larger than its topic takes.
 _TRUNCATED_BYTES = 64 * 1024
@@ -47,12 +65,12 @@ class Event:
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Literal[True] | None:
+    ) -> bool:
         if error is None:
             self._batch._keep(self)
-            return None
+            return False
         if isinstance(error, FatalError) or not isinstance(error, Exception):
-            return None
+            return False
         self._batch._bury(self.subject, error)
         return True
 
@@ -192,7 +210,7 @@ class Batch:
         *,
         changelog: str,
         store: Store,
-        producer: TransactionalProducer,
+        producer: Outlet,
         dead_letter: DeadLetter,
         metrics: Metrics,
     ) -> None:

@@ -131,7 +131,6 @@ def ours(events: int, topics: dict[str, str], settings: Settings) -> None:
                     app.metrics.events - len(batch.records),
                     began,
                     cpu_began,
-                    batches=app.metrics.batches,
                     metrics=app.metrics.snapshot(),
                 )
                 os._exit(0)

@@ -1,0 +1,219 @@
+"""Event scopes against the plain model: a dict that changes only when a scope is left without an error."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.runtime import Batch, DueTimer, FatalError, Output, OutputTooLarge, PoisonError, Record
+from streams.runtime.metrics import Metrics
+from streams.runtime.records import Headers
+from streams.runtime.rows import STATE, TIMER, timer_value
+from streams.runtime.store import Store, block_cache
+from streams.runtime.tuning import Tuning
+
+LIMIT_BYTES = 1000
+
+
+class Outbox:
+    """Takes what a batch produces."""
+
+    def __init__(self) -> None:
+        self.produced: list[tuple[str, bytes | None, bytes | None, int]] = []
+
+    def check_size(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None) -> None:
+        if len(value or b"") > LIMIT_BYTES:
+            raise OutputTooLarge(f"record for {topic}")
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int = -1,
+        headers: Headers | None = None,
+        timestamp_ms: int | None = None,
+    ) -> None:
+        self.produced.append((topic, key, value, partition))
+
+
+def record(offset: int = 0, value: bytes = b"v") -> Record:
+    return Record("events", 0, offset, b"key", value, 0)
+
+
+def letter(subject: Record | DueTimer, error: BaseException, batch: Batch) -> Output:
+    content = subject.value if isinstance(subject, Record) else subject.payload
+    return Output("dead", type(error).__name__.encode(), content)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    tuning = Tuning()
+    opened = Store(tmp_path / "store", tuning, block_cache(tuning))
+    yield opened
+    opened.close()
+
+
+def new_batch(
+    store: Store, outbox: Outbox, records: list[Record] | None = None, due: list[DueTimer] | None = None
+) -> Batch:
+    return Batch(
+        0,
+        records or [],
+        due or [],
+        1000,
+        changelog="state",
+        store=store,
+        producer=outbox,
+        dead_letter=letter,
+        metrics=Metrics(),
+    )
+
+
+def test_an_error_takes_back_its_own_event_and_nothing_else(store: Store) -> None:
+    outbox = Outbox()
+    batch = new_batch(store, outbox, [record(0), record(1, b"bad"), record(2)])
+    for one in batch.records:
+        with batch.event(one) as event:
+            event.put(b"seen", (event.get(b"seen") or b"") + b"%d" % one.offset)
+            event.produce("out", b"key", b"%d" % one.offset)
+            event.set_timer(b"timer%d" % one.offset, 5000, b"")
+            if one.value == b"bad":
+                raise PoisonError("bad")
+    assert [(topic, key, value) for topic, key, value, _ in outbox.produced] == [
+        ("out", b"key", b"0"),
+        ("dead", b"PoisonError", b"bad"),
+        ("out", b"key", b"2"),
+    ]
+    with batch.event(record(3)) as event:
+        assert event.get(b"seen") == b"02"
+        assert event.get_timer(b"timer1") is None
+        assert event.get_timer(b"timer2") is not None
+
+
+def test_any_exception_of_the_work_is_poison(store: Store) -> None:
+    outbox = Outbox()
+    batch = new_batch(store, outbox, [record()])
+    with batch.event(batch.records[0]):
+        raise KeyError("no such field")
+    assert outbox.produced == [("dead", b"KeyError", b"v", -1)]
+
+
+@pytest.mark.parametrize("error", [FatalError("the end"), KeyboardInterrupt()])
+def test_what_is_not_the_events_fault_ends_the_process(store: Store, error: BaseException) -> None:
+    outbox = Outbox()
+    batch = new_batch(store, outbox, [record()])
+    with pytest.raises(type(error)), batch.event(batch.records[0]):
+        raise error
+    assert outbox.produced == []
+
+
+def test_an_output_too_large_is_that_events_dead_letter(store: Store) -> None:
+    outbox = Outbox()
+    batch = new_batch(store, outbox, [record(0), record(1)])
+    with batch.event(batch.records[0]) as event:
+        event.produce("out", b"key", b"small")
+        event.produce("out", b"key", b"x" * (LIMIT_BYTES + 1))
+    with batch.event(batch.records[1]) as event:
+        event.put(b"key", b"x" * (LIMIT_BYTES + 1))
+    assert outbox.produced == [("dead", b"OutputTooLarge", b"v", -1)] * 2
+
+
+def test_a_dead_letter_too_large_keeps_its_beginning(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.runtime.batch._TRUNCATED_BYTES", 10)
+    outbox = Outbox()
+    batch = new_batch(store, outbox, [record(0, b"0123456789" * 200)])
+    with batch.event(batch.records[0]):
+        raise PoisonError("bad")
+    assert outbox.produced == [("dead", b"OutputTooLarge", b"0123456789", -1)]
+
+
+def test_a_timer_that_fails_does_not_fire_again(store: Store) -> None:
+    timer = DueTimer(b"t", 500, 2, b"payload")
+    store.write([(TIMER + b"t", timer_value(500, 2, b"payload"))])
+    outbox = Outbox()
+    batch = new_batch(store, outbox, due=[timer])
+    for one in batch.due:
+        with batch.event(one) as event:
+            event.set_timer(b"t", 9000, b"a retry that must not stay")
+            raise PoisonError("bad")
+    assert outbox.produced == [("dead", b"PoisonError", b"payload", -1)]
+    with batch.event(record()) as event:
+        assert event.get_timer(b"t") is None
+
+
+def test_a_due_timer_that_an_earlier_event_cancelled_or_moved_is_left_out(store: Store) -> None:
+    timers = [DueTimer(b"%d" % number, 500, 2, b"") for number in range(3)]
+    store.write([(TIMER + timer.timer_id, timer_value(timer.due_ms, 2, b"")) for timer in timers])
+    batch = new_batch(store, Outbox(), due=timers)
+    fired: list[bytes] = []
+    for timer in batch.due:
+        with batch.event(timer) as event:
+            fired.append(timer.timer_id)
+            assert event.cancel_timer(b"1")
+            event.set_timer(b"2", 2000, b"")
+    assert fired == [b"0"]
+
+
+def test_bad_timers_are_refused(store: Store) -> None:
+    batch = new_batch(store, Outbox())
+    with batch.event(record()) as event:
+        with pytest.raises(ValueError, match="due_ms"):
+            event.set_timer(b"t", -1, b"")
+        with pytest.raises(ValueError, match="priority"):
+            event.set_timer(b"t", 1, b"", priority=256)
+        assert not event.cancel_timer(b"t")
+
+
+def test_nothing_that_may_be_health_data_is_printed() -> None:
+    secret = b"Ada Example, +15550100000"
+    things = [
+        Record("t", 0, 1, secret, secret, 0, (("h", secret),)),
+        DueTimer(secret, 1, 2, secret),
+        Output("t", secret, secret),
+    ]
+    assert not any("Ada" in repr(thing) for thing in things)
+
+
+KEYS = st.sampled_from([b"", b"a", b"aa", b"ab", b"b", b"ba"])
+CHANGES = st.lists(st.tuples(KEYS, st.none() | st.binary(max_size=3)), max_size=4)
+EVENTS = st.lists(st.tuples(CHANGES, st.booleans()), max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(stored=st.dictionaries(KEYS, st.binary(max_size=3)), events=EVENTS, prefix=KEYS, limit=st.integers(1, 8))
+def test_reads_and_scans_see_what_the_model_sees(
+    stored: dict[bytes, bytes], events: list[tuple[list[tuple[bytes, bytes | None]], bool]], prefix: bytes, limit: int
+) -> None:
+    tuning = Tuning()
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder), tuning, block_cache(tuning))
+        store.write([(STATE + key, value) for key, value in stored.items()])
+        store.write([(TIMER + b"t", timer_value(1, 2, b""))])  # lies right behind the states
+        batch = new_batch(store, Outbox())
+        model = dict(stored)
+        for changes, fails in events:
+            before = dict(model)
+            with batch.event(record()) as event:
+                for key, value in changes:
+                    if value is None:
+                        event.delete(key)
+                        model.pop(key, None)
+                    else:
+                        event.put(key, value)
+                        model[key] = value
+                inside = sorted((key, value) for key, value in model.items() if key.startswith(prefix))[:limit]
+                assert event.scan(prefix, limit) == inside
+                assert all(event.get(key) == model.get(key) for key in [b"a", b"ab", b"zz"])
+                if fails:
+                    model = before
+                    raise PoisonError("take it all back")
+        with batch.event(record()) as event:
+            found = sorted((key, value) for key, value in model.items() if key.startswith(prefix))[:limit]
+            assert event.scan(prefix, limit) == found
+        store.close()

@@ -1,0 +1,101 @@
+"""Each mend of Faust, mode and aiokafka: what goes wrong without it, and that it no longer does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
+
+import faust
+import lz4.frame  # type: ignore[import-untyped]  # it ships no types
+import pytest
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from faust.transport.consumer import Consumer
+from intervaltree import IntervalTree  # type: ignore[import-untyped]  # it ships no types
+from mode.utils.queues import FlowControlEvent, FlowControlQueue
+
+from streams.runtime import mends
+from streams.runtime.app import _BootStrategy, _FaustApp
+
+mends.apply()
+
+
+async def test_resuming_an_active_flow_keeps_what_is_queued() -> None:
+    flow = FlowControlEvent(initially_suspended=False)
+    queue: FlowControlQueue[int] = FlowControlQueue(flow_control=flow, clear_on_resume=True)
+    await asyncio.wait_for(queue.put(1), 1)
+    flow.resume()
+    assert queue.qsize() == 1
+
+
+async def test_resuming_a_suspended_flow_still_clears_and_opens() -> None:
+    flow = FlowControlEvent(initially_suspended=False)
+    queue: FlowControlQueue[int] = FlowControlQueue(flow_control=flow, clear_on_resume=True)
+    await asyncio.wait_for(queue.put(1), 1)
+    flow.suspend()
+    flow.resume()
+    assert queue.empty()
+    assert flow.is_active()
+
+
+def consumer(acked: list[int], committed: int | None, gaps: list[tuple[int, int]]) -> Any:
+    """What Consumer._new_offset looks at."""
+    tree = IntervalTree()
+    for begin, end in gaps:
+        tree.addi(begin, end)
+    return SimpleNamespace(
+        _acked=defaultdict(list, {"tp": list(acked)}),
+        _acked_index=defaultdict(set, {"tp": set(acked)}),
+        _gap=defaultdict(IntervalTree, {"tp": tree}),
+        _committed_offset=defaultdict(lambda: None, {"tp": committed}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("acked", "committed", "gaps", "expected"),
+    [
+        ([32, 33], 31, [], None),  # the stock function says 34: it commits over 31, which is still in work
+        ([31, 32], 31, [], 33),
+        ([33], 31, [], None),
+        ([32, 33], 31, [(31, 32)], 34),  # offset 31 is a control record: there is nothing to wait for
+        ([1, 2, 4], None, [], 3),
+        ([], 31, [], None),
+    ],
+)
+def test_offsets_are_not_committed_over_a_hole(
+    acked: list[int], committed: int | None, gaps: list[tuple[int, int]], expected: int | None
+) -> None:
+    new_offset: Any = Consumer._new_offset
+    assert new_offset(consumer(acked, committed, gaps), "tp") == expected
+
+
+def test_no_web_server_is_started_whatever_the_command_line_would_do() -> None:
+    stock: Any = faust.App("stock", broker="kafka://127.0.0.1:1", store="memory://", web_enabled=False)
+    ours: Any = _FaustApp("ours", broker="kafka://127.0.0.1:1", store="memory://")
+    assert isinstance(ours.boot_strategy, _BootStrategy)
+    assert list(ours.boot_strategy.web_server()) == []
+    # The command line's flag is all that stock Faust's boot strategy looks at once it is given.
+    stock.boot_strategy.enable_web = True
+    assert list(stock.boot_strategy.web_server()) != []
+
+
+def test_records_compressed_with_lz4_are_read() -> None:
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=0,
+        is_transactional=0,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=10_000,
+    )
+    for number in range(3):
+        builder.append(number, timestamp=1, key=b"k", value=b"value" * 10, headers=[])
+    plain = bytes(builder.build())
+    header, body = bytearray(plain[:61]), lz4.frame.compress(plain[61:])
+    header[22] |= DefaultRecordBatch.CODEC_LZ4
+    header[8:12] = (len(header) - 12 + len(body)).to_bytes(4, "big")
+    batch = MemoryRecords(bytes(header) + body).next_batch()
+    assert [record.value for record in batch] == [b"value" * 10] * 3
