@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import uvloop
+from pydantic import ValidationError
 
 from connectors.loopback.app import Options, serve
 from connectors.loopback.store import StoreError
@@ -90,6 +91,9 @@ def main(
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(options))
+    except ValidationError as error:
+        wrong = ", ".join(f"LUXE_{problem['loc'][0]}".upper() for problem in error.errors(include_input=False))
+        sys.exit(f"loopback provider: settings cannot be used: {wrong}; correct or unset them")
     except (StoreError, SettingsError) as error:
         sys.exit(f"loopback provider: {error}")
     except OSError as error:

@@ -309,6 +309,16 @@ def test_receipts_can_be_doubled_reversed_withheld_and_forged(
         assert valid == (form["MessageSid"] != sids["wrong_signature"])
 
 
+def test_a_late_receipt_comes_after_the_provider_already_knows(
+    provider: Provider, webhooks: Webhooks, twilio: Any
+) -> None:
+    provider.fault({"kind": "receipts", "mode": "late", "late_ms": 2000}, channel="sms")
+    sent = twilio.messages.create(to=PATIENT, from_=CARE, body="x", status_callback=f"{webhooks.url}/status")
+    until(lambda: twilio.messages(str(sent.sid)).fetch().status == "delivered", "delivered when asked")
+    assert webhooks.statuses(str(sent.sid)) == []
+    until(lambda: len(webhooks.statuses(str(sent.sid))) == 2, "late callbacks")
+
+
 def test_a_receipt_is_tried_again_until_the_webhook_takes_it(
     provider: Provider, webhooks: Webhooks, twilio: Any
 ) -> None:
