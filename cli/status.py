@@ -22,7 +22,7 @@ _COLOURS = {"ready": "green", "waiting": "yellow", "starting": "yellow", "stoppi
 def status_table(services: list[ServiceStatus]) -> Table:
     """The services as a table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("service", "state", "pid", "up", "restarts", "address", "log"):
+    for heading in ("service", "state", "pid", "up", "restarts", "address"):
         table.add_column(heading, no_wrap=True)
     for service in services:
         table.add_row(
@@ -32,7 +32,6 @@ def status_table(services: list[ServiceStatus]) -> Table:
             _uptime(service),
             str(service.restarts),
             service.address or "-",
-            f"logs/{Path(service.log_file).name}",
         )
     return table
 
@@ -55,7 +54,9 @@ def command(state_dir: Path, as_json: bool) -> None:
         for service in services:
             click.echo(json.dumps({**asdict(service), "well": service.is_well}))
     elif services:
-        Console().print(status_table(services))
+        console = Console()
+        console.print(status_table(services))
+        console.print(f"Logs: {Path(services[0].log_file).parent}/<service>.log", soft_wrap=True)
     if not services:
         click.echo(f"Nothing runs in {state_dir.absolute()}. Start it with `luxe up`.", err=True)
         sys.exit(1)

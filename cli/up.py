@@ -100,4 +100,4 @@ def command(
         stack = LocalStack(state_dir, explicit_ports=ports, durable=not no_fsync, owner_pid=owner_pid, watcher=progress)
         services = stack.up(service_names(only) or None)
     console.print(status_table(services))
-    console.print(f"State and logs: {state_dir.absolute()}. Stop with `luxe down`.", soft_wrap=True)
+    console.print(f"State: {state_dir.absolute()}, logs in its folder logs/. Stop with `luxe down`.", soft_wrap=True)

@@ -17,7 +17,7 @@ class StackError(Exception):
         self.mend = mend
 
     def __str__(self) -> str:
-        return f"{self.message} · {self.mend}"
+        return f"{self.message}\n  next: {self.mend}"
 
 
 class MissingDownload(StackError):

@@ -120,6 +120,8 @@ def prepare_kafka(
         ready=Probe("kafka", f"127.0.0.1:{port}"),
         log_file=str(state.logs / "kafka.log"),
         grace_seconds=30.0,
+        # After a kill it reads its unflushed segments again before it serves.
+        ready_seconds=300.0,
         address=f"127.0.0.1:{port}",
     )
 

@@ -98,6 +98,8 @@ def prepare_postgres(state: StateDirectory, port: int, *, durable: bool = True) 
         working_directory=str(state.postgres),
         # Postgres' "fast" shutdown: clients are cut off, everything committed is kept. SIGTERM would wait for clients.
         stop_signal=signal.SIGINT,
+        # After a kill it replays its log before it serves.
+        ready_seconds=300.0,
         user_id=account.user_id if account else None,
         group_id=account.group_id if account else None,
         address=f"127.0.0.1:{port}",
