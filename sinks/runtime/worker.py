@@ -145,7 +145,7 @@ async def serve(
 
 def _serving(settings: Settings, channel: str) -> None:
     log.info("%s: delivering", channel)
-    mark_ready(settings, f"sinks-{channel}")
+    mark_ready(settings, channel)
 
 
 async def serve_until_signalled(
