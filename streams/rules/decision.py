@@ -120,3 +120,9 @@ def _open(channels: tuple[Channel, ...], closed: set[Channel]) -> tuple[Channel,
 @lru_cache(maxsize=4096)  # rules × channels × reasons
 def _verdict(rule: str, channel: Channel | None, verdict: str, reason: Reason | None) -> Verdict:
     return {"rule": rule, "channel": channel, "verdict": verdict, "reason": reason.value if reason else ""}
+
+
+# The verdicts of a notification that waited and was withdrawn: nothing else is looked at any more.
+OVERTAKEN: dict[Reason, tuple[Verdict, ...]] = {
+    reason: (_verdict("overtaken", None, "veto", reason),) for reason in (Reason.SUPERSEDED, Reason.CANCELLED)
+}

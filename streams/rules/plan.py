@@ -51,8 +51,7 @@ def plan_of(
     steps: list[PlannedStep] = []
     for number, (channels, _, _) in enumerate(groups):
         _, awaited, wait_seconds = groups[number + 1] if number + 1 < len(groups) else ([], "delivered", 0)
-        for channel in channels:
-            steps.append(PlannedStep(channel, awaited, wait_seconds, parallel=channel is not channels[0]))
+        steps += [PlannedStep(one, awaited, wait_seconds, parallel=one is not channels[0]) for one in channels]
     return tuple(steps)
 
 

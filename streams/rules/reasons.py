@@ -46,7 +46,10 @@ class Reason(StrEnum):
         "above_ceiling",
         "It tells more than the channel may show, and a stranger has no portal for a general notice to point to.",
     )
-    GENERIC = "generic", "It tells more than the channel may show: the channel's text is general, the portal has the rest."
+    GENERIC = (
+        "generic",
+        "It tells more than the channel may show: the channel's text is general, the portal has the rest.",
+    )
 
 
 def table() -> str:

@@ -1,7 +1,7 @@
 """What newer versions of an aggregate do to what still waits, or comes late, for the same recipient.
 
-Of every (recipient, aggregate) that something was withdrawn from, a mark remembers the highest versions seen, so that the order in
-which requests arrive does not matter: a cancellation that comes before what it cancels still cancels it.
+Of every (recipient, aggregate) that something was withdrawn from, a mark remembers the highest versions seen, so that the order
+in which requests arrive does not matter: a cancellation that comes before what it cancels still cancels it.
 """
 
 from __future__ import annotations

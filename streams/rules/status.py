@@ -1,8 +1,8 @@
 """What a notification has come to: receipts merged in any order, however often each comes.
 
 Each channel has its own order of statuses, because providers contradict themselves differently. A text's first terminal status
-stands (a carrier's later word is about the same attempt and less sure). An email that was accepted may bounce hours later, and then
-the bounce is the truth. A later attempt begins anew.
+stands (a carrier's later word is about the same attempt and less sure). An email that was accepted may bounce hours later, and
+then the bounce is the truth. A later attempt begins anew.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ _SEEN = ("delivered", "read", "clicked", "unsubscribed", "complained")
 
 # Which status stands, from lowest to highest, where the higher wins.
 _LATER_WINS: Mapping[str, int] = {
-    status: rank
-    for rank, status in enumerate((*_UNDER_WAY, *_NEVER_SENT, "undelivered", "failed", *_SEEN, "bounced"))
+    status: rank for rank, status in enumerate((*_UNDER_WAY, *_NEVER_SENT, "undelivered", "failed", *_SEEN, "bounced"))
 }
 _TERMINAL = frozenset((*_NEVER_SENT, *_FAILED, *_SEEN))
 _SUCCESS = frozenset(_SEEN)

@@ -1,0 +1,94 @@
+"""Decision records: what was decided about a request, by which rules and versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from schemas.codec import Codec
+from schemas.ids import decision_id, delivery_id
+from schemas.topics import DECISIONS
+from streams.requests import Asked
+from streams.rules.decision import Verdict
+from streams.rules.plan import PlannedStep
+from streams.rules.reasons import Reason
+
+DECISION = "luxe.pipeline.Decision"
+# Taken over from the request as they are.
+_OF_REQUEST = (
+    "notification_id",
+    "event_id",
+    "event_type",
+    "notification_type",
+    "recipient",
+    "clinic_id",
+    "aggregate_type",
+    "aggregate_id",
+    "aggregate_version",
+    "occurrence",
+    "category",
+    "lane",
+    "occurred_at",
+    "correlation_id",
+)
+
+
+@dataclass(slots=True)
+class Conclusion:
+    """What a decision came to. ``steps``: the plan, as PlanStep records; those taken at once name their template."""
+
+    outcome: str
+    reason: Reason
+    rules: Sequence[Verdict] = ()
+    until: datetime | None = None
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    recipient_version: int = 0
+    policy_version: int = 0
+    template_id: str = ""
+
+
+def plan_steps(request: Mapping[str, Any], planned: Sequence[PlannedStep]) -> list[dict[str, Any]]:
+    """The plan as PlanStep records; nothing is rendered yet."""
+    notification_id = request["notification_id"]
+    return [
+        {
+            "step": number,
+            "channel": step.channel,
+            "delivery_id": delivery_id(notification_id, step.channel, number),
+            "success": step.success,
+            "timeout_seconds": step.timeout_seconds,
+            "parallel": step.parallel,
+            "template_version": 0,
+        }
+        for number, step in enumerate(planned)
+    ]
+
+
+class Decisions:
+    """Makes decision records. ``catalog_version``: of the catalogue that decides."""
+
+    def __init__(self, codec: Codec, catalog_version: str) -> None:
+        self._encode = codec.encoder(DECISIONS, DECISION)
+        self._catalog_version = catalog_version
+
+    def record(self, asked: Asked, made: Conclusion, now: datetime) -> bytes:
+        """One decision, encoded."""
+        request = asked.request
+        value: dict[str, Any] = {name: request[name] for name in _OF_REQUEST}
+        value["decision_id"] = decision_id(request["notification_id"], asked.sequence)
+        value["sequence"] = asked.sequence
+        value["outcome"] = made.outcome
+        value["reason"] = made.reason.value
+        value["until"] = made.until
+        value["steps"] = made.steps
+        value["rules"] = made.rules
+        value["recipient_version"] = made.recipient_version
+        value["policy_version"] = made.policy_version
+        value["catalog_version"] = self._catalog_version
+        value["template_id"] = made.template_id
+        value["source_topic"], value["source_partition"], value["source_offset"] = asked.source
+        value["decided_at"] = now
+        value["sealed"] = None
+        return self._encode(value)

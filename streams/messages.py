@@ -1,0 +1,135 @@
+"""A plan's first steps as channel messages: rendered at the channel's ceiling, sealed with the recipient's key, encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from connectors.sealing import DataKey, seal
+from schemas.codec import Codec, Decoded
+from schemas.topics import CHANNELS, LANES, deliver_topic
+from streams.catalog import Catalog
+from streams.render import email, in_app, push, sms
+from streams.render.engine import CompiledTemplate
+from streams.render.variables import Facts
+from streams.rules.person import Person
+from streams.rules.terms import Channel
+from streams.tables import Clinic, Templates
+
+CONTENT = "luxe.pipeline.MessageContent"
+MESSAGE = "luxe.pipeline.ChannelMessage"
+
+
+class Told(NamedTuple):
+    """What a message is about: the request, its opened event, to whom, in whose name, sealed with which key."""
+
+    request: Mapping[str, Any]
+    event: Decoded
+    person: Person
+    clinic: Clinic
+    key: DataKey
+    now: datetime
+
+
+class Message(NamedTuple):
+    """One record for a deliver topic."""
+
+    topic: str
+    value: bytes
+    template_id: str
+    template_version: int
+
+
+class Messages:
+    """Makes the messages of a plan's steps."""
+
+    def __init__(self, catalog: Catalog, templates: Templates, codec: Codec) -> None:
+        self._templates = templates
+        self._codec = codec
+        # Every deliver topic has the same record; its schema id may differ by topic, since subjects do.
+        self._encoders: dict[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], bytes]]] = {
+            (channel, lane): (deliver_topic(channel, lane), codec.encoder(deliver_topic(channel, lane), MESSAGE))
+            for channel in CHANNELS
+            for lane in LANES
+        }
+        self._of_type = {
+            name: {
+                "category": kind.category,
+                "sender_class": kind.sender_class,
+                "essential": kind.essential,
+            }
+            for name, kind in catalog.types.items()
+        }
+        self._consents = {
+            (name, channel): kind.consent_type(channel) or ""
+            for name, kind in catalog.types.items()
+            for channel in kind.all_channels
+        }
+        self._template_ids = {name: kind.template_id for name, kind in catalog.types.items()}
+
+    def make(self, told: Told, steps: Sequence[Mapping[str, Any]]) -> list[Message]:
+        """One message for each of these steps of the plan (PlanStep), in order. Raises TemplateError."""
+        facts: dict[str, Facts] = {}
+        return [self._message(told, step["step"], step["channel"], step["delivery_id"], facts) for step in steps]
+
+    def _message(
+        self, told: Told, step: int, channel: Channel, delivery_id: str, facts_by_locale: dict[str, Facts]
+    ) -> Message:
+        request, person, policy = told.request, told.person, told.clinic.policy
+        name = request["notification_type"]
+        wanted = person.locale or policy["locale"]
+        template = self._templates.find(self._template_ids[name], channel, wanted, policy["locale"])
+        locale = written_in(wanted, template)
+        facts = facts_by_locale.get(locale)
+        if facts is None:
+            zone = person.time_zone or policy["time_zone"]
+            facts = facts_by_locale[locale] = Facts(
+                told.event.value, person, policy, request["aggregate_id"], locale, zone
+            )
+        rendered = template.bound_to(told.event.name).render(facts)
+        to = person.addresses[channel]
+        segments = 0
+        if channel == "sms":
+            content, segments = sms.content(rendered, to)
+        elif channel == "email":
+            content = email.content(rendered, to, person)
+        elif channel == "push":
+            content = push.content(rendered, to, request["notification_id"], name)
+        else:
+            content = in_app.content(rendered, to, request["aggregate_type"], request["aggregate_id"])
+        topic, encode = self._encoders[channel, request["lane"]]
+        message = {
+            "delivery_id": delivery_id,
+            "notification_id": request["notification_id"],
+            "event_id": request["event_id"],
+            "notification_type": name,
+            "recipient": request["recipient"],
+            "clinic_id": request["clinic_id"],
+            "aggregate_type": request["aggregate_type"],
+            "aggregate_id": request["aggregate_id"],
+            "aggregate_version": request["aggregate_version"],
+            "lane": request["lane"],
+            "channel": channel,
+            "step": step,
+            "attempt": 1,
+            "consent_scope": self._consents[name, channel],
+            "template_id": template.template_id,
+            "template_version": template.version,
+            "locale": locale,
+            "segments": segments,
+            "send_not_after": request["expires_at"],
+            "expires_at": request["expires_at"],
+            "occurred_at": request["occurred_at"],
+            "created_at": told.now,
+            "correlation_id": request["correlation_id"],
+            "sealed": seal(told.key, "ChannelMessage", delivery_id, self._codec.encode_bare(CONTENT, content)),
+            **self._of_type[name],
+        }
+        return Message(topic, encode(message), template.template_id, template.version)
+
+
+def written_in(wanted: str, template: CompiledTemplate) -> str:
+    """The locale to write dates and money in: the recipient's, where the text is in that language; else the text's own."""
+    same_language = wanted.partition("-")[0] == template.locale.partition("-")[0]
+    return wanted if same_language else template.locale

@@ -1,0 +1,90 @@
+"""What notify remembers of each notification: decided or not, its plan, and how far each step came. Forgotten after some weeks.
+
+Rows: ``n`` + notification id → NotificationState. Timer ``f`` + notification id, to forget it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from schemas.codec import Codec
+from streams.decisions import Conclusion
+from streams.requests import Asked
+from streams.rules.schedule import STATE_KEPT_MS
+from streams.rules.status import final_of, merged, new_step
+from streams.runtime import DueTimer
+from streams.waiting import FORGET_STATE, PRIORITIES, State, id_bytes, ms_of
+
+STATE = "luxe.pipeline.NotificationState"
+_NOTIFICATION = b"n"
+# How a suppressed notification ended, by the reason; ``suppressed`` for all others.
+_ENDED = {"expired": "expired", "cancelled": "cancelled"}
+
+
+class Notifications:
+    """See the module."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    @staticmethod
+    def is_known(state: State, notification_id: str) -> bool:
+        """Was it decided, or put off, before? Then its request is a duplicate."""
+        return state.get(_NOTIFICATION + id_bytes(notification_id)) is not None
+
+    def get(self, state: State, notification_id: str) -> dict[str, Any] | None:
+        """The notification's state (luxe.pipeline.NotificationState)."""
+        kept = state.get(_NOTIFICATION + id_bytes(notification_id))
+        return None if kept is None else self._codec.decode_bare(STATE, kept)
+
+    def remember(self, state: State, asked: Asked, made: Conclusion, now: datetime) -> None:
+        """After a decision."""
+        request = asked.request
+        key = id_bytes(request["notification_id"])
+        topic, partition, offset = asked.source
+        reason = made.reason.value
+        row = {
+            "notification_id": request["notification_id"],
+            "recipient": request["recipient"],
+            "notification_type": request["notification_type"],
+            "outcome": made.outcome,
+            "reason": reason,
+            "sequence": asked.sequence + 1,
+            "final": _ENDED.get(reason, "suppressed") if made.outcome == "suppress" else "",
+            "steps": [new_step(step["step"], step["channel"], step["delivery_id"]) for step in made.steps],
+            "source_topic": topic,
+            "source_partition": partition,
+            "source_offset": offset,
+            "updated_at": now,
+        }
+        state.put(_NOTIFICATION + key, self._codec.encode_bare(STATE, row))
+        forget_ms = ms_of(made.until or now) + STATE_KEPT_MS
+        state.set_timer(FORGET_STATE + key, forget_ms, b"", PRIORITIES["low"])
+
+    def source_of(self, state: State, notification_id: str) -> tuple[str, int, int]:
+        """Where the request of a notification that waits lay."""
+        kept = self.get(state, notification_id)
+        return ("", -1, -1) if kept is None else (kept["source_topic"], kept["source_partition"], kept["source_offset"])
+
+    def note_status(self, state: State, status: Mapping[str, Any], now: datetime) -> bool:
+        """Merges one DeliveryStatus. False: nothing is known of the notification, or it has no such step."""
+        kept = self.get(state, status["notification_id"])
+        if kept is None:
+            return False
+        for number, step in enumerate(kept["steps"]):
+            if step["delivery_id"] != status["delivery_id"]:
+                continue
+            after = merged(step, status["attempt"], status["status"], status["status_at"])
+            if after != step:
+                kept["steps"][number] = after
+                kept |= {"final": final_of(kept["steps"]), "updated_at": now}
+                state.put(_NOTIFICATION + id_bytes(status["notification_id"]), self._codec.encode_bare(STATE, kept))
+            return True
+        return False
+
+    @staticmethod
+    def forget(state: State, timer: DueTimer) -> None:
+        """A notification has grown old."""
+        state.delete(_NOTIFICATION + timer.timer_id[1:])

@@ -1,0 +1,178 @@
+"""What waits in notify's state: timers of requests that are not due, found by aggregate when a newer version withdraws them.
+
+Rows: ``w`` + aggregate + version + notification id → event id, one for each waiting request; ``m`` + aggregate → its mark.
+Timers: ``n`` + notification id, with the request; ``m`` + aggregate, to forget the mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol
+
+from schemas.codec import Codec
+from schemas.topics import LANES
+from streams.rules.reasons import Reason
+from streams.rules.schedule import (
+    MARK_KEPT_MS,
+    NO_MARK,
+    Mark,
+    aggregate_key,
+    waiting_of,
+    waiting_suffix,
+)
+from streams.runtime import DueTimer
+
+TIMER = "luxe.pipeline.Timer"
+REQUEST_DUE = b"n"
+FORGET_STATE = b"f"
+FORGET_MARK = b"m"
+_WAITING = b"w"
+_MARK = b"m"
+_SCANNED = 100  # rows of one aggregate read at a time; more than a handful never wait
+
+PRIORITIES: Mapping[str, int] = {lane: number for number, lane in enumerate(LANES)}
+
+
+class State(Protocol):
+    """What ``streams.runtime.Event`` offers of state and timers."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def put(self, key: bytes, value: bytes) -> None: ...
+    def delete(self, key: bytes) -> None: ...
+    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]: ...
+    def set_timer(self, timer_id: bytes, due_ms: int, payload: bytes, priority: int = ...) -> None: ...
+    def cancel_timer(self, timer_id: bytes) -> bool: ...
+    def get_timer(self, timer_id: bytes) -> DueTimer | None: ...
+
+
+class Waited(NamedTuple):
+    """A request that waited: its id, its wire bytes, and the decisions made of it so far."""
+
+    notification_id: str
+    wire: bytes
+    sequence: int
+
+
+class Withdrawn(NamedTuple):
+    """A request that waited and is not sent any more: itself, and why."""
+
+    waited: Waited
+    reason: Reason
+
+
+def id_bytes(uuid: str) -> bytes:
+    """The 16 bytes of a UUID's text form."""
+    return bytes.fromhex(uuid.replace("-", ""))
+
+
+class Waiting:
+    """See the module."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def mark_of(self, state: State, request: Mapping[str, Any]) -> Mark:
+        """What is remembered of the request's aggregate for its recipient."""
+        kept = state.get(_MARK + _aggregate(request))
+        return NO_MARK if kept is None else Mark.unpacked(kept)
+
+    @staticmethod
+    def overtaken(mark: Mark, request: Mapping[str, Any]) -> Reason | None:
+        """Why the mark says that the request is not sent any more; None: it is."""
+        return mark.overtakes(request["aggregate_version"], id_bytes(request["event_id"]))
+
+    def withdraw(
+        self, state: State, request: Mapping[str, Any], before: Mark, now_ms: int
+    ) -> tuple[Mark, list[Withdrawn]]:
+        """Applies what the request withdraws: the mark after it, and the waiting ones it ends."""
+        mark = before.after(request["withdraws"], request["aggregate_version"], id_bytes(request["event_id"]))
+        aggregate = _aggregate(request)
+        state.put(_MARK + aggregate, mark.packed())
+        state.set_timer(FORGET_MARK + aggregate, now_ms + MARK_KEPT_MS, b"", PRIORITIES["low"])
+        return mark, list(self._ended(state, aggregate, mark))
+
+    def _ended(self, state: State, aggregate: bytes, mark: Mark) -> Iterator[Withdrawn]:
+        start = _WAITING + aggregate
+        for row, event_id in _all_rows(state, start):
+            version, notification_id = waiting_of(row)
+            reason = mark.overtakes(version, event_id)
+            if reason is None:
+                continue
+            timer = state.get_timer(REQUEST_DUE + notification_id)
+            state.delete(row)
+            if timer is not None:
+                state.cancel_timer(timer.timer_id)
+                yield Withdrawn(_waited(self._codec.decode_bare(TIMER, timer.payload)), reason)
+
+    def wait(
+        self,
+        state: State,
+        request: Mapping[str, Any],
+        wire: bytes,
+        until_ms: int,
+        sequence: int,
+        reason: Reason,
+    ) -> None:
+        """Sets the request's timer. ``sequence``: decisions made of it, this one included."""
+        notification_id = id_bytes(request["notification_id"])
+        timer = self._codec.encode_bare(
+            TIMER,
+            {
+                "timer_id": request["notification_id"],
+                "kind": "request_due" if reason is Reason.NOT_DUE else "deferral",
+                "notification_id": request["notification_id"],
+                "recipient": request["recipient"],
+                "due_at": at_ms(until_ms),
+                "lane": request["lane"],
+                "aggregate_type": request["aggregate_type"],
+                "aggregate_id": request["aggregate_id"],
+                "aggregate_version": request["aggregate_version"],
+                "sequence": sequence,
+                "reason": reason.value,
+                "request": wire,
+            },
+        )
+        state.set_timer(REQUEST_DUE + notification_id, until_ms, timer, PRIORITIES[request["lane"]])
+        state.put(_waiting_row(request, notification_id), id_bytes(request["event_id"]))
+
+    def fired(self, state: State, timer: DueTimer) -> Waited:
+        """A request whose timer fired."""
+        row = self._codec.decode_bare(TIMER, timer.payload)
+        state.delete(_waiting_row(row, timer.timer_id[1:]))
+        return _waited(row)
+
+    @staticmethod
+    def forget_mark(state: State, timer: DueTimer) -> None:
+        """An aggregate's mark has grown old."""
+        state.delete(_MARK + timer.timer_id[1:])
+
+
+def _waited(row: Mapping[str, Any]) -> Waited:
+    return Waited(row["notification_id"], row["request"], row["sequence"])
+
+
+def _aggregate(request: Mapping[str, Any]) -> bytes:
+    return aggregate_key(request["recipient"], request["aggregate_type"], request["aggregate_id"])
+
+
+def _waiting_row(request: Mapping[str, Any], notification_id: bytes) -> bytes:
+    return _WAITING + _aggregate(request) + waiting_suffix(request["aggregate_version"], notification_id)
+
+
+def _all_rows(state: State, prefix: bytes) -> list[tuple[bytes, bytes]]:
+    """All rows below a prefix, read before any of them is changed."""
+    limit = _SCANNED
+    while len(rows := state.scan(prefix, limit)) == limit:
+        limit *= 10
+    return rows
+
+
+def ms_of(at: datetime) -> int:
+    """Milliseconds since the epoch."""
+    return round(at.timestamp() * 1000)
+
+
+def at_ms(ms: int) -> datetime:
+    """The instant, in UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC)
