@@ -5,7 +5,7 @@ AS
 SELECT
     r.notification_id AS notification_id, r.notification_type AS notification_type, r.category AS category, r.lane AS lane,
     r.recipient AS recipient, r.clinic_id AS clinic_id, r.event_id AS event_id, r.event_type AS event_type,
-    r.due_at AS due_at, r.occurred_at AS occurred_at, r.requested_at AS requested_at,
+    r.correlation_id AS correlation_id, r.due_at AS due_at, r.occurred_at AS occurred_at, r.requested_at AS requested_at,
     d.outcome AS outcome, d.reason AS decision_reason, d.until AS until, d.decided_at AS decided_at,
     multiIf(
         x.notification_id != '', 'dead_letter',

@@ -1,0 +1,152 @@
+"""Every requested notification counted once, by its final state: the account that must close, from whatever records one has.
+
+The same definition stands as SQL in connectors/clickhouse/ddl/003_notifications.sql; `luxe account` computes both and compares.
+
+delivered    a provider or device said so
+sent         a provider accepted it and has not said more
+failed       every delivery that was tried failed (reason: the error's class)
+suppressed   decided so (reason: which rule), or a gate closed before the call
+waiting      for a timer (reason: why), or in the topic of a channel without a sink
+dead_letter  it could not be handled (reason: the error's code)
+undecided    requested, and nothing more is known
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.codec import Decoded
+
+ARRIVED = frozenset({"delivered", "read", "clicked"})
+FAILED = frozenset({"failed", "undelivered", "bounced", "unknown"})
+STOPPED = frozenset({"suppressed", "cancelled", "expired"})
+_TERMINAL = frozenset({"delivered"}) | FAILED | STOPPED
+
+
+@dataclass(slots=True)
+class _Delivery:
+    channel: str
+    statuses: set[str] = field(default_factory=set)
+    terminal: tuple[Any, str] | None = None  # earliest terminal status: (when, which)
+    reason: str = ""
+
+    def status(self) -> str:
+        if not self.statuses:
+            return "waiting"
+        if "bounced" in self.statuses and self.channel == "email":
+            return "bounced"
+        if self.terminal is not None:
+            return self.terminal[1]
+        return next((status for status in ("sent", "sending") if status in self.statuses), "queued")
+
+
+@dataclass(slots=True)
+class _Notification:
+    requested: bool = False
+    sequence: int = -1
+    outcome: str = ""
+    reason: str = ""
+    dead: str | None = None
+    deliveries: dict[str, _Delivery] = field(default_factory=dict)
+
+    def state(self) -> tuple[str, str]:
+        if self.dead is not None:
+            return "dead_letter", self.dead
+        if not self.outcome:
+            return "undecided", ""
+        if self.outcome == "suppress":
+            return "suppressed", self.reason
+        if self.outcome == "defer":
+            return "waiting", self.reason
+        found = [(delivery.status(), delivery.reason) for delivery in self.deliveries.values()]
+        statuses = {status for status, _ in found}
+        if statuses & ARRIVED:
+            return "delivered", ""
+        if statuses & {"sent", "sending", "queued"}:
+            return "sent", ""
+        for state, group in (("failed", FAILED), ("suppressed", STOPPED)):
+            if statuses & group:
+                return state, next((reason for status, reason in found if status in group and reason), "")
+        return "waiting", "channel_without_sink"
+
+
+class Account:
+    """Takes records in any order; states are right when all are in."""
+
+    def __init__(self, correlation_id: str | None = None) -> None:
+        self._correlation_id = correlation_id
+        self._notifications: dict[str, _Notification] = {}
+        self.events = 0
+        self.records: Counter[str] = Counter()
+        self.decisions: Counter[str] = Counter()
+        self.accepted: Counter[str] = Counter()  # by channel: provider accepted, counted once a delivery
+        self._accepted_ids: set[str] = set()
+        self.event_dead_letters: Counter[str] = Counter()
+
+    def take(self, record: Decoded) -> None:
+        """One record of any pipeline topic or event topic."""
+        value = record.value
+        if self._correlation_id is not None and value.get("correlation_id") != self._correlation_id:
+            return
+        name = record.name.rpartition(".")[2]
+        if record.name.startswith("luxe.events."):
+            self.events += 1
+            return
+        self.records[name] += 1
+        handler = _HANDLERS.get(name)
+        if handler is not None:
+            handler(self, value)
+
+    @property
+    def requests(self) -> int:
+        """Notifications requested, each once."""
+        return sum(notification.requested for notification in self._notifications.values())
+
+    def states(self) -> Counter[tuple[str, str]]:
+        """(state, reason) → notifications."""
+        return Counter(n.state() for n in self._notifications.values() if n.requested)
+
+    def _of(self, value: Mapping[str, Any]) -> _Notification:
+        return self._notifications.setdefault(value["notification_id"], _Notification())
+
+    def _request(self, value: Mapping[str, Any]) -> None:
+        if value["kind"] == "notify":
+            self._of(value).requested = True
+
+    def _decision(self, value: Mapping[str, Any]) -> None:
+        at = self._of(value)
+        self.decisions[value["outcome"]] += 1
+        if value["sequence"] > at.sequence:
+            at.sequence, at.outcome, at.reason = value["sequence"], value["outcome"], value["reason"]
+
+    def _message(self, value: Mapping[str, Any]) -> None:
+        self._of(value).deliveries.setdefault(value["delivery_id"], _Delivery(value["channel"]))
+
+    def _status(self, value: Mapping[str, Any]) -> None:
+        delivery = self._of(value).deliveries.setdefault(value["delivery_id"], _Delivery(value["channel"]))
+        status = value["status"]
+        delivery.statuses.add(status)
+        delivery.reason = delivery.reason or value["reason"] or value.get("error_class") or ""
+        if status in _TERMINAL and (delivery.terminal is None or value["status_at"] < delivery.terminal[0]):
+            delivery.terminal = value["status_at"], status
+        if status == "sent" and value["delivery_id"] not in self._accepted_ids:
+            self._accepted_ids.add(value["delivery_id"])
+            self.accepted[value["channel"]] += 1
+
+    def _dead_letter(self, value: Mapping[str, Any]) -> None:
+        if value.get("notification_id"):
+            self._of(value).dead = value["error_code"]
+        else:
+            self.event_dead_letters[value["error_code"]] += 1
+
+
+_HANDLERS: dict[str, Any] = {
+    "NotificationRequest": Account._request,
+    "Decision": Account._decision,
+    "ChannelMessage": Account._message,
+    "DeliveryStatus": Account._status,
+    "DeadLetter": Account._dead_letter,
+}
