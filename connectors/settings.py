@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 ENDPOINTS_FILE = "endpoints.json"
@@ -50,6 +50,14 @@ class Settings(BaseSettings):
     """Everything a process of ours can be told. Times in seconds unless the name says otherwise."""
 
     model_config = SettingsConfigDict(env_prefix="LUXE_", extra="ignore", hide_input_in_errors=True)
+
+    def __init__(self, **given: Any) -> None:
+        """Raises SettingsError, which names each variable that cannot be used, but never its value."""
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            faults = [f"LUXE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+            raise SettingsError("; ".join(faults)) from None
 
     state_dir: Path = Field(
         DEFAULT_STATE_DIR, description="Everything the local stack keeps: data, logs, keys, pid files."

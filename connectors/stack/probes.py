@@ -75,4 +75,7 @@ def _postgres_accepts(host: str, port: int) -> bool:
     parameters = b"user\0luxe\0database\0luxe\0\0"
     with socket.create_connection((host, port), timeout=PROBE_TIMEOUT_SECONDS) as connection:
         connection.sendall(struct.pack(">ii", 8 + len(parameters), 3 << 16) + parameters)
-        return _receive(connection, 1) == b"R"
+        kind, size_bytes = struct.unpack(">ci", _receive(connection, 5))
+        # To the end: with bytes left unread the connection would be reset, and the server log each probe.
+        _receive(connection, size_bytes - 4)
+        return bool(kind == b"R")

@@ -153,11 +153,13 @@ class LocalStack:
         if KAFKA in wanted:
             jars = locked_jars()
             class_path = fetch_jars(jars, cache_directory(), self.watcher.downloading)
-            self.watcher.step("Kafka's storage")
+            if not (state.kafka / "data").exists():
+                self.watcher.step("making Kafka's storage")
             version = kafka_version(jars)
             specs.append(prepare_kafka(state, class_path, version, ports["kafka"], ports["kafka-controller"]))
         if POSTGRES in wanted:
-            self.watcher.step("Postgres' cluster")
+            if not (state.postgres / "data").exists():
+                self.watcher.step("making Postgres' cluster")
             specs.append(prepare_postgres(state, ports["postgres"], durable=self.durable))
         if LOOPBACK_PROVIDER in wanted:
             specs.append(loopback_spec(state, ports))
