@@ -17,6 +17,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "topics": ("cli.topics", "Print, create and compare the topic table."),
     "produce": ("cli.produce", "Turn a practice system's CSV export into events."),
     "status": ("cli.status", "Show services, ports and logs; exit 1 if one that should run does not."),
+    "recipients": ("cli.recipients", "Import patients and staff from a file; show one, redacted."),
+    "policies": ("cli.policies", "Import clinics' policies from YAML; list them."),
+    "keys": ("cli.keys", "Status and rotation of the encryption keys; erase a person."),
     "schemas": ("cli.schemas", "List, check, generate, document and push the record contracts."),
 }
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import psycopg
 
-from connectors.postgres import data_keys
 from connectors.postgres.deliveries import Delivery
+from connectors.postgres.policies import strangers_key
 from connectors.postgres.pool import Pool
-from connectors.postgres.records import SYSTEM_CLINIC, Records, clinic_subject
+from connectors.postgres.records import SYSTEM_CLINIC, Records
 from connectors.sealing import DataKey, open_sealed, seal
 
 # Taken at once at most: bounds what one transaction holds.
@@ -98,8 +98,5 @@ async def take_parked(connection: psycopg.AsyncConnection, records: Records, lim
 
 async def _key(connection: psycopg.AsyncConnection, records: Records) -> DataKey:
     """Whose receipt it is is unknown: the system's strangers key."""
-    subject = clinic_subject(SYSTEM_CLINIC)
-    found = (await data_keys.find(connection, [subject])).get(subject)
-    if found is None:
-        raise LookupError("no policy for any clinic is stored; run `luxe up`, which stores the first")
-    return records.keys.get(found.wrapped, subject, SYSTEM_CLINIC)
+    key = await strangers_key(connection, SYSTEM_CLINIC)
+    return records.keys.get(key.wrapped, key.subject, key.clinic_id)

@@ -14,9 +14,25 @@ from connectors.postgres.data_keys import WrappedKey
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import POLICY, SYSTEM_CLINIC, Records, clinic_subject
 from schemas.topics import POLICIES
+from schemas.validation import violations
 
 # What a policy's row holds beside its content.
 _ROW_FIELDS = frozenset({"clinic_id", "version", "wrapped_key", "updated_at", "updated_by"})
+
+
+class PolicyError(Exception):
+    """A policy holds something impossible; the message names the field, its shape and the mend."""
+
+
+class StoredPolicy(NamedTuple):
+    """What `luxe policies list` shows of one."""
+
+    clinic_id: str
+    version: int
+    name: str
+    time_zone: str
+    updated_at: datetime
+    updated_by: str
 
 
 class PolicyWritten(NamedTuple):
@@ -31,14 +47,17 @@ async def put(
 ) -> PolicyWritten:
     """Store a clinic's policy, a ClinicPolicy without version, key and change; what it lacks takes the schema's default.
 
-    A new clinic gets its strangers key. Raises CodecError for a policy that does not fit its schema, SealError.
+    A new clinic gets its strangers key. Raises PolicyError and CodecError for a policy that does not fit its schema, SealError.
     """
     now = datetime.now(UTC)
     clinic_id = str(policy["clinic_id"])
     subject = clinic_subject(clinic_id)
     # Checks it, fills in defaults, and gives equal policies one form, before anything is written.
     draft = {**policy, "version": 1, "wrapped_key": b"", "updated_at": now, "updated_by": updated_by}
-    content = _content(records.codec.decode_bare(POLICY, records.codec.encode_bare(POLICY, draft)))
+    filled = records.codec.decode_bare(POLICY, records.codec.encode_bare(POLICY, draft))
+    for violation in violations(POLICY, filled):
+        raise PolicyError(str(violation))
+    content = _content(filled)
     # Serialises first writers too, who have no row to lock yet.
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (subject,))
     cursor = await connection.execute("SELECT version, content FROM policies WHERE clinic_id = %s", (clinic_id,))
@@ -85,16 +104,31 @@ async def publish(connection: psycopg.AsyncConnection, records: Records, clinic_
     return await outbox.add_many(connection, rows)
 
 
-async def wrapped_key(pool: Pool, clinic_id: str) -> tuple[bytes, str]:
-    """The strangers key of a clinic, or the system's for an unknown one: wrapped, and whose clinic it is.
+async def stored(connection: psycopg.AsyncConnection) -> list[StoredPolicy]:
+    """Every policy, by clinic."""
+    cursor = await connection.execute(
+        """SELECT clinic_id, version, content->>'name', content->>'time_zone', updated_at, updated_by
+           FROM policies ORDER BY clinic_id"""
+    )
+    return [StoredPolicy(*row) for row in await cursor.fetchall()]
+
+
+async def strangers_key(connection: psycopg.AsyncConnection, clinic_id: str) -> WrappedKey:
+    """The key for people without a record at a clinic, or the system's where the clinic is unknown.
 
     Raises LookupError before `luxe up` has stored the system's policy.
     """
-    async with pool.connection() as connection:
-        keys = await data_keys.find(connection, [clinic_subject(clinic_id), clinic_subject(SYSTEM_CLINIC)])
+    keys = await data_keys.find(connection, [clinic_subject(clinic_id), clinic_subject(SYSTEM_CLINIC)])
     key = keys.get(clinic_subject(clinic_id)) or keys.get(clinic_subject(SYSTEM_CLINIC))
     if key is None:
         raise LookupError("no policy for any clinic is stored; run `luxe up`, which stores the first")
+    return key
+
+
+async def wrapped_key(pool: Pool, clinic_id: str) -> tuple[bytes, str]:
+    """``strangers_key`` for sinks: the wrapped key, and the clinic it is of. Raises LookupError."""
+    async with pool.connection() as connection:
+        key = await strangers_key(connection, clinic_id)
     return key.wrapped, key.clinic_id
 
 

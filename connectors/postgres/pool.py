@@ -72,6 +72,17 @@ def connect(settings: Settings, name: str) -> psycopg.Connection:
     )
 
 
+async def connect_async(settings: Settings, name: str) -> psycopg.AsyncConnection:
+    """One asynchronous connection in autocommit mode. Raises psycopg.OperationalError."""
+    return await psycopg.AsyncConnection.connect(
+        settings.postgres_dsn.get_secret_value(),
+        autocommit=True,
+        application_name=f"luxe-{name}",
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        options=SESSION_OPTIONS,
+    )
+
+
 def where(settings: Settings) -> str:
     """host:port/database, for messages; never user or password."""
     parts = conninfo_to_dict(settings.postgres_dsn.get_secret_value())

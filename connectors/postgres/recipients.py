@@ -17,9 +17,11 @@ from connectors.postgres.gates import Suppression, consent_gate
 from connectors.postgres.outbox import OutboxRow
 from connectors.postgres.pool import Pool
 from connectors.postgres.recipient_rows import ChangedRow, LockedRow, lock, read, store
-from connectors.postgres.records import Records
+from connectors.postgres.records import RECIPIENT_CONTENT, Records
 from connectors.sealing import DataKey
+from schemas.codec import CodecError
 from schemas.topics import RECIPIENTS
+from schemas.validation import violations
 
 # Longer ids than any practice system's; a key is in every record and every index.
 _KEY = re.compile(r"(patient|staff):[^\x00-\x1f]{1,200}")
@@ -91,7 +93,7 @@ async def edit_many(
     """Read, edit and store recipients by key, in the caller's transaction; their rows stay locked until its end.
 
     Consents are never removed, only changed; each change is appended to the history, and shuts or opens its gate. An erased
-    recipient is left as she is. Raises RecipientError, CodecError for content that does not fit, SealError.
+    recipient is left as she is. Raises RecipientError, and SealError where what is stored cannot be opened.
     """
     written = Written()
     if not edits:
@@ -114,9 +116,11 @@ async def edit_many(
         if wanted is None:
             written.unchanged.append(recipient)
             continue
-        _check(recipient, wanted)
-        # Defaults filled in, times cut to milliseconds: what is compared has one form.
-        normal = records.decode_content(records.encode_content(wanted.content))
+        if wanted.recipient != recipient:
+            raise RecipientError(
+                "recipient_id", f"{len(wanted.recipient)} characters", "an edit keeps the recipient's id"
+            )
+        normal = checked(records, wanted)
         content, changed_consents = merged(recipient, found.content if found else {}, normal, updated_by, now)
         new_plaintext = records.encode_content(content)
         if plaintext == new_plaintext and _same_row(row, wanted):
@@ -212,13 +216,22 @@ def _as_recipient(records: Records, recipient: str, row: LockedRow, plaintext: b
     return Recipient(recipient, row.clinic_id, content, tuple(row.roles), row.active, row.version)
 
 
-def _check(recipient: str, wanted: Recipient) -> None:
-    if wanted.recipient != recipient:
-        raise RecipientError("recipient_id", f"{len(wanted.recipient)} characters", "an edit keeps the recipient's id")
+def checked(records: Records, wanted: Recipient) -> dict[str, Any]:
+    """A recipient's content in the one form that is compared: defaults filled in, times cut to milliseconds.
+
+    Raises RecipientError where the recipient cannot be stored.
+    """
     if not wanted.clinic_id:
         raise RecipientError("clinic_id", "empty", "name the recipient's home clinic")
     if not all(_ROLE.fullmatch(role) for role in wanted.roles):
         raise RecipientError("roles", f"{len(wanted.roles)} roles", "a role is lower case letters and underscores")
+    try:
+        normal = records.decode_content(records.encode_content(wanted.content))
+    except CodecError as error:
+        raise RecipientError(error.field or "content", "a value that does not fit its schema", str(error)) from None
+    for violation in violations(RECIPIENT_CONTENT, normal):
+        raise RecipientError(*violation)
+    return normal
 
 
 def _same_row(row: LockedRow, wanted: Recipient) -> bool:
