@@ -15,6 +15,7 @@ from connectors.settings import Settings
 
 SenderClass = Literal["care", "marketing", "*"]
 
+# Error classes that say something of the address, not of the message or of us.
 _REASONS: dict[str, Reason] = {"permanent_recipient": "hard_bounce", "opted_out": "opted_out"}
 
 

@@ -204,3 +204,16 @@ async def find(pool: Pool, delivery_ids: Sequence[str]) -> dict[str, Delivery]:
             f"SELECT {_COLUMNS} FROM deliveries WHERE delivery_id = ANY(%s)", (list(delivery_ids),)
         )
         return {columns[0]: Delivery(*columns) for columns in await cursor.fetchall()}
+
+
+async def find(pool: Pool, delivery_ids: Sequence[str]) -> dict[str, Delivery]:
+    """Delivery id → delivery, of those that the ledger knows; also while the provider's message id is not known yet."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            """SELECT delivery_id, notification_id, recipient, clinic_id, notification_type, category, lane, channel, step,
+                      attempt, provider, template_id, template_version, occurred_at, correlation_id, provider_message_id,
+                      state
+               FROM deliveries WHERE delivery_id = ANY(%s)""",
+            (list(delivery_ids),),
+        )
+        return {columns[0]: Delivery(*columns) for columns in await cursor.fetchall()}

@@ -15,7 +15,7 @@ import psycopg
 from connectors.postgres import deliveries
 from connectors.postgres.deliveries import Attempt, BeginResult, Finish, Result
 from connectors.postgres.pool import Pool
-from sinks.runtime.gathering import Gathered
+from connectors.gathering import Gathered
 from sinks.runtime.outcome import Outcome
 from sinks.runtime.patience import patiently
 from sinks.runtime.tuning import Tuning

@@ -13,7 +13,7 @@ from connectors.postgres.pool import Pool
 from connectors.postgres.records import SYSTEM_CLINIC, Records, clinic_subject
 from connectors.sealing import DataKey, SealError, header_of, open_sealed
 from schemas.codec import CodecError
-from sinks.runtime.gathering import Gathered
+from connectors.gathering import Gathered
 from sinks.runtime.patience import patiently
 from sinks.runtime.poison import PoisonError
 from sinks.runtime.tuning import Tuning

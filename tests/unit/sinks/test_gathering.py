@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from sinks.runtime.gathering import Gathered
+from connectors.gathering import Gathered
 
 
 async def test_what_comes_while_a_batch_is_written_is_the_next_batch() -> None:

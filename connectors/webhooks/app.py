@@ -1,0 +1,206 @@
+"""The webhooks' aiohttp application: verify, take, answer. 2xx only once what was said is safe.
+
+403: not signed by the provider. 400: signed, and yet not its form. 413: too large. 503: Kafka or Postgres is away, post again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl
+
+import orjson
+import psycopg
+from aiohttp import web
+from confluent_kafka import KafkaException
+from multidict import MultiDict
+
+from connectors.kafka import make_admin
+from connectors.postgres.pool import Pool, open_pool
+from connectors.postgres.records import Records
+from connectors.providers.sendgrid import EVENTS_PATH
+from connectors.providers.twilio import STATUS_PATH
+from connectors.settings import Settings, SettingsError
+from connectors.statuses import AcknowledgedProducer, StatusLog
+from connectors.webhooks.desk import Desk
+from connectors.webhooks.receipts import Receipt, ReceiptError, from_sendgrid, from_twilio
+from connectors.webhooks.signatures import (
+    SENDGRID_SIGNATURE_HEADER,
+    SENDGRID_TIMESTAMP_HEADER,
+    TWILIO_IDEMPOTENCY_HEADER,
+    TWILIO_SIGNATURE_HEADER,
+    SendGridSignatures,
+    TwilioSignatures,
+)
+
+log = logging.getLogger(__name__)
+
+# SendGrid's batches are some hundred events of about 1 KB; a Twilio form is below 4 KB.
+MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_FORM_BYTES = 64 * 1024
+MAX_FORM_FIELDS = 200
+# Twilio gives up on a webhook after 15 s; we answer before, and it posts again.
+ANSWER_SECONDS = 8.0
+KAFKA_TIMEOUT_SECONDS = 7.0
+POSTGRES_TIMEOUT_SECONDS = 5.0
+RETRY_AFTER_SECONDS = 5
+POOL_CONNECTIONS = 4
+PROBE_SECONDS = 2.0
+
+SETTINGS = web.AppKey("settings", Settings)
+POOL: web.AppKey[Pool] = web.AppKey("pool")
+DESK = web.AppKey("desk", Desk)
+TWILIO = web.AppKey("twilio", TwilioSignatures)
+SENDGRID: web.AppKey[SendGridSignatures | None] = web.AppKey("sendgrid")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def make_app(settings: Settings) -> web.Application:
+    """The application. Raises SettingsError for a key that is none."""
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_away])
+    app[SETTINGS] = settings
+    app[TWILIO] = TwilioSignatures(settings.twilio_auth_token.get_secret_value())
+    app[SENDGRID] = _sendgrid_signatures(settings)
+    app.cleanup_ctx.append(_serving)
+    app.router.add_post(STATUS_PATH, twilio_status)
+    app.router.add_post(EVENTS_PATH, sendgrid_events)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    return app
+
+
+def _sendgrid_signatures(settings: Settings) -> SendGridSignatures | None:
+    if settings.sendgrid_webhook_public_key is None:
+        return None
+    try:
+        return SendGridSignatures(settings.sendgrid_webhook_public_key)
+    except ValueError as error:
+        raise SettingsError(
+            "LUXE_SENDGRID_WEBHOOK_PUBLIC_KEY: not a base64 DER public key; copy it from SendGrid's Mail Settings"
+        ) from error
+
+
+async def _serving(app: web.Application) -> AsyncIterator[None]:
+    """Pool, producer and desk for the application's life."""
+    settings = app[SETTINGS]
+    records = Records.open(settings)
+    async with open_pool(settings, "webhooks", size=POOL_CONNECTIONS, timeout_seconds=POSTGRES_TIMEOUT_SECONDS) as pool:
+        producer = AcknowledgedProducer(settings, on_failure=_told_later, message_timeout_seconds=KAFKA_TIMEOUT_SECONDS)
+        app[POOL] = pool
+        app[DESK] = Desk(settings, pool, records, StatusLog(producer, records.codec))
+        parked = asyncio.create_task(app[DESK].retry_parked())
+        parked.add_done_callback(_parked_ended)
+        yield
+        parked.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await parked
+        await producer.settle(KAFKA_TIMEOUT_SECONDS)
+
+
+def _told_later(error: KafkaException) -> None:
+    """Every status of a request has its own waiter, who answers 503; nothing else is sent."""
+    log.warning("Kafka refused a status: %s", error.args[0].name())
+
+
+def _parked_ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("parked receipts are not looked at any more (%s); restart this process", type(error).__name__)
+
+
+@web.middleware
+async def _away(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What we depend on is away: the provider keeps the receipt and posts it again."""
+    try:
+        return await handler(request)
+    except (psycopg.OperationalError, KafkaException, BufferError, TimeoutError) as error:
+        log.warning("%s: answered 503 (%s)", request.path, type(error).__name__)
+        return web.Response(status=503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+async def twilio_status(request: web.Request) -> web.Response:
+    """A status callback of one text: a form, signed over the public URL and all its fields."""
+    body = await request.read()
+    if len(body) > MAX_FORM_BYTES:
+        raise web.HTTPRequestEntityTooLarge(MAX_FORM_BYTES, len(body))
+    try:
+        form = MultiDict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS))
+    except ValueError:
+        return web.Response(status=403)  # nothing that could have been signed
+    url = request.app[SETTINGS].public_base_url.rstrip("/") + request.raw_path
+    if not request.app[TWILIO].genuine(url, form, request.headers.get(TWILIO_SIGNATURE_HEADER)):
+        log.warning(
+            "a Twilio callback with a wrong signature was refused; is LUXE_PUBLIC_BASE_URL what Twilio posts to?"
+        )
+        return web.Response(status=403)
+    try:
+        receipt = from_twilio(
+            form,
+            delivery_id=request.query.get("delivery_id"),
+            idempotency_token=request.headers.get(TWILIO_IDEMPOTENCY_HEADER),
+            now=datetime.now(UTC),
+        )
+    except ReceiptError as error:
+        log.warning("a Twilio callback is not in its form: %s", error)
+        return web.Response(status=400)
+    await _take(request, [receipt])
+    return web.Response(status=204)
+
+
+async def sendgrid_events(request: web.Request) -> web.Response:
+    """A batch of events, signed over the raw body. One bad event does not drop the others."""
+    body = await request.read()
+    signatures = request.app[SENDGRID]
+    if signatures is None or not signatures.genuine(
+        body,
+        request.headers.get(SENDGRID_SIGNATURE_HEADER),
+        request.headers.get(SENDGRID_TIMESTAMP_HEADER),
+        datetime.now(UTC),
+    ):
+        log.warning("a SendGrid batch with a wrong or old signature was refused; is its public key ours?")
+        return web.Response(status=403)
+    try:
+        events = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        events = None
+    if not isinstance(events, list):
+        log.warning("a signed SendGrid batch of %d bytes is no JSON array", len(body))
+        return web.Response(status=400)
+    receipts: list[Receipt | None] = []
+    for number, event in enumerate(events):
+        try:
+            receipts.append(from_sendgrid(event))
+        except ReceiptError as error:
+            log.warning("event %d of a batch of %d is left out: %s", number, len(events), error)
+    await _take(request, receipts)
+    return web.Response(status=204)
+
+
+async def _take(request: web.Request, receipts: list[Receipt | None]) -> None:
+    news = [receipt for receipt in receipts if receipt is not None]
+    if news:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await request.app[DESK].take(news)
+
+
+async def healthz(_: web.Request) -> web.Response:
+    """The process answers."""
+    return web.json_response({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """Postgres and Kafka answer; else 503 with which one does not."""
+    away = []
+    try:
+        async with asyncio.timeout(PROBE_SECONDS), request.app[POOL].connection() as connection:
+            await connection.execute("SELECT 1")
+    except (psycopg.OperationalError, TimeoutError):
+        away.append("postgres")
+    try:
+        await asyncio.to_thread(make_admin(request.app[SETTINGS]).list_topics, timeout=PROBE_SECONDS)
+    except KafkaException:
+        away.append("kafka")
+    return web.json_response({"status": "away" if away else "ok", "away": away}, status=503 if away else 200)

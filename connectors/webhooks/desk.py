@@ -1,0 +1,142 @@
+"""Where verified receipts become statuses: found in the ledger, told to Kafka, parked where the ledger is not that far."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import psycopg
+from confluent_kafka import KafkaException
+
+from connectors.gathering import Gathered
+from connectors.postgres import deliveries, parked
+from connectors.postgres.deliveries import Delivery, Finish
+from connectors.postgres.pool import Pool
+from connectors.postgres.records import Records
+from connectors.providers import twilio
+from connectors.settings import Settings
+from connectors.statuses import StatusLog, delivery_status
+from connectors.suppressing import DeadAddress, reason_of, sms_sender_class, suppress
+from connectors.webhooks.receipts import Receipt
+
+log = logging.getLogger(__name__)
+
+# Receipts that come in one by one are dealt with together: one query, one batch to Kafka.
+BATCH_RECEIPTS = 500
+LINGER_MS = 2.0
+# A receipt usually beats our own commit by milliseconds; it is looked for again soon, and until it is quarantined.
+RETRY_SECONDS = 2.0
+
+
+class Desk:
+    """Takes receipts. Everything it does may be repeated: the same receipt always yields the same status."""
+
+    def __init__(self, settings: Settings, pool: Pool, records: Records, statuses: StatusLog) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._records = records
+        self._statuses = statuses
+        self._gathered: Gathered[Receipt, None] = Gathered(self._settle, max_items=BATCH_RECEIPTS, linger_ms=LINGER_MS)
+
+    async def take(self, receipts: Sequence[Receipt]) -> None:
+        """Return once Kafka, or for unknown messages Postgres, has them all.
+
+        Raises psycopg.Error, KafkaException or BufferError when they are away: the provider is to post again.
+        """
+        await asyncio.gather(*(self._gathered.submit(receipt) for receipt in receipts))
+
+    async def retry_parked(self) -> None:
+        """Look for parked receipts' messages, for ever. Nothing ends it but cancelling."""
+        while True:
+            try:
+                while await self._settle_parked():
+                    pass
+            except (psycopg.OperationalError, KafkaException, BufferError) as error:
+                log.warning("parked receipts wait: %s", type(error).__name__)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _settle(self, receipts: Sequence[Receipt]) -> list[None]:
+        found = await self._find(receipts)
+        unknown = [receipt for receipt in receipts if _key(receipt) not in found]
+        if unknown:
+            await parked.park(self._pool, self._records, [_parked(receipt) for receipt in unknown])
+            log.info("%d receipts parked: their messages are not in the ledger yet", len(unknown))
+        await self._tell([(receipt, found[_key(receipt)]) for receipt in receipts if _key(receipt) in found])
+        return [None] * len(receipts)
+
+    async def _find(self, receipts: Sequence[Receipt]) -> dict[tuple[str, str], Delivery]:
+        """(provider, message id) → delivery: by the provider's id, else by ours, which came back with the receipt."""
+        found: dict[tuple[str, str], Delivery] = {}
+        for provider in {receipt.provider for receipt in receipts}:
+            ids = [receipt.provider_message_id for receipt in receipts if receipt.provider == provider]
+            known = await deliveries.find_by_provider_ids(self._pool, provider, ids)
+            found |= {(provider, message_id): delivery for message_id, delivery in known.items()}
+        named = [receipt for receipt in receipts if _key(receipt) not in found and receipt.delivery_id]
+        if named:
+            by_id = await deliveries.find(self._pool, [str(receipt.delivery_id) for receipt in named])
+            ours = {_key(receipt): by_id[str(receipt.delivery_id)] for receipt in named if receipt.delivery_id in by_id}
+            await self._enter_acceptances(ours)
+            found |= ours
+        return found
+
+    async def _enter_acceptances(self, ours: Mapping[tuple[str, str], Delivery]) -> None:
+        """A receipt proves that the provider took the message: an answer that was lost is known after all."""
+        finishes = [
+            Finish(delivery.delivery_id, delivery.attempt, "accepted", message_id)
+            for (_, message_id), delivery in ours.items()
+        ]
+        twice = await deliveries.finish(self._pool, finishes)
+        if twice:
+            log.warning("%d deliveries were accepted twice: %s", len(twice), ", ".join(twice))
+
+    async def _tell(self, known: Sequence[tuple[Receipt, Delivery]]) -> None:
+        dead = [address for receipt, _ in known if (address := self._dead_address(receipt)) is not None]
+        if dead:
+            await suppress(self._pool, self._records, dead, "webhook")
+        now = datetime.now(UTC)
+        await self._statuses.publish([_status(receipt, delivery, now) for receipt, delivery in known])
+
+    def _dead_address(self, receipt: Receipt) -> DeadAddress | None:
+        reason = "complaint" if receipt.status == "complained" else reason_of(receipt.error_class)
+        if reason is None or not receipt.address:
+            return None
+        if receipt.provider == twilio.PROVIDER:
+            return DeadAddress("sms", receipt.address, sms_sender_class(self._settings, receipt.sender), reason)
+        return DeadAddress("email", receipt.address, "*", reason)
+
+    async def _settle_parked(self) -> int:
+        async with self._pool.connection() as connection:
+            # Published before the transaction that removes them ends: a crash between repeats, never loses.
+            claimed = await parked.take_parked(connection, self._records)
+            if claimed:
+                await self._tell([(Receipt.from_json(orjson.loads(one.receipt.raw)), one.delivery) for one in claimed])
+        return len(claimed)
+
+
+def _parked(receipt: Receipt) -> parked.Receipt:
+    return parked.Receipt(receipt.provider, receipt.provider_message_id, orjson.dumps(receipt.as_json()))
+
+
+def _key(receipt: Receipt) -> tuple[str, str]:
+    return receipt.provider, receipt.provider_message_id
+
+
+def _status(receipt: Receipt, delivery: Delivery, now: datetime) -> dict[str, Any]:
+    fields = {name: getattr(delivery, name) for name in Delivery.__slots__}
+    return delivery_status(
+        fields,
+        receipt.status,
+        status_at=receipt.status_at,
+        recorded_at=now,
+        provider=receipt.provider,
+        provider_event_id=receipt.provider_event_id,
+        provider_message_id=receipt.provider_message_id,
+        provider_status=receipt.provider_status,
+        reason=receipt.error_class or "",
+        error_class=receipt.error_class,
+        error_code=receipt.error_code,
+    )
