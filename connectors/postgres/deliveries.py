@@ -97,7 +97,6 @@ class Delivery:
 
 
 _FIELDS = Attempt.__slots__
-_COLUMNS = ", ".join(Delivery.__slots__)
 
 _BEGIN = """
     INSERT INTO deliveries AS d (
@@ -190,20 +189,13 @@ async def find_by_provider_ids(pool: Pool, provider: str, ids: Sequence[str]) ->
     """Provider's message id → its delivery, of those that the ledger knows."""
     async with pool.connection() as connection:
         cursor = await connection.execute(
-            f"SELECT {_COLUMNS} FROM deliveries WHERE provider = %s AND provider_message_id = ANY(%s)",
+            """SELECT provider_message_id, delivery_id, notification_id, recipient, clinic_id, notification_type, category,
+                      lane, channel, step, attempt, provider, template_id, template_version, occurred_at, correlation_id,
+                      provider_message_id, state
+               FROM deliveries WHERE provider = %s AND provider_message_id = ANY(%s)""",
             (provider, list(ids)),
         )
-        found = [Delivery(*columns) for columns in await cursor.fetchall()]
-    return {str(delivery.provider_message_id): delivery for delivery in found}
-
-
-async def find(pool: Pool, delivery_ids: Sequence[str]) -> dict[str, Delivery]:
-    """Those that the ledger knows: also while the provider's message id is not known yet, or never will be."""
-    async with pool.connection() as connection:
-        cursor = await connection.execute(
-            f"SELECT {_COLUMNS} FROM deliveries WHERE delivery_id = ANY(%s)", (list(delivery_ids),)
-        )
-        return {columns[0]: Delivery(*columns) for columns in await cursor.fetchall()}
+        return {message_id: Delivery(*columns) for message_id, *columns in await cursor.fetchall()}
 
 
 async def find(pool: Pool, delivery_ids: Sequence[str]) -> dict[str, Delivery]:
