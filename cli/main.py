@@ -14,6 +14,9 @@ OUR_PACKAGES = ("schemas", "connectors", "streams", "sinks", "api", "cli")
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("cli.up", "Start the local stack and the pipeline, or what of them died."),
     "down": ("cli.down", "Stop what `up` started."),
+    "demo": ("cli.demo", "Run a made-up clinic's day through everything, and account for it."),
+    "account": ("cli.account", "Every notification once, by its final state: Kafka, ClickHouse, provider."),
+    "query": ("cli.query", "Ask ClickHouse."),
     "topics": ("cli.topics", "Print, create and compare the topic table."),
     "produce": ("cli.produce", "Turn a practice system's CSV export into events."),
     "status": ("cli.status", "Show services, ports and logs; exit 1 if one that should run does not."),

@@ -53,7 +53,7 @@ def clickhouse() -> None:
     # Imported only here: it loads the embedded engine, some 300 MB.
     from sinks.clickhouse import main as ingest
 
-    ingest()
+    sys.exit(ingest())
 
 
 def _deliver(open_channel: Callable[[Settings, Tuning], Channel]) -> None:

@@ -1,290 +1,115 @@
-"""Every topic into ClickHouse, each record exactly once in every query.
-
-A turn: cut a range from each partition that has records ► persist the ranges (and that the former ones are done) ► insert each
-range by schema under the token topic id : partition : schema id : range ► start over. While a range goes in, the next is read.
-A crash anywhere leaves a planned range, which is read again and inserted under the same tokens (docs/guarantees-clickhouse.md).
-"""
+"""The ClickHouse sink as a process: ingester and, with the embedded engine, the read-only endpoint beside it."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import signal
 import threading
-import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from typing import Any
 
-import psycopg
-from clickhouse_connect.driver.client import Client
+from aiohttp import web
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from connectors.clickhouse.client import INSERT_SETTINGS
-from connectors.clickhouse.container import topic_prefix
-from connectors.clickhouse.tables import DATABASE, UNREADABLE_TABLE
-from connectors.postgres.ingest_positions import Advance, IngestPositions
+from connectors.clickhouse.client import (
+    apply_ddl,
+    engine_directory,
+    is_embedded,
+    open_client,
+    private_temporary_directory,
+)
+from connectors.clickhouse.endpoint import ensure_password, make_app
+from connectors.kafka import make_consumer
+from connectors.kafka_admin import topic_ids
+from connectors.logs import configure_logging
+from connectors.postgres.ingest_positions import IngestPositions
+from connectors.readiness import mark_ready
+from connectors.sealing import KeyCache, KeyRing
+from connectors.settings import Settings
 from schemas.codec import Codec
-from sinks.ingest.batches import UNREADABLE_COLUMNS, Chunk, Sealer, Shapes, chunks, rows_of, without_undecodable
-from sinks.ingest.ranges import PartitionRanges, Range
+from schemas.registry import open_registry
+from schemas.topics import INTAKE_STATE, NOTIFY_STATE, TOPICS
+from sinks.ingest.batches import Shapes
+from sinks.ingest.ingester import SINK, Ingester
+from sinks.ingest.sealing import EventSealer
 
 log = logging.getLogger(__name__)
 
-SINK = "clickhouse"
-
-# One insert a second and partition is what ClickHouse likes; an analyst does not see the second.
-LINGER_SECONDS = 1.0
-# Rows cut from one partition in one turn: an insert of 100,000 is where bigger ones stop being faster, and stays far below
-# MAX_ROWS_PER_INSERT, so it is one block.
-MAX_ROWS_PER_RANGE = 100_000
-# Records in memory while a turn is on its way. At 1 KB each, 400 MB at the worst.
-MAX_BUFFERED = 400_000
-CONSUME_BATCH = 20_000
-# Postgres or the engine away: tried again this often, for this long, before the process ends and the supervisor starts it anew.
-RETRY_SECONDS = 1.0
-RETRY_FOR_SECONDS = 60.0
+# Everything but the changelogs, which are state in another form and hold nothing that is not on these topics.
+INGESTED_TOPICS = tuple(topic.name for topic in TOPICS if topic.name not in (INTAKE_STATE, NOTIFY_STATE))
+# Static membership: a restart within the session time-out takes its partitions back without a rebalance.
+SESSION_TIMEOUT_MS = 10_000
+EXIT_FAILED = 1
 
 
-@dataclass(slots=True)
-class Owned:
-    """A partition of ours."""
-
-    topic: str
-    topic_id: str
-    partition: int
-    epoch: int
-    prefix: bytes
-    ranges: PartitionRanges[Message]
-    done: int
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A range on its way in."""
-
-    owned: Owned
-    range: Range[Message]
+def main() -> int:
+    """Run until SIGTERM or SIGINT; the exit status."""
+    settings = Settings()
+    configure_logging(settings.log_format)
+    try:
+        asyncio.run(_serve(settings))
+    except ClickHouseError as error:
+        log.error("%s", error)  # noqa: TRY400 — the engine's message says all; a trace adds nothing for who reads it
+        return EXIT_FAILED
+    return 0
 
 
-class Ingester:
-    """The loop. One thread polls and plans, one inserts; nothing else touches the consumer, the positions or the client."""
-
-    def __init__(
-        self,
-        consumer: Consumer,
-        positions: IngestPositions,
-        client: Client,
-        shapes: Shapes,
-        codec: Codec,
-        seal: Sealer,
-        topic_ids: Mapping[str, str],
-        *,
-        linger_seconds: float = LINGER_SECONDS,
-    ) -> None:
-        self._consumer = consumer
-        self._positions = positions
-        self._client = client
-        self._shapes = shapes
-        self._codec = codec
-        self._seal = seal
-        self._topic_ids = topic_ids
-        self._linger_seconds = linger_seconds
-        self._owned: dict[tuple[str, int], Owned] = {}
-        self._inserting: tuple[Sequence[Planned], Future[None]] | None = None
-        self._unpersisted: list[Planned] = []
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="insert")
-        self._oldest: float | None = None
-        self.rows = 0
-        self.assigned = threading.Event()
-
-    def run(self, stop: threading.Event) -> None:
-        """Until ``stop``; then what was read goes in, and the positions are persisted. Raises what cannot be mended here."""
-        self._consumer.subscribe(
-            sorted(self._topic_ids), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+async def _serve(settings: Settings) -> None:
+    stop = threading.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    private_temporary_directory(settings)
+    registry = open_registry(settings.schema_registry_url, _secret(settings))
+    client = await asyncio.to_thread(open_client, settings)
+    await asyncio.to_thread(apply_ddl, client)
+    codec = Codec(registry)
+    dsn = settings.postgres_dsn.get_secret_value()
+    ingester = Ingester(
+        make_consumer(
+            settings,
+            SINK,
+            group_instance_id=f"{SINK}-{os.environ.get('LUXE_INSTANCE', '0')}",
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            enable_partition_eof=True,
+            queued_max_messages_kbytes=32 * 1024,
+        ),
+        IngestPositions(dsn, SINK),
+        client,
+        Shapes(registry),
+        codec,
+        EventSealer(dsn, KeyCache(KeyRing.load(settings.kek_path)), codec),
+        topic_ids(settings, INGESTED_TOPICS),
+    )
+    async with AsyncExitStack() as stack:
+        if is_embedded(settings):
+            await _serve_endpoint(settings, stack)
+        running = loop.run_in_executor(None, ingester.run, stop)
+        assigned = loop.run_in_executor(None, ingester.assigned.wait)
+        waiting: set[asyncio.Future[Any]] = {running, assigned}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            mark_ready(settings, SINK)
         try:
-            while not stop.is_set():
-                self._poll()
-                if self._is_due():
-                    self._turn()
-            self._turn()
-            self._finish()
+            await running
         finally:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._consumer.close()
-            self._positions.close()
-
-    # Reading
-
-    def _poll(self) -> None:
-        buffered = self._buffered()
-        if buffered >= MAX_BUFFERED:
-            # Not paused: pausing throws librdkafka's prefetch away. The insert under way is what we wait for.
-            self._turn()
-            return
-        wait = 0.05 if buffered or self._inserting else 0.5
-        for message in self._consumer.consume(CONSUME_BATCH, wait):
-            error = message.error()
-            if error is None:
-                owned = self._owned.get((str(message.topic()), int(message.partition() or 0)))
-                if owned is not None:
-                    owned.ranges.add(int(message.offset() or 0), message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                owned = self._owned.get((str(message.topic()), int(message.partition() or 0)))
-                if owned is not None:
-                    owned.ranges.reached(int(message.offset() or 0))
-            elif error.fatal() or not error.retriable():
-                raise KafkaException(error)
-        if self._oldest is None and self._buffered():
-            self._oldest = time.monotonic()
-
-    def _buffered(self) -> int:
-        return sum(owned.ranges.buffered for owned in self._owned.values())
-
-    def _is_due(self) -> bool:
-        if self._inserting is not None and not self._inserting[1].done():
-            return False
-        if self._oldest is None:
-            return self._inserting is not None
-        return time.monotonic() - self._oldest >= self._linger_seconds or self._buffered() >= MAX_ROWS_PER_RANGE
-
-    # A turn
-
-    def _turn(self) -> None:
-        self._await_insert()
-        planned = [
-            Planned(owned, cut)
-            for owned in self._owned.values()
-            if (cut := owned.ranges.cut(MAX_ROWS_PER_RANGE)) is not None
-        ]
-        self._oldest = time.monotonic() if self._buffered() else None
-        self._persist(planned)
-        if planned:
-            self._inserting = planned, self._pool.submit(self._insert_all, planned)
-
-    def _finish(self) -> None:
-        self._await_insert()
-        self._persist([])
-
-    def _await_insert(self) -> None:
-        if self._inserting is None:
-            return
-        planned, future = self._inserting
-        self._inserting = None
-        future.result()
-        self._unpersisted.extend(planned)
-
-    def _persist(self, planned: Sequence[Planned]) -> None:
-        """Persist, in one transaction, that the former ranges are in and which come next; then tell the group."""
-        changes: dict[tuple[str, int], Advance] = {}
-        for done in self._unpersisted:
-            done.owned.done = done.range.end
-            changes[done.owned.topic_id, done.owned.partition] = self._change(done.owned, None)
-        for plan in planned:
-            changes[plan.owned.topic_id, plan.owned.partition] = self._change(plan.owned, plan.range.end)
-        if not changes:
-            return
-        _retried("Postgres", psycopg.OperationalError, lambda: self._positions.advance(list(changes.values())))
-        offsets = [TopicPartition(p.owned.topic, p.owned.partition, p.owned.done) for p in self._unpersisted]
-        self._unpersisted.clear()
-        if offsets:
-            # A hint for lag monitors; where we start is read from the positions.
-            self._consumer.commit(offsets=offsets, asynchronous=True)
-
-    @staticmethod
-    def _change(owned: Owned, planned_end: int | None) -> Advance:
-        return Advance(owned.topic_id, owned.partition, owned.epoch, owned.done, planned_end)
-
-    # Inserting (in the other thread)
-
-    def _insert_all(self, planned: Sequence[Planned]) -> None:
-        for plan in planned:
-            self._insert(plan)
-
-    def _insert(self, plan: Planned) -> None:
-        owned, cut = plan.owned, plan.range
-        found, unreadable = chunks(cut.items, owned.prefix, owned.partition, self._shapes, self._seal)
-        for chunk in found:
-            token = f"{owned.topic_id}:{owned.partition}:{chunk.schema_id}:{cut.start}-{cut.end}"
-            try:
-                self._insert_chunk(chunk, token)
-            except ClickHouseError as error:
-                # The file was refused whole. If records in it do not decode, the others still go in, under the same token.
-                kept, bad = without_undecodable(chunk, self._codec)
-                if not bad:
-                    raise
-                log.warning("%s: %d records do not decode (%s)", owned.topic, len(bad), type(error).__name__)
-                unreadable += bad
-                if kept.bodies:
-                    self._insert_chunk(kept, token)
-        if unreadable:
-            rows = rows_of(sorted(unreadable, key=lambda u: u.offset), owned.topic, owned.topic_id, owned.partition)
-            token = f"{owned.topic_id}:{owned.partition}:unreadable:{cut.start}-{cut.end}"
-            self._insert_unreadable(rows, token)
-        self.rows += len(cut.items)
-
-    def _insert_chunk(self, chunk: Chunk, token: str) -> None:
-        table = chunk.shape.table
-        self._client.raw_insert(
-            f"{DATABASE}.{table.name}",
-            column_names=table.insert_columns,
-            insert_block=chunk.shape.container.file(chunk.bodies),
-            settings=INSERT_SETTINGS | {"insert_deduplication_token": token},
-            fmt="Avro",
-        )
-
-    def _insert_unreadable(self, rows: list[list[Any]], token: str) -> None:
-        settings = INSERT_SETTINGS | {"insert_deduplication_token": token}
-        self._client.insert(
-            UNREADABLE_TABLE, rows, column_names=UNREADABLE_COLUMNS, database=DATABASE, settings=settings
-        )
-
-    # Owning partitions
-
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        wanted = [(tp.topic, self._topic_ids[tp.topic], tp.partition) for tp in partitions]
-        claimed = _retried("Postgres", psycopg.OperationalError, lambda: self._positions.claim(wanted))
-        start = []
-        for at in claimed:
-            self._owned[at.topic, at.partition] = Owned(
-                at.topic,
-                at.topic_id,
-                at.partition,
-                at.epoch,
-                topic_prefix(at.topic, at.topic_id),
-                PartitionRanges(at.next_offset, at.planned_end),
-                at.next_offset,
-            )
-            start.append(TopicPartition(at.topic, at.partition, at.next_offset or OFFSET_BEGINNING))
-        consumer.assign(start)
-        log.info("took over %d partitions of %d topics", len(claimed), len({at.topic for at in claimed}))
-        self.assigned.set()
-
-    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._finish()
-        self._forget(partitions)
-
-    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # Others own them by now and raised the epochs. What is on its way in goes in under tokens that they repeat.
-        if self._inserting is not None:
-            self._inserting[1].exception()
-            self._inserting = None
-        self._unpersisted.clear()
-        self._forget(partitions)
-
-    def _forget(self, partitions: Sequence[TopicPartition]) -> None:
-        for tp in partitions:
-            self._owned.pop((tp.topic, tp.partition), None)
+            ingester.assigned.set()
+            await assigned
+            log.info("%d records in", ingester.rows)
+    client.close()
 
 
-def _retried(what: str, error_type: type[Exception], call: Any) -> Any:
-    """``call()``, tried again while it raises ``error_type``, for RETRY_FOR_SECONDS."""
-    deadline = time.monotonic() + RETRY_FOR_SECONDS
-    while True:
-        try:
-            return call()
-        except error_type as error:
-            if time.monotonic() > deadline:
-                raise
-            log.warning("%s is away (%s); trying again", what, type(error).__name__)
-            time.sleep(RETRY_SECONDS)
+async def _serve_endpoint(settings: Settings, stack: AsyncExitStack) -> None:
+    app = make_app(engine_directory(settings) / "data", ensure_password(settings))
+    runner = web.AppRunner(app, access_log=None)  # access logs would hold queries, and so what they look for
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, settings.clickhouse_http_host, settings.clickhouse_http_port).start()
+    log.info("read-only HTTP on %s:%d", settings.clickhouse_http_host, settings.clickhouse_http_port)
+
+
+def _secret(settings: Settings) -> str | None:
+    auth = settings.schema_registry_auth
+    return auth.get_secret_value() if auth is not None else None

@@ -18,7 +18,7 @@ from connectors.clickhouse.tables import DATABASE, statements
 from connectors.settings import Settings, SettingsError
 from schemas.definitions import definitions, topics_of
 
-# One range is one block, or its token would stand for a part of it: no insert of ours is larger (see sinks/clickhouse.py).
+# One range is one block, or its token would stand for a part of it: no insert of ours is larger (see sinks/ingest/ingester.py).
 MAX_ROWS_PER_INSERT = 1_048_576
 
 INSERT_SETTINGS: dict[str, Any] = {
