@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import ssl
 import sys
 import tempfile
 import threading
@@ -95,6 +96,7 @@ def fetch_jars(jars: list[Jar], cache: Path, progress: Progress, *, offline: boo
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         counted = _Counter(progress, total_bytes - sum(jar.size_bytes for jar in absent), total_bytes)
         with (
+            _trusting_what_this_machine_trusts(),
             tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial,
             ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool,
         ):
@@ -103,6 +105,12 @@ def fetch_jars(jars: list[Jar], cache: Path, progress: Progress, *, offline: boo
             try:
                 for download in as_completed(downloads):
                     download.result()
+            except requests.exceptions.SSLError as error:
+                pool.shutdown(cancel_futures=True)
+                raise MissingDownload(
+                    "Kafka's jars cannot be fetched: the certificate of Maven Central is not one this machine trusts",
+                    "set REQUESTS_CA_BUNDLE to the file of your network's certificates",
+                ) from error
             except requests.RequestException as error:
                 pool.shutdown(cancel_futures=True)
                 raise _missing(absent, f"and the network gives {type(error).__name__}") from error
@@ -110,6 +118,25 @@ def fetch_jars(jars: list[Jar], cache: Path, progress: Progress, *, offline: boo
                 pool.shutdown(cancel_futures=True)
                 raise
     return list(paths.values())
+
+
+@contextmanager
+def _trusting_what_this_machine_trusts() -> Iterator[None]:
+    """Has `requests` verify by the machine's certificates, where it keeps any and nobody chose others.
+
+    Its own frozen list lacks those that a company's network adds.
+    """
+    chosen = any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+    known = ssl.get_default_verify_paths()
+    trusted = known.cafile or known.capath
+    if chosen or not trusted:
+        yield
+        return
+    os.environ["REQUESTS_CA_BUNDLE"] = trusted
+    try:
+        yield
+    finally:
+        del os.environ["REQUESTS_CA_BUNDLE"]
 
 
 def _missing(absent: list[Jar], why: str) -> MissingDownload:
