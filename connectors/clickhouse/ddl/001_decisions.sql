@@ -7,3 +7,4 @@ SELECT
     recipient_version, policy_version, catalog_version, template_id, occurred_at, decided_at,
     sequence = max(sequence) OVER (PARTITION BY notification_id) AS is_last
 FROM {database}.raw_decision FINAL
+COMMENT 'Every decision on every notification, in order; is_last marks the one that counts'

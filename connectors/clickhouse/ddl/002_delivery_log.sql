@@ -40,3 +40,4 @@ LEFT JOIN (
     FROM {database}.raw_delivery_status FINAL
     GROUP BY delivery_id
 ) AS s ON s.delivery_id = m.delivery_id
+COMMENT 'One row a delivery: its way through the provider, and where it stands'

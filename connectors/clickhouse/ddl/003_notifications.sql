@@ -51,3 +51,4 @@ LEFT JOIN (
     WHERE notification_id IS NOT NULL
     GROUP BY notification_id
 ) AS x ON x.notification_id = r.notification_id
+COMMENT 'One row a requested notification, by its final state and reason'

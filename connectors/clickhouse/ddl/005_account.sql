@@ -5,3 +5,4 @@ SELECT state, reason, count() AS notifications
 FROM {database}.notifications
 GROUP BY state, reason
 ORDER BY state, reason
+COMMENT 'Notifications by final state and reason; the total is the number of requests'

@@ -21,8 +21,8 @@ from connectors.sealing import KeyCache, KeyRing
 from connectors.settings import Settings
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
-from sinks.ingest.ingester import SINK, Ingester, Planned
 from sinks.ingest.batches import Shapes
+from sinks.ingest.ingester import SINK, Ingester, Planned
 from sinks.ingest.sealing import EventSealer
 
 

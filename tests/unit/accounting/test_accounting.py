@@ -1,0 +1,94 @@
+"""Every requested notification is counted once, whatever order its records come in."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.accounting import Account
+from schemas.codec import Decoded
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def record(name: str, **value: Any) -> Decoded:
+    return Decoded(1, f"luxe.pipeline.{name}", {"notification_id": "n", "correlation_id": "c", **value})
+
+
+REQUEST = record("NotificationRequest", kind="notify")
+DELIVER = record("Decision", outcome="deliver", sequence=1, reason="deliver")
+DEFER = record("Decision", outcome="defer", sequence=0, reason="not_due")
+SMS = record("ChannelMessage", delivery_id="d", channel="sms")
+EMAIL = record("ChannelMessage", delivery_id="e", channel="email")
+
+
+def status(status: str, delivery: str = "d", channel: str = "sms", seconds: int = 0, reason: str = "") -> Decoded:
+    at = AT + timedelta(seconds=seconds)
+    return record(
+        "DeliveryStatus",
+        delivery_id=delivery,
+        channel=channel,
+        status=status,
+        status_at=at,
+        reason=reason,
+        error_class=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("records", "state"),
+    [
+        ([REQUEST], ("undecided", "")),
+        ([REQUEST, DEFER], ("waiting", "not_due")),
+        ([REQUEST, DEFER, DELIVER, SMS], ("waiting", "channel_without_sink")),
+        ([REQUEST, DELIVER, SMS, status("queued")], ("sent", "")),
+        ([REQUEST, DELIVER, SMS, status("sent")], ("sent", "")),
+        ([REQUEST, DELIVER, SMS, status("sent"), status("delivered", seconds=1)], ("delivered", "")),
+        ([REQUEST, DELIVER, SMS, status("failed", reason="permanent_recipient")], ("failed", "permanent_recipient")),
+        ([REQUEST, DELIVER, SMS, EMAIL, status("failed"), status("delivered", "e", "email")], ("delivered", "")),
+        ([REQUEST, DELIVER, SMS, EMAIL, status("failed", reason="x"), status("sent", "e", "email")], ("sent", "")),
+        (
+            [REQUEST, DELIVER, EMAIL, status("delivered", "e", "email"), status("bounced", "e", "email", 5)],
+            ("failed", ""),
+        ),
+        ([REQUEST, DELIVER, SMS, status("delivered"), status("undelivered", seconds=5)], ("delivered", "")),
+        ([REQUEST, DELIVER, SMS, status("suppressed", reason="opted_out")], ("suppressed", "opted_out")),
+        (
+            [REQUEST, record("Decision", outcome="suppress", sequence=0, reason="global_opt_out")],
+            ("suppressed", "global_opt_out"),
+        ),
+        ([REQUEST, record("DeadLetter", error_code="template_error")], ("dead_letter", "template_error")),
+    ],
+)
+def test_states_in_any_order(records: list[Decoded], state: tuple[str, str]) -> None:
+    for order in permutations(records):
+        account = Account()
+        for each in order:
+            account.take(each)
+        assert account.states() == {state: 1}
+
+
+@given(
+    st.lists(
+        st.sampled_from([REQUEST, DEFER, DELIVER, SMS, EMAIL, status("sent"), status("delivered"), status("failed")]),
+        max_size=20,
+    )
+)
+def test_a_record_seen_twice_changes_nothing(records: list[Decoded]) -> None:
+    once, twice = Account(), Account()
+    for each in records:
+        once.take(each)
+        twice.take(each)
+        twice.take(each)
+    assert once.states() == twice.states()
+    assert once.accepted == twice.accepted
+    assert once.requests == twice.requests
+
+
+def test_others_are_not_counted() -> None:
+    account = Account("another")
+    account.take(REQUEST)
+    assert account.requests == 0
