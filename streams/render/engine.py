@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,13 +19,13 @@ MAX_RENDERED_CHARACTERS = 512 * 1024
 
 
 def _environment(*, autoescape: bool) -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, autoescape=autoescape, trim_blocks=True, lstrip_blocks=True, cache_size=0
-    )
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=autoescape, cache_size=0)
     environment.globals.clear()  # no range, no cycler: a text has no business with them
     return environment
 
 
+# A line of tags alone leaves no line behind; a tag at the end of a text's line keeps its line break (Jinja's trim_blocks would not).
+_TAG_LINE = re.compile(r"^[ \t]*((?:\{%(?:(?!%\}).)*%\}[ \t]*)+)\n", re.MULTILINE)
 _TEXT = _environment(autoescape=False)
 _HTML = _environment(autoescape=True)
 
@@ -76,7 +77,7 @@ class CompiledTemplate:
         environment = _HTML if part == "html" and self.channel == "email" else _TEXT
         try:
             names = frozenset(meta.find_undeclared_variables(environment.parse(source)))
-            template = environment.from_string(source)
+            template = environment.from_string(_TAG_LINE.sub(r"\1", source))
         except JinjaError as error:
             raise TemplateError(f"{self.where}: {part}, line {getattr(error, 'lineno', 1)}: {error}") from None
         unknown = sorted(names - self._declared.keys())

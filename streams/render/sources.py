@@ -146,7 +146,9 @@ def variables_of(texts: Mapping[str, str | None], records: tuple[str, ...]) -> l
 
 
 def _variable(name: str, records: tuple[str, ...]) -> dict[str, Any]:
-    variables = [(record, declared(name, record)) for record in records if record not in RECORDS_WITH_DATA]
+    # Any type may be asked for by name, with its variables in a map; a type that only that event has says its own fields.
+    own = [record for record in records if record not in RECORDS_WITH_DATA] or records
+    variables = [(record, declared(name, record)) for record in own]
     missing = [record for record, variable in variables if variable is None]
     known: list[Variable] = [variable for _, variable in variables if variable is not None] or (
         [KNOWN[name]] if name in KNOWN else []
@@ -169,6 +171,7 @@ def _variable(name: str, records: tuple[str, ...]) -> dict[str, Any]:
 # Email
 
 _TAG = re.compile(r"(\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\})", re.DOTALL)
+_TAG_LINE = re.compile(r"(?:\{%(?:(?!%\}).)*%\}\s*)+")
 _URL_VARIABLE = re.compile(r"\{\{\s*(\w*_url|url)\s*\}\}")
 _BARE_URL = re.compile(r"https?://[^\s<>\"{}]+")
 _BETWEEN_TAGS = re.compile(r">\s+<")
@@ -197,15 +200,19 @@ def _compiled(mjml: str) -> str:
 
 
 def html_of(text: str) -> str:
-    """A text body as HTML: paragraphs, ``- `` lists, links. Jinja's own tags stay as they are."""
+    """A text body as HTML: paragraphs, ``- `` lists, links. Jinja's own tags stay as they are; lines of tags alone are no lines."""
     blocks: list[str] = []
     for block in re.split(r"\n\s*\n", text.strip()):
-        lines = block.split("\n")
-        if all(line.lstrip().startswith("- ") for line in lines):
-            items = "".join(f"<li>{_inline(line.lstrip()[2:])}</li>" for line in lines)
-            blocks.append(f"<ul>{items}</ul>")
+        lines = [line.strip() for line in block.split("\n")]
+        said = [index for index, line in enumerate(lines) if not _TAG_LINE.fullmatch(line)]
+        if said and all(lines[index].startswith("- ") for index in said):
+            for index in said:
+                lines[index] = f"<li>{_inline(lines[index][2:])}</li>"
+            blocks.append(f"<ul>{''.join(lines)}</ul>")
         else:
-            blocks.append(f"<p>{'<br>'.join(_inline(line) for line in lines)}</p>")
+            for index in said:
+                lines[index] = _inline(lines[index]) + ("<br>" if index < said[-1] else "")
+            blocks.append(f"<p>{''.join(lines)}</p>")
     return "".join(blocks)
 
 
