@@ -116,7 +116,7 @@ def _import_recipients(settings: Settings, rows: list[dict[str, Any]], console: 
         out.writelines(json.dumps(row) + "\n" for row in rows)
     with console.status("importing patients and staff"):
         done = subprocess.run(
-            [sys.executable, "-m", "cli.main", "recipients", "import", str(path)],
+            [sys.executable, "-P", "-m", "cli.main", "recipients", "import", str(path)],
             env=os.environ | {"LUXE_STATE_DIR": str(settings.state_dir)},
             capture_output=True,
             text=True,

@@ -74,7 +74,7 @@ def ensure_supervisor(state: StateDirectory) -> None:
     log = state.logs / "supervisor.log"
     with naming_disk_errors(log), open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
         child = subprocess.Popen(
-            (sys.executable, "-m", "connectors.stack.supervisor", "--state-dir", str(state.root)),
+            (sys.executable, "-P", "-m", "connectors.stack.supervisor", "--state-dir", str(state.root)),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -44,7 +44,7 @@ def loopback_spec(state: StateDirectory, ports: Mapping[str, int]) -> ServiceSpe
     receipts = ("--webhook-url", f"http://{LOOPBACK}:{ports['webhooks']}")
     return ServiceSpec(
         name=LOOPBACK_PROVIDER,
-        argv=(sys.executable, "-m", "connectors.loopback", *where, *receipts),
+        argv=(sys.executable, "-P", "-m", "connectors.loopback", *where, *receipts),
         env=_environment(state, LOOPBACK_PROVIDER),
         ready=Probe("http", f"http://{LOOPBACK}:{port}/healthz"),
         log_file=str(state.logs / "loopback.log"),
@@ -58,7 +58,8 @@ def pipeline_specs(state: StateDirectory, ports: Mapping[str, int]) -> list[Serv
     return [
         ServiceSpec(
             name=name,
-            argv=(sys.executable, "-m", *arguments),
+            # -P: the working directory is the state's, whose folder `streams` must not pass for our package.
+            argv=(sys.executable, "-P", "-m", *arguments),
             env=_environment(state, name),
             ready=Probe("file", str(state.ready / name)),
             ready_seconds=PIPELINE_READY_SECONDS,

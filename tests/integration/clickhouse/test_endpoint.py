@@ -123,7 +123,7 @@ def test_queries_run_side_by_side(served: Served) -> None:
     answers: list[object] = []
     threads = [
         threading.Thread(
-            target=lambda asked=asked: answers.extend(asked.query("SELECT count() FROM t a, t b").result_rows)  # type: ignore[misc]
+            target=lambda asked=asked: answers.extend(asked.query("SELECT count() FROM t a, t b").result_rows)
         )
         for asked in clients
     ]
