@@ -102,8 +102,9 @@ async def erase(connection: psycopg.AsyncConnection, records: Records, recipient
     What was sealed with her key anywhere can never be opened again. The proof of her consents stays. Raises KeysError for
     somebody unknown; erasing twice is no error.
     """
-    row = (await recipient_rows.lock(connection, [recipient]))[recipient]
-    if row.version == 0:
+    await connection.execute("SELECT FROM recipients WHERE recipient = %s FOR UPDATE", (recipient,))
+    row = (await recipient_rows.read(connection, [recipient])).get(recipient)
+    if row is None:
         raise KeysError(f"no recipient with this key of {len(recipient)} characters; write patient:<id> or staff:<id>")
     await connection.execute("DELETE FROM data_keys WHERE subject = %s", (recipient,))
     await connection.execute("DELETE FROM addresses WHERE recipient = %s", (recipient,))

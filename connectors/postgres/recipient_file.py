@@ -1,4 +1,4 @@
-"""A recipients file, CSV or JSON lines, as lines of cells. What is wrong is told by line, column, shape and mend; never the value."""
+"""A recipients file, CSV or JSON lines, as lines of cells. What is wrong is told by line, column, shape and mend only."""
 
 from __future__ import annotations
 

@@ -1,0 +1,152 @@
+"""The ledger: each attempt begun once, results kept, stalled attempts found out; receipts find their deliveries."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from connectors.postgres import deliveries, parked, policies
+from connectors.postgres.deliveries import Attempt, Finish, Verdict
+from connectors.postgres.housekeeping import DELIVERY_RETENTION_DAYS, keep_house
+from connectors.postgres.parked import Receipt
+from connectors.postgres.pool import Pool
+from connectors.postgres.records import Records
+from connectors.settings import Settings
+from tests.integration.postgres.test_relay import connected
+
+pytestmark = pytest.mark.integration
+
+
+def attempt(delivery_id: str, number: int = 1) -> Attempt:
+    return Attempt(
+        delivery_id=delivery_id,
+        notification_id="n1",
+        recipient="patient:1",
+        clinic_id="c1",
+        notification_type="appointment_confirmation",
+        category="transactional",
+        lane="high",
+        channel="sms",
+        step=0,
+        attempt=number,
+        provider="twilio",
+        template_id="appointment_confirmation",
+        template_version=1,
+        occurred_at=datetime(2026, 3, 1, tzinfo=UTC),
+    )
+
+
+async def verdicts(pool: Pool, *attempts: Attempt, lease_seconds: float = 60) -> list[Verdict]:
+    return [result.verdict for result in await deliveries.begin(pool, attempts, lease_seconds)]
+
+
+async def test_an_attempt_is_begun_once(pool: Pool) -> None:
+    assert await verdicts(pool, attempt("d2"), attempt("d1"), attempt("d2")) == ["begun", "begun", "leased"]
+    assert await verdicts(pool, attempt("d1"), attempt("d3")) == ["leased", "begun"]
+    await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM1"), Finish("d2", 1, "failed")])
+    found = await deliveries.begin(pool, [attempt("d1"), attempt("d2")])
+    assert [(result.verdict, result.state, result.provider_message_id) for result in found] == [
+        ("finished", "accepted", "SM1"),
+        ("finished", "failed", None),
+    ]
+
+
+async def test_one_of_many_workers_gets_it(pool: Pool) -> None:
+    batches = [[attempt(f"d{number}") for number in range(50)] for _ in range(4)]
+    found = await asyncio.gather(*(verdicts(pool, *reversed(batch)) for batch in batches))
+    assert sum(batch.count("begun") for batch in found) == 50
+    assert sum(batch.count("leased") for batch in found) == 150
+
+
+async def test_an_attempt_without_a_result_is_unknown_to_the_next_and_only_to_one(pool: Pool) -> None:
+    await verdicts(pool, attempt("d1"), lease_seconds=0)
+    assert await verdicts(pool, attempt("d1")) == ["unknown"]
+    assert await verdicts(pool, attempt("d1")) == ["leased"]
+    await deliveries.finish(pool, [Finish("d1", 1, "unknown")])
+    assert await verdicts(pool, attempt("d1")) == ["finished"]
+
+
+async def test_a_retry_is_a_new_attempt_and_the_old_one_stays_over(pool: Pool) -> None:
+    await verdicts(pool, attempt("d1"))
+    await deliveries.finish(pool, [Finish("d1", 1, "retry")])
+    assert await verdicts(pool, attempt("d1", 1)) == ["finished"]
+    assert await verdicts(pool, attempt("d1", 2)) == ["begun"]
+    # The first attempt's worker wakes up late: its failure is no news.
+    await deliveries.finish(pool, [Finish("d1", 1, "failed")])
+    assert await verdicts(pool, attempt("d1", 2)) == ["leased"]
+    assert await deliveries.finish(pool, [Finish("d1", 2, "accepted", "SM2")]) == []
+
+
+async def test_a_message_sent_twice_is_counted_and_keeps_its_first_id(pool: Pool) -> None:
+    await verdicts(pool, attempt("d1"), lease_seconds=0)
+    await verdicts(pool, attempt("d1"))
+    assert await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM1")]) == []
+    assert await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM1")]) == []
+    assert await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM2")]) == ["d1"]
+    assert await deliveries.finish(pool, [Finish("d1", 1, "failed")]) == []
+    found = await deliveries.find_by_provider_ids(pool, "twilio", ["SM1", "SM2", "SM3"])
+    assert {message_id: (found_.delivery_id, found_.state) for message_id, found_ in found.items()} == {
+        "SM1": ("d1", "accepted")
+    }
+    assert found["SM1"].recipient == "patient:1"
+    assert "patient:1" not in repr(found["SM1"])
+
+
+async def test_a_message_id_belongs_to_one_delivery(pool: Pool) -> None:
+    await verdicts(pool, attempt("d1"), attempt("d2"))
+    await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM1")])
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await deliveries.finish(pool, [Finish("d2", 1, "accepted", "SM1")])
+
+
+async def test_receipts_that_come_too_early_are_claimed_when_their_message_is_known(
+    pool: Pool, records: Records
+) -> None:
+    early = Receipt("twilio", "SM1", b"From=%2B15005550111&MessageStatus=delivered")
+    with pytest.raises(LookupError, match="luxe up"):
+        await parked.park(pool, records, [early])
+    async with pool.connection() as connection:
+        await policies.put(connection, records, {"clinic_id": "*", "name": "x", "time_zone": "UTC"}, "tester")
+    await parked.park(pool, records, [early, Receipt("twilio", "SM9", b"nobody's")])
+    async with pool.connection() as connection:
+        cursor = await connection.execute("SELECT p::text FROM parked_receipts p")
+        assert all(b"15005550111".hex() not in row[0] for row in await cursor.fetchall())
+        assert await parked.take_parked(connection, records) == []
+
+    await verdicts(pool, attempt("d1"))
+    await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM1")])
+    async with pool.connection() as connection:
+        assert len(await parked.take_parked(connection, records)) == 1
+        await connection.rollback()  # the taker dies before it has published them
+    async with pool.connection() as connection:
+        [claimed] = await parked.take_parked(connection, records)
+    assert (claimed.receipt, claimed.delivery.delivery_id) == (early, "d1")
+    assert "15005550111" not in repr(claimed)
+    async with pool.connection() as connection:
+        assert await parked.take_parked(connection, records) == []
+
+
+async def test_house_is_kept(pool: Pool, records: Records, settings: Settings) -> None:
+    async with pool.connection() as connection:
+        await policies.put(connection, records, {"clinic_id": "*", "name": "x", "time_zone": "UTC"}, "tester")
+    await parked.park(pool, records, [Receipt("twilio", name, b"") for name in ("old", "late", "new")])
+    await verdicts(pool, attempt("d1"), attempt("d2"))
+    with connected(settings) as connection:
+        for name, age in (("old", "20 days"), ("late", "10 minutes")):
+            connection.execute(
+                "UPDATE parked_receipts SET received_at = now() - %s::interval WHERE provider_message_id = %s",
+                (age, name),
+            )
+        connection.execute(
+            "UPDATE deliveries SET created_at = now() - make_interval(days => %s) WHERE delivery_id = 'd1'",
+            (DELIVERY_RETENTION_DAYS + 1,),
+        )
+        keep_house(connection)
+        kept = connection.execute(
+            "SELECT provider_message_id, quarantined_at IS NOT NULL FROM parked_receipts ORDER BY id"
+        ).fetchall()
+        assert kept == [("late", True), ("new", False)]
+        assert connection.execute("SELECT delivery_id FROM deliveries").fetchall() == [("d2",)]
