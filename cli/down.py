@@ -18,7 +18,7 @@ class StopProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._stopping = ""
+        self._told: set[str] = set()
 
     def downloading(self, here_bytes: int, total_bytes: int) -> None:
         """Stopping downloads nothing."""
@@ -27,11 +27,11 @@ class StopProgress:
         """Stopping has no steps of its own."""
 
     def services(self, seen: list[ServiceStatus]) -> None:
-        """Names the service that is being stopped, once."""
-        now = next((status.name for status in seen if status.state == "stopping"), "")
-        if now and now != self._stopping:
-            self._stopping = now
-            self._console.print(f"[dim]·[/dim] stopping {now}")
+        """Names a service that is being stopped, once."""
+        for status in seen:
+            if status.state == "stopping" and status.name not in self._told:
+                self._told.add(status.name)
+                self._console.print(f"[dim]·[/dim] stopping {status.name}")
 
 
 @click.command("down")

@@ -22,7 +22,7 @@ class LiveProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._states: dict[str, str] = {}
+        self._told: dict[str, str] = {}
         self._bar: TaskID | None = None
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -56,12 +56,13 @@ class LiveProgress:
     def services(self, seen: list[ServiceStatus]) -> None:
         """Prints a service when it has become ready, or has exited and is tried again."""
         for status in seen:
-            if self._states.get(status.name) == status.state:
+            # Only what is told: in between, a service that is well may be looked at anew.
+            if status.state not in ("ready", "backoff") or self._told.get(status.name) == status.state:
                 continue
-            self._states[status.name] = status.state
+            self._told[status.name] = status.state
             if status.is_well:
                 self._console.print(f"[green]✓[/green] {status.name} ready")
-            elif status.state == "backoff":
+            else:
                 self._console.print(f"[yellow]![/yellow] {status.name} exited ({status.last_exit}), trying again")
 
 

@@ -18,6 +18,7 @@ from connectors.stack.errors import AlreadySupervised, ServiceFailed, naming_dis
 from connectors.stack.process import fingerprint, kill_group, living_record, send_signal
 from connectors.stack.service import ServiceSpec, in_start_order
 from connectors.stack.state import StateDirectory, read_json, write_private
+from connectors.stack.stopping import stop_services
 from connectors.stack.supervisor import ALREADY_SUPERVISED, LOCK_FILE
 
 POLL_SECONDS = 0.05
@@ -196,19 +197,12 @@ def stop_everything(state: StateDirectory, watch: Callable[[list[ServiceStatus]]
             watch(statuses(state))
             time.sleep(POLL_SECONDS)
         kill_group(supervisor)
-    for spec in reversed(specs):
-        _stop_recorded(state, spec)
+    stop_services(
+        specs,
+        record_of=lambda spec: living_record(state.run / f"{spec.name}.pid"),
+        stopping=lambda _spec: None,
+        stopped=lambda spec: (state.run / f"{spec.name}.pid").unlink(missing_ok=True),
+    )
     for name in ("status.json", "services.json"):
         (state.run / name).unlink(missing_ok=True)
     return running
-
-
-def _stop_recorded(state: StateDirectory, spec: ServiceSpec) -> None:
-    record_file = state.run / f"{spec.name}.pid"
-    record = living_record(record_file)
-    if record is not None and send_signal(record, signal.Signals(spec.stop_signal)):
-        deadline = time.monotonic() + spec.grace_seconds
-        while record.is_alive() and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-        kill_group(record)
-    record_file.unlink(missing_ok=True)

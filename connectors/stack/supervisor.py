@@ -22,15 +22,9 @@ from types import FrameType
 from typing import IO, Literal
 
 from connectors.stack.probes import is_ready
-from connectors.stack.process import (
-    ProcessRecord,
-    fingerprint,
-    kill_group,
-    living_record,
-    record_of_this_process,
-    send_signal,
-)
+from connectors.stack.process import ProcessRecord, fingerprint, living_record, record_of_this_process
 from connectors.stack.service import ServiceSpec, in_start_order
+from connectors.stack.stopping import stop_services
 
 TICK_SECONDS = 0.1
 # A service that has become ready is asked again this often, so that `luxe status` tells of one that hangs.
@@ -238,30 +232,25 @@ class Supervisor:
             os.close(log)
 
     def _stop(self, services: list[Supervised]) -> None:
-        """Stops these services, each only after those that depend on it; politely first."""
-        for spec in reversed(in_start_order(service.spec for service in services)):
-            service = next(s for s in services if s.spec is spec)
-            service.state = "stopping"
+        """Stops these services, those that depend on others first."""
+        by_name = {service.spec.name: service for service in services}
+
+        def stopping(spec: ServiceSpec) -> None:
+            by_name[spec.name].state = "stopping"
             self._write_status()
-            record = service.record or living_record(self._record_file(spec.name))
-            if record is not None and send_signal(record, signal.Signals(spec.stop_signal)):
-                deadline = time.monotonic() + spec.grace_seconds
-                while record.is_alive() and time.monotonic() < deadline:
-                    self._reap(service)
-                    time.sleep(TICK_SECONDS / 2)
-                kill_group(record)
-                while record.is_alive():
-                    self._reap(service)
-                    time.sleep(TICK_SECONDS / 2)
-            self._reap(service)
+
+        def stopped(spec: ServiceSpec) -> None:
+            service = by_name[spec.name]
+            if service.child is not None:
+                service.child.poll()  # or it would stay behind as a zombie of ours
             self._record_file(spec.name).unlink(missing_ok=True)
             service.child, service.record, service.state = None, None, "stopped"
             self._write_status()
 
-    @staticmethod
-    def _reap(service: Supervised) -> None:
-        if service.child is not None:
-            service.child.poll()
+        def record_of(spec: ServiceSpec) -> ProcessRecord | None:
+            return by_name[spec.name].record or living_record(self._record_file(spec.name))
+
+        stop_services((service.spec for service in services), record_of, stopping, stopped)
 
     def _record_file(self, name: str) -> Path:
         return self.run_directory / f"{name}.pid"

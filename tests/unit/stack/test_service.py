@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.stack.service import Probe, ServiceSpec, in_start_order
+from connectors.stack.stopping import in_stop_waves
 
 
 def service(name: str, *needs: str, **changes: Any) -> ServiceSpec:
@@ -42,6 +43,12 @@ def test_any_graph_without_circles_is_ordered(graph: list[tuple[int, set[int]]])
     place = {spec.name: index for index, spec in enumerate(ordered)}
     assert place.keys() == {spec.name for spec in specs}
     assert all(place[need] < place[spec.name] for spec in specs for need in spec.depends_on if need in place)
+
+
+def test_stopping_goes_in_waves_from_what_nobody_needs() -> None:
+    specs = [service("sms", "kafka", "postgres"), service("kafka"), service("relay", "postgres"), service("postgres")]
+    waves = [{spec.name for spec in wave} for wave in in_stop_waves(specs)]
+    assert waves == [{"sms", "relay"}, {"kafka", "postgres"}]
 
 
 def test_a_specification_survives_its_file() -> None:
