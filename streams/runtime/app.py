@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from typing import Any, NoReturn, cast
 
 import faust
@@ -29,7 +29,7 @@ from streams.runtime.metrics import Metrics
 from streams.runtime.partition import Plan
 from streams.runtime.plane import DataPlane, end_process
 from streams.runtime.store import block_cache
-from streams.runtime.stream import Batches, BatchStream
+from streams.runtime.stream import Batches, PartitionStream
 from streams.runtime.tuning import Tuning
 from streams.runtime.view import View
 from streams.runtime.watchdog import Watchdog
@@ -68,7 +68,13 @@ class _FaustApp(faust.App):
 
 
 class _Worker(faust.Worker):
-    """Faust's worker without its terminal decoration, and with a SIGTERM that drains."""
+    """Faust's worker without its terminal decoration, with a SIGTERM that drains, and a crash that is one.
+
+    Stock mode, told of a crash, stops every service in turn, and waits for ever for one that hangs.
+    """
+
+    def _crash(self, reason: BaseException) -> None:
+        end_process(reason)
 
     def _setproctitle(self, info: str, *, ident: str = "") -> None:
         """The process keeps the title it was started with: supervisors know it by that."""
@@ -113,7 +119,7 @@ class RuntimeApp:
             broker=[f"kafka://{server.strip()}" for server in settings.kafka_bootstrap.split(",")],
             store="memory://",
             datadir=settings.state_dir / "streams" / name,
-            Stream=BatchStream,
+            Stream=PartitionStream,
             stream_wait_empty=False,
             topic_partitions=partitions,
             topic_allow_declare=False,  # topics are made by `luxe topics`
@@ -129,19 +135,20 @@ class RuntimeApp:
         )
 
     def agent(self, body: Agent) -> Agent:
-        """Registers the agent: a coroutine function over batches. An error that leaves it ends the process."""
+        """Registers the agent: a coroutine function over one partition's batches. An error that leaves it ends the process."""
         topic = self.faust.topic(*self._inputs, key_type=bytes, value_type=bytes, partitions=self._partitions)
 
-        async def guarded(stream: Any) -> None:
-            try:
-                await body(aiter(stream))
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:  # noqa: BLE001 - whatever it is, going on could lose what it was about
-                end_process(error)
-            end_process(FatalError("the agent ended; it must go on for as long as batches come"))
+        async def run(batches: Batches) -> None:
+            await body(batches)
+            await batches.commit()
+            if not batches.ended:
+                raise FatalError("the agent ended; it must go on for as long as batches come")
 
-        self.faust.agent(topic, name=self.name, concurrency=1)(guarded)
+        async def partitions(stream: AsyncIterable[Batches]) -> None:
+            async for batches in stream:
+                self.faust.plane.spawn(run(batches))
+
+        self.faust.agent(topic, name=self.name, concurrency=1)(partitions)
         return body
 
     def run(self) -> NoReturn:

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _SLICE_SECONDS = 5.0  # one blocking call into librdkafka: short enough to notice a deadline, long enough not to spin
 _RECORD_OVERHEAD_BYTES = 128  # batch header (61) and record framing (≤ 21 + header framing), rounded up
 _ADMIN_TIMEOUT_SECONDS = 30.0
+_VISIBLE_SECONDS = 10.0  # a topic made a moment ago is known to the controller at once, to a broker soon
 _BATCH_BYTES = (
     512 * 1024
 )  # of one produce request's batch: below the usual max.message.bytes of 1 MiB, whatever compresses
@@ -57,13 +58,25 @@ class Topics:
     def describe(self, names: Iterable[str]) -> dict[str, tuple[bytes, int]]:
         """Topic → (id, partitions), asked anew. Raises FatalError for a topic that is not there."""
         wanted = list(names)
-        found: dict[str, tuple[bytes, int]] = {}
-        futures = self._admin.describe_topics(TopicCollection(wanted), request_timeout=_ADMIN_TIMEOUT_SECONDS)
-        for name, future in futures.items():
+        deadline = time.monotonic() + _VISIBLE_SECONDS
+        while True:
             try:
-                description = future.result()
+                return self._describe(wanted)
             except KafkaException as error:
-                raise _topic_error(name, error) from error
+                cause: KafkaError = error.args[0]
+                if cause.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise fatal_from(f"topics {', '.join(wanted)}", error) from error
+                if time.monotonic() > deadline:
+                    raise FatalError(
+                        f"a topic of {', '.join(wanted)} is not there; create the topics with `luxe topics`"
+                    ) from error
+            time.sleep(0.1)
+
+    def _describe(self, names: list[str]) -> dict[str, tuple[bytes, int]]:
+        found: dict[str, tuple[bytes, int]] = {}
+        futures = self._admin.describe_topics(TopicCollection(names), request_timeout=_ADMIN_TIMEOUT_SECONDS)
+        for name, future in futures.items():
+            description = future.result()
             uuid = description.topic_id
             high, low = uuid.get_most_significant_bits(), uuid.get_least_significant_bits()
             identity = (high % 2**64).to_bytes(8, "big") + (low % 2**64).to_bytes(8, "big")
@@ -98,14 +111,8 @@ class Topics:
         try:
             answer = self._admin.describe_configs([resource], request_timeout=_ADMIN_TIMEOUT_SECONDS)[resource].result()
         except KafkaException as error:
-            raise _topic_error(topic, error) from error
+            raise fatal_from(f"limits of topic {topic}", error) from error
         return int(answer["max.message.bytes"].value)
-
-
-def _topic_error(topic: str, error: KafkaException) -> FatalError:
-    cause: KafkaError = error.args[0]
-    missing = cause.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
-    return FatalError(f"topic {topic}: {cause.str()}{'; create the topics with `luxe topics`' if missing else ''}")
 
 
 class TransactionalProducer:

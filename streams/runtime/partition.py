@@ -73,6 +73,7 @@ class Partition:
         self.phase = Phase.OPENING
         self.paused = False  # full: not fetched until half of it is worked off
         self.seeks: dict[str, int] = {}  # topic → number of its last seek; what was fetched before it is not ours
+        self.work = asyncio.Event()  # there may be something to do
         self.idle = asyncio.Event()  # no batch of ours is being worked on or committed
         self.idle.set()
         self.progress_at = time.monotonic()  # when the position last moved, or there was last nothing to do
@@ -148,6 +149,11 @@ class Partition:
         self.queued_records += len(records)
         self._plan.metrics.queued_records += len(records)
         self.queued_bytes += sum(len(record.value) for record in records if record.value is not None)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has gone to another owner."""
+        return self.phase is Phase.CLOSED
 
     @property
     def is_full(self) -> bool:

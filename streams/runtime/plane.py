@@ -11,7 +11,7 @@ import os
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -24,6 +24,7 @@ from streams.runtime.errors import FatalError, exit_status
 from streams.runtime.metrics import Metrics
 from streams.runtime.partition import Partition, Phase, Plan
 from streams.runtime.records import Record
+from streams.runtime.stream import Batches
 from streams.runtime.view import View
 
 log = logging.getLogger(__name__)
@@ -62,13 +63,8 @@ class DataPlane:
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(plan.tuning.commit_threads, thread_name_prefix="partition")
-        self._work = asyncio.Event()  # something may be ready to be worked on
+        self._opened: asyncio.Queue[Partition] = asyncio.Queue()
         self._room = asyncio.Event()  # something may be fetched
-        self._idle = asyncio.Event()  # no batch is being worked on or committed
-        self._idle.set()
-        self._in_flight = 0
-        self._draining = False
-        self._turn = 0
         self._hinted: dict[TP, int] = {}
 
     def attach(self, consumer: Callable[[], BatchedConsumer]) -> None:
@@ -86,18 +82,22 @@ class DataPlane:
 
     async def revoked(self, _tps: Iterable[TP]) -> None:
         """A rebalance begins: nothing new is started, what is in flight ends. Partitions stay open: most come back at once."""
+        self._suspend()
+        try:
+            await asyncio.wait_for(self._idle(), self.tuning.drain_seconds)
+        except TimeoutError:
+            log.warning("a batch is in work for more than %.0f s; its next owner fences it", self.tuning.drain_seconds)
+
+    def _suspend(self) -> None:
         self._generation += 1
         self._mine = frozenset()
         for partition in self.partitions.values():
             if partition.phase is Phase.RUNNING:
                 partition.phase = Phase.SUSPENDED
             partition.clear_queue()
-        try:
-            await asyncio.wait_for(self._idle.wait(), self.tuning.drain_seconds)
-        except TimeoutError:
-            log.warning(
-                "a batch is still in work after %.0f s; the next owner will fence it", self.tuning.drain_seconds
-            )
+
+    async def _idle(self) -> None:
+        await asyncio.gather(*(partition.idle.wait() for partition in self.partitions.values()))
 
     async def assigned(self, tps: Iterable[TP]) -> None:
         """A rebalance ended. Opening and closing go on beside it, so that the next one never waits for a restore."""
@@ -124,6 +124,7 @@ class DataPlane:
                 await self.in_thread(partition.open, described)
                 partition.phase = Phase.SUSPENDED
                 self.partitions[number] = partition
+                self._opened.put_nowait(partition)
             for view in self.views:
                 await view.wait_ready(number)
             if generation == self._generation:
@@ -142,7 +143,7 @@ class DataPlane:
             partition.seeks[tp.topic] = seek
         partition.phase = Phase.RUNNING
         partition.progress_at = time.monotonic()
-        self._work.set()
+        partition.work.set()
         self._room.set()
         running = sum(one.phase is Phase.RUNNING for one in self.partitions.values())
         self.metrics.partitions = running
@@ -171,14 +172,15 @@ class DataPlane:
     async def _close(self, partition: Partition) -> None:
         await partition.idle.wait()
         del self.partitions[partition.number]
+        partition.phase = Phase.CLOSED
+        partition.work.set()  # its agent's stream ends
         await self.in_thread(partition.close)
 
     async def drain(self) -> None:
         """Ends what is in flight, writes hints, closes all partitions: for a quick and clean SIGTERM."""
-        self._draining = True
-        self._mine = frozenset()
+        self._suspend()
         try:
-            await asyncio.wait_for(self._idle.wait(), self.tuning.drain_seconds)
+            await asyncio.wait_for(self._idle(), self.tuning.drain_seconds)
         except TimeoutError:
             log.warning("a batch is still in work after %.0f s; it is aborted", self.tuning.drain_seconds)
             return
@@ -220,7 +222,7 @@ class DataPlane:
         partition.accept(records)
         if partition.is_full:
             partition.paused = True
-        self._work.set()
+        partition.work.set()
 
     def take_hints(self) -> dict[TP, int]:
         """Positions that changed since the last call."""
@@ -234,15 +236,21 @@ class DataPlane:
 
     # -- working ------------------------------------------------------------------------------------------------------
 
-    async def next_batch(self) -> Batch:
-        """The next batch of any partition, in turn. Waits for input, a finished commit, or the precise moment a timer is due."""
+    async def opened(self) -> AsyncIterator[Batches]:
+        """The batches of each partition, as partitions are opened."""
         while True:
-            await asyncio.sleep(0)  # lets finished commits and fetched records in
-            self._work.clear()
+            yield Batches(self, await self._opened.get())
+
+    async def next_batch(self, partition: Partition) -> Batch | None:
+        """The partition's next batch; None when it was closed. Waits for input, or the precise moment a timer is due."""
+        while True:
+            await asyncio.sleep(0)  # the other partitions' turn
+            if partition.is_closed:
+                return None
+            partition.work.clear()
             now_ms = self.plan.clock_ms()
-            partition = self._next_with_work(now_ms)
-            if partition is None:
-                await self._wait_for_work(now_ms)
+            if not partition.has_work(now_ms):
+                await self._wait_for_work(partition, now_ms)
                 continue
             batch = partition.begin(now_ms)
             if partition.paused and partition.has_room:
@@ -250,42 +258,21 @@ class DataPlane:
                 self._room.set()
             if batch is not None:
                 self.metrics.batches += 1
-                self._in_flight += 1
-                self._idle.clear()
                 return batch
 
-    def _next_with_work(self, now_ms: int) -> Partition | None:
-        if self._draining:
-            return None
-        partitions = list(self.partitions.values())
-        for step in range(len(partitions)):
-            at = (self._turn + step) % len(partitions)
-            if partitions[at].has_work(now_ms):
-                self._turn = at + 1
-                return partitions[at]
-        return None
-
-    async def _wait_for_work(self, now_ms: int) -> None:
-        due = [
-            due_ms
-            for partition in self.partitions.values()
-            if partition.phase is Phase.RUNNING and partition.idle.is_set()
-            if (due_ms := partition.earliest_due_ms()) is not None
-        ]
-        wait_seconds = min([_MAX_TIMER_WAIT_SECONDS, *((due_ms - now_ms) / 1000 for due_ms in due)])
-        alarm = asyncio.get_running_loop().call_later(max(wait_seconds, 0.001), self._work.set)
+    async def _wait_for_work(self, partition: Partition, now_ms: int) -> None:
+        wait_seconds = _MAX_TIMER_WAIT_SECONDS
+        if partition.phase is Phase.RUNNING and (due_ms := partition.earliest_due_ms()) is not None:
+            wait_seconds = min(wait_seconds, (due_ms - now_ms) / 1000)
+        alarm = asyncio.get_running_loop().call_later(max(wait_seconds, 0.001), partition.work.set)
         try:
-            await self._work.wait()
+            await partition.work.wait()
         finally:
             alarm.cancel()
 
-    def finish(self, batch: Batch) -> None:
-        """The agent is done with the batch: it is committed beside the next one."""
-        partition = self.partitions[batch.partition]
+    async def commit(self, partition: Partition, batch: Batch) -> None:
+        """Commits what the agent has done, in a thread: the other partitions work on."""
         partition.worked(batch)
-        self.spawn(self._commit(partition, batch))
-
-    async def _commit(self, partition: Partition, batch: Batch) -> None:
         began = time.monotonic()
         positions = await self.in_thread(partition.commit, batch)
         partition.committed(batch, positions)
@@ -293,10 +280,6 @@ class DataPlane:
         self.metrics.commits += 1
         self.metrics.commit_ms += took_ms
         self.metrics.commit_ms_max = max(self.metrics.commit_ms_max, took_ms)
-        self._in_flight -= 1
-        if self._in_flight == 0:
-            self._idle.set()
-        self._work.set()
 
     # -- tasks and threads --------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from intervaltree import IntervalTree  # type: ignore[import-untyped]  # it ship
 from mode.utils.queues import FlowControlEvent, FlowControlQueue
 
 from streams.runtime import mends
-from streams.runtime.app import _BootStrategy, _FaustApp
+from streams.runtime.app import _FaustApp
 
 mends.apply()
 
@@ -73,12 +73,11 @@ def test_offsets_are_not_committed_over_a_hole(
 
 def test_no_web_server_is_started_whatever_the_command_line_would_do() -> None:
     stock: Any = faust.App("stock", broker="kafka://127.0.0.1:1", store="memory://", web_enabled=False)
-    ours: Any = _FaustApp("ours", broker="kafka://127.0.0.1:1", store="memory://")
-    assert isinstance(ours.boot_strategy, _BootStrategy)
-    assert list(ours.boot_strategy.web_server()) == []
-    # The command line's flag is all that stock Faust's boot strategy looks at once it is given.
-    stock.boot_strategy.enable_web = True
+    ours: Any = _FaustApp("ours", broker="kafka://127.0.0.1:1", store="memory://", web_enabled=False)
+    for app in (stock, ours):
+        app.conf.web_enabled = True  # what `faust worker` sets by default, over what the app was told
     assert list(stock.boot_strategy.web_server()) != []
+    assert list(ours.boot_strategy.web_server()) == []
 
 
 def test_records_compressed_with_lz4_are_read() -> None:
