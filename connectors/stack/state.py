@@ -47,6 +47,14 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def new_kafka_cluster_id() -> str:
+    """16 random bytes in URL-safe base64 without padding, as Kafka makes its own: never one that looks like an option."""
+    while True:
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not cluster_id.startswith("-"):
+            return cluster_id
+
+
 @dataclass(frozen=True, slots=True)
 class StateDirectory:
     """Paths of everything the local stack keeps, and the identity its marker file gives it."""
@@ -151,8 +159,7 @@ def open_state(root: Path) -> StateDirectory:
         if state is None:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             root.chmod(0o700)
-            # A Kafka cluster id is 16 bytes in URL-safe base64 without padding.
-            cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            cluster_id = new_kafka_cluster_id()
             state = StateDirectory(root, uuid.uuid4().hex, cluster_id)
             marker = {"format": MARKER_FORMAT, "identity": state.identity, "kafka_cluster_id": cluster_id}
             write_private(root / MARKER_FILE, json.dumps(marker))

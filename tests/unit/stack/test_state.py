@@ -6,13 +6,14 @@ import errno
 import os
 import shutil
 import stat
+import uuid
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from connectors.stack.errors import AlreadySupervised, DiskUnusable, ForeignDirectory, naming_disk_errors
-from connectors.stack.state import MARKER_FILE, find_state, open_state, wipe_state, write_private
+from connectors.stack.state import MARKER_FILE, find_state, new_kafka_cluster_id, open_state, wipe_state, write_private
 
 
 class Usage(NamedTuple):
@@ -37,6 +38,12 @@ def test_two_directories_are_two_clusters(tmp_path: Path) -> None:
     first, second = open_state(tmp_path / "a"), open_state(tmp_path / "b")
     assert first.identity != second.identity
     assert first.kafka_cluster_id != second.kafka_cluster_id
+
+
+def test_a_cluster_id_never_looks_like_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([uuid.UUID(bytes=b"\xf8" * 16), uuid.UUID(bytes=b"\x00" * 16)])
+    monkeypatch.setattr(uuid, "uuid4", lambda: next(drawn))
+    assert new_kafka_cluster_id() == "A" * 22
 
 
 def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
