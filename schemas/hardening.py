@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import fastavro
@@ -18,11 +19,17 @@ def hardened(schema: Schema) -> Schema:
     return dict(_harden(fastavro.parse_schema(schema)))
 
 
+def _endless(_branches: object) -> int:
+    # Compiled code adds the length to an index below zero before it looks up: so it must land beyond every branch.
+    return sys.maxsize
+
+
 def _harden(node: Any) -> Any:
     if isinstance(node, list):
         branches = [_harden(branch) for branch in node]
-        by_index = {"__getitem__": dict(enumerate(branches)).__getitem__}
-        return type("Branches", (list,), by_index)(branches)
+        return type("Branches", (list,), {"__getitem__": dict(enumerate(branches)).__getitem__, "__len__": _endless})(
+            branches
+        )
     if not isinstance(node, dict):
         return node
     kept = dict(node)
