@@ -81,10 +81,17 @@ class AcknowledgedProducer:
     """
 
     def __init__(
-        self, settings: Settings, *, on_failure: Callable[[KafkaException], None], message_timeout_seconds: float = 0
+        self,
+        settings: Settings,
+        *,
+        on_failure: Callable[[KafkaException], None],
+        linger_ms: float,
+        message_timeout_seconds: float = 0,
     ) -> None:
-        """Must be made in the running event loop."""
-        self._producer = make_producer(settings, message_timeout_ms=int(message_timeout_seconds * 1000))
+        """Must be made in the running event loop. ``linger_ms``: a partition's records wait that long for company."""
+        self._producer = make_producer(
+            settings, message_timeout_ms=int(message_timeout_seconds * 1000), linger_ms=linger_ms
+        )
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._outstanding = 0

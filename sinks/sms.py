@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from connectors.providers.outcome import Accepted
 from connectors.providers.twilio import PROVIDER, STATUS_PATH, TwilioMessages
@@ -33,7 +32,7 @@ class Sms:
             to=content["to"],
             body=content["body"],
             media_urls=content["media_urls"],
-            status_callback=f"{self._status_url}?{urlencode({'delivery_id': message['delivery_id']})}",
+            status_callback=f"{self._status_url}?delivery_id={message['delivery_id']}",
         )
 
     async def find(self, message: Mapping[str, Any], content: Mapping[str, Any], since: datetime) -> Sequence[Accepted]:

@@ -48,6 +48,8 @@ class PooledTwilioHttpClient(AsyncHttpClient):
         allow_redirects: bool = False,
     ) -> Response:
         """One request. Raises Refused when throttled (only here is the Retry-After at hand) or not sent, OutcomeUnknown."""
+        if auth is not None:
+            headers = {**(headers or {}), "Authorization": aiohttp.encode_basic_auth(*auth)}
         with judged():
             async with self._session.request(
                 method,
@@ -55,7 +57,6 @@ class PooledTwilioHttpClient(AsyncHttpClient):
                 params=None if params is None else {name: str(value) for name, value in params.items()},
                 data=None if data is None else urlencode(data, doseq=True).encode(),
                 headers=headers,
-                auth=None if auth is None else aiohttp.BasicAuth(*auth),
                 allow_redirects=allow_redirects,
             ) as answer:
                 text = await answer.text()

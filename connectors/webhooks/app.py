@@ -18,7 +18,7 @@ from aiohttp import web
 from confluent_kafka import KafkaException
 from multidict import MultiDict
 
-from connectors.kafka import make_admin
+from connectors.kafka import LINGER_MS, make_admin
 from connectors.postgres.pool import Pool, open_pool
 from connectors.postgres.records import Records
 from connectors.providers.sendgrid import EVENTS_PATH
@@ -89,7 +89,9 @@ async def _serving(app: web.Application) -> AsyncIterator[None]:
     settings = app[SETTINGS]
     records = Records.open(settings)
     async with open_pool(settings, "webhooks", size=POOL_CONNECTIONS, timeout_seconds=POSTGRES_TIMEOUT_SECONDS) as pool:
-        producer = AcknowledgedProducer(settings, on_failure=_told_later, message_timeout_seconds=KAFKA_TIMEOUT_SECONDS)
+        producer = AcknowledgedProducer(
+            settings, on_failure=_told_later, linger_ms=LINGER_MS, message_timeout_seconds=KAFKA_TIMEOUT_SECONDS
+        )
         app[POOL] = pool
         app[DESK] = Desk(settings, pool, records, StatusLog(producer, records.codec))
         parked = asyncio.create_task(app[DESK].retry_parked())

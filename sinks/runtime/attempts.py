@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from connectors.gathering import Gathered
 from connectors.postgres import deliveries
 from connectors.postgres.deliveries import Attempt, BeginResult, Finish, Result
 from connectors.postgres.pool import Pool
-from connectors.gathering import Gathered
 from sinks.runtime.outcome import Outcome
 from sinks.runtime.patience import patiently
 from sinks.runtime.tuning import Tuning

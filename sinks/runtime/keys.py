@@ -7,13 +7,13 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from connectors.gathering import Gathered
 from connectors.postgres import data_keys
 from connectors.postgres.data_keys import WrappedKey
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import SYSTEM_CLINIC, Records, clinic_subject
 from connectors.sealing import DataKey, SealError, header_of, open_sealed
 from schemas.codec import CodecError
-from connectors.gathering import Gathered
 from sinks.runtime.patience import patiently
 from sinks.runtime.poison import PoisonError
 from sinks.runtime.tuning import Tuning

@@ -60,31 +60,67 @@ class Taken:
         return self.assignment.revoked
 
 
+class Slots:
+    """How many messages of a lane are in flight, shared between its thread, which takes, and the event loop, which ends."""
+
+    def __init__(self, total: int) -> None:
+        self.changed = threading.Condition()
+        self._total = total
+        self._taken = 0
+        # The thread is woken once this many are free, not at every end: each waking costs both threads a switch.
+        self._enough = max(1, total // 8)
+
+    @property
+    def free(self) -> int:
+        """Messages that may be taken."""
+        return max(0, self._total - self._taken)
+
+    def take(self) -> None:
+        """One is taken; the caller holds ``changed``."""
+        self._taken += 1
+
+    def give_back(self, *, wake: bool) -> None:
+        """One has ended; the caller holds ``changed``. ``wake``: somebody waits for this very one."""
+        self._taken -= 1
+        if wake or self.free >= self._enough:
+            self.changed.notify_all()
+
+    def wait_for_enough(self, stopping: threading.Event) -> int:
+        """Free slots, after waiting for a batch's worth of them; 0 when none got free in time."""
+        with self.changed:
+            if self.free < self._enough:
+                self.changed.wait_for(
+                    lambda: stopping.is_set() or self.free >= self._enough, POLL_SECONDS if self.free else HOLD_SECONDS
+                )
+            return self.free
+
+
 class Assignment:
     """One partition for as long as we hold it. Taken in the lane's thread, finished in the event loop."""
 
-    def __init__(self, changed: threading.Condition) -> None:
-        self._changed = changed
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
         self._offsets = PartitionOffsets()
         self._committed: int | None = None
         self.revoked = False
 
     def take(self, offset: int) -> None:
         """See PartitionOffsets.take."""
-        with self._changed:
+        with self._slots.changed:
             self._offsets.take(offset)
+            self._slots.take()
 
     def finish(self, offset: int) -> None:
         """See PartitionOffsets.finish."""
-        with self._changed:
+        with self._slots.changed:
             self._offsets.finish(offset)
-            self._changed.notify_all()
+            self._slots.give_back(wake=not self._offsets.in_flight)
 
     def abandon(self, offset: int) -> None:
         """See PartitionOffsets.abandon."""
-        with self._changed:
+        with self._slots.changed:
             self._offsets.abandon(offset)
-            self._changed.notify_all()
+            self._slots.give_back(wake=not self._offsets.in_flight)
 
     @property
     def in_flight(self) -> int:
@@ -120,10 +156,9 @@ class Lane:
         self._settings = settings
         self._tuning = tuning
         self._group = group_of(channel, lane)
-        self._slots = tuning.slots(lane)
+        self._slots = Slots(tuning.slots(lane))
         self._loop = loop
         self._take = take
-        self._changed = threading.Condition()
         self._assignments: dict[int, Assignment] = {}
         self._stopping = threading.Event()
         self._ended: Future[None] = Future()
@@ -139,8 +174,8 @@ class Lane:
         """Take no more; what is in flight may end within the drain time if ``drain``, then commit and leave the group."""
         self._drain_seconds = self._tuning.drain_seconds if drain else 0.0
         self._stopping.set()
-        with self._changed:
-            self._changed.notify_all()
+        with self._slots.changed:
+            self._slots.changed.notify_all()
 
     async def ended(self) -> None:
         """Wait for the lane's end. Raises what ended it, KafkaException above all."""
@@ -169,8 +204,8 @@ class Lane:
                 [self.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             while not self._stopping.is_set():
-                room = self._wait_for_room()
-                if room:
+                room = self._slots.wait_for_enough(self._stopping)
+                if room and not self._stopping.is_set():
                     self._hand_over(self._poll(consumer, room))
                 elif not self._stopping.is_set():
                     self._hold(consumer)
@@ -181,22 +216,6 @@ class Lane:
             consumer.close()
 
     # Taking
-
-    def _in_flight(self) -> int:
-        return sum(assignment.in_flight for assignment in self._assignments.values())
-
-    def _wait_for_room(self) -> int:
-        """Free slots; 0 when none got free in time or the lane is stopping. Waits for an eighth of them: batches are cheaper."""
-        enough = max(1, self._slots // 8)
-        with self._changed:
-            room = self._slots - self._in_flight()
-            if room < enough:
-                self._changed.wait_for(
-                    lambda: self._stopping.is_set() or self._slots - self._in_flight() >= enough,
-                    POLL_SECONDS if room > 0 else HOLD_SECONDS,
-                )
-                room = self._slots - self._in_flight()
-        return 0 if self._stopping.is_set() else max(0, room)
 
     def _poll(self, consumer: Consumer, room: int) -> list[Message]:
         # consume() waits for the whole batch or the whole time-out; a first poll() returns as soon as there is one record.
@@ -210,7 +229,7 @@ class Lane:
         partitions = consumer.assignment()
         consumer.pause(partitions)
         try:
-            while not self._stopping.is_set() and self._slots <= self._in_flight():
+            while not self._stopping.is_set() and not self._slots.free:
                 message = consumer.poll(POLL_SECONDS)  # of a partition assigned just now, if any: one over the slots
                 self._hand_over([message] if message is not None else [])
                 self._commit_if_due(consumer)
@@ -240,7 +259,7 @@ class Lane:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
-            self._assignments[partition.partition] = Assignment(self._changed)
+            self._assignments[partition.partition] = Assignment(self._slots)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """What is in flight may end, bounded; then its position is committed before the next owner reads it."""
@@ -261,14 +280,13 @@ class Lane:
         self._forget([partition.partition for partition in partitions])
 
     def _forget(self, partitions: Sequence[int] | dict[int, Assignment]) -> None:
-        with self._changed:
-            for partition in partitions:
-                self._assignments.pop(partition, None)
+        for partition in partitions:
+            self._assignments.pop(partition, None)
 
     def _drain(self, assignments: list[Assignment]) -> None:
         seconds = self._drain_seconds
-        with self._changed:
-            self._changed.wait_for(lambda: not any(a.in_flight for a in assignments), seconds)
+        with self._slots.changed:
+            self._slots.changed.wait_for(lambda: not any(a.in_flight for a in assignments), seconds)
         left = sum(assignment.in_flight for assignment in assignments)
         if left:
             log.warning("%s: %d messages had not ended after %g s; they are taken up again", self.topic, left, seconds)

@@ -124,7 +124,7 @@ async def serve(
     channel = open_channel(settings, tuning)
     try:
         async with open_pool(settings, f"sinks-{channel.name}", size=POOL_CONNECTIONS) as pool:
-            producer = AcknowledgedProducer(settings, on_failure=fail)
+            producer = AcknowledgedProducer(settings, on_failure=fail, linger_ms=tuning.status_linger_ms)
             keys = Keys(pool, records, tuning)
             tools = Tools(
                 channel=channel,
