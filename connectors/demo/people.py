@@ -112,7 +112,7 @@ def staff_rows() -> list[dict[str, Any]]:
             "clinic_id": CLINIC_ID,
             "first_name": first,
             "last_name": last,
-            "roles": ",".join(roles),
+            "roles": list(roles),
             "time_zone": "America/New_York",
             "locale": "en-US",
             "phone": f"+1212555015{number}",
