@@ -1,0 +1,1 @@
+"""Postgres' side, as far as it is pure: recipients files."""
