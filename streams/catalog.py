@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from streams.catalog_model import Entry, EventRule, NotificationType
 from streams.catalog_source import At, CatalogError, Source, parse
 
 CATALOG_PATH = Path(__file__).with_name("catalog.yaml")
+TEMPLATES_PATH = Path(__file__).parent / "render" / "templates"
 _SECTIONS = {"profiles", "events", "types"}
 _NO_RULE = EventRule()
 
@@ -45,7 +46,7 @@ class Catalog:
         events = _parsed_events(source, faults)
         types = _parsed_types(source, faults)
         if not faults:
-            found = (*faults_of(types, events), *field_faults(types, events))
+            found = (*faults_of(types, events), *field_faults(types, events), *_template_faults(types))
             faults.extend(source.fault(at, problem) for at, problem in found)
         if faults:
             raise CatalogError("\n".join(faults))
@@ -130,6 +131,15 @@ def _whole_trigger(trigger: dict[str, Any]) -> dict[str, Any]:
 
 def _condition(wanted: object) -> object:
     return wanted if isinstance(wanted, dict) else {"equals": wanted if isinstance(wanted, list) else [wanted]}
+
+
+def _template_faults(types: Mapping[str, NotificationType]) -> Iterator[tuple[At, str]]:
+    for name, kind in types.items():
+        if not (TEMPLATES_PATH / f"{kind.template_id}.yaml").is_file():
+            yield (
+                ("types", name, "template_id"),
+                f"{kind.template_id}: no such template: write {TEMPLATES_PATH.name}/{kind.template_id}.yaml",
+            )
 
 
 def _version(source: Source) -> str:

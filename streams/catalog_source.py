@@ -39,7 +39,7 @@ class Source:
         self.path = path
         self._lines: dict[At, int] = {}
         try:
-            node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
         except OSError as error:
             raise CatalogError(f"{path}: cannot be read ({type(error).__name__}): is the file there?") from error
         except yaml.MarkedYAMLError as error:

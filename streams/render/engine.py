@@ -24,7 +24,7 @@ def _environment(*, autoescape: bool) -> ImmutableSandboxedEnvironment:
     return environment
 
 
-# A line of tags alone leaves no line behind; a tag at the end of a text's line keeps its line break (Jinja's trim_blocks would not).
+# A line of tags alone leaves no line behind; a tag at the end of a line of text keeps its break (trim_blocks would not).
 _TAG_LINE = re.compile(r"^[ \t]*((?:\{%(?:(?!%\}).)*%\}[ \t]*)+)\n", re.MULTILINE)
 _TEXT = _environment(autoescape=False)
 _HTML = _environment(autoescape=True)

@@ -200,7 +200,7 @@ def _compiled(mjml: str) -> str:
 
 
 def html_of(text: str) -> str:
-    """A text body as HTML: paragraphs, ``- `` lists, links. Jinja's own tags stay as they are; lines of tags alone are no lines."""
+    """A text body as HTML: paragraphs, ``- `` lists, links. Jinja's tags stay as they are; lines of tags alone are no lines."""
     blocks: list[str] = []
     for block in re.split(r"\n\s*\n", text.strip()):
         lines = [line.strip() for line in block.split("\n")]
