@@ -113,6 +113,10 @@ class LocalStack:
             write_endpoints(state, ports)  # again: the provider's first start made its signing key
             if wanted & frozenset(PIPELINE_NAMES):
                 set_up(self.settings(), self.watcher.step)
+                if (moved := self._choose_ports(state)) != ports:
+                    # Somebody took one since it was chosen; what we hold ourselves stays as it is.
+                    specs = self._prepare(state, wanted, moved)
+                    write_endpoints(state, moved)
                 write_plan(state, specs, self.owner_pid)
                 wait_until_ready(state, specs, self.watcher.services)
             return statuses(state)
