@@ -1,15 +1,19 @@
 """The worker that the conformance tests kill: it counts a key's events in its state and says event and count.
 
 Configured by environment: COUNT_APP, COUNT_INPUTS (comma-separated), COUNT_OUTPUT, COUNT_CHANGELOG, COUNT_DEAD, COUNT_PARTITIONS.
-A value that begins with ``poison`` fails; one that begins with ``timer:<ms>:`` sets a timer that far ahead of now.
+With COUNT_VIEW (a compacted topic) each output ends in what the view says of the key ``word``.
+A value that begins with ``poison`` fails; ``timer:<ms>:`` sets a timer that far ahead of now; ``slow:<ms>:`` takes that long;
+``hang`` blocks the event loop for ever.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 
 from connectors.settings import Settings
-from streams.runtime import Batch, DueTimer, Event, Output, PoisonError, Record, build_app
+from streams.runtime import Batch, DueTimer, Event, Output, PoisonError, Record, View, build_app
 from streams.runtime.stream import Batches
 
 APP = os.environ["COUNT_APP"]
@@ -27,8 +31,15 @@ def dead_letter(subject: Record | DueTimer, error: BaseException, batch: Batch) 
     return Output(DEAD, subject.timer_id, subject.payload, (("error", type(error).__name__.encode()),))
 
 
+view = View(os.environ["COUNT_VIEW"]) if "COUNT_VIEW" in os.environ else None
 app = build_app(
-    APP, inputs=INPUTS, changelog=CHANGELOG, settings=Settings(), dead_letter=dead_letter, partitions=PARTITIONS
+    APP,
+    inputs=INPUTS,
+    changelog=CHANGELOG,
+    settings=Settings(),
+    dead_letter=dead_letter,
+    partitions=PARTITIONS,
+    views=[view] if view is not None else [],
 )
 
 
@@ -36,7 +47,8 @@ def count(event: Event, key: bytes, value: bytes) -> None:
     """One more for the key: state and output change together."""
     seen = int(event.get(key) or b"0") + 1
     event.put(key, b"%d" % seen)
-    event.produce(OUTPUT, key, b"%s|%d" % (value, seen))
+    word = b"" if view is None else b"|" + (view.get(b"word") or b"nothing")
+    event.produce(OUTPUT, key, b"%s|%d%s" % (value, seen, word))
 
 
 @app.agent
@@ -53,6 +65,10 @@ async def counting(batches: Batches) -> None:
                     event.put(key, b"a change that must not stay")
                     event.produce(OUTPUT, key, b"an output that must not leave")
                     raise PoisonError("poison")
+                if value.startswith(b"slow:"):
+                    await asyncio.sleep(int(value.split(b":")[1]) / 1000)
+                if value == b"hang":
+                    threading.Event().wait()
                 if value.startswith(b"timer:"):
                     _, delay_ms, name = value.split(b":", 2)
                     event.set_timer(name, batch.now_ms + int(delay_ms), key + b"|" + value)

@@ -77,8 +77,10 @@ def test_rebalances_lose_and_double_nothing(stack: Stack, tmp_path: Path, full: 
         for turn in range(6 if full else 2):
             guest = crew.new_worker(f"guest{turn % 2}")
             crew.workers.append(guest)
+            crew.ready_file(guest).unlink(missing_ok=True)
             guest.start()
-            time.sleep(4)
+            crew.wait_ready(guest)
+            time.sleep(1)
             crew.workers.remove(guest)
             guest.signal(signal.SIGTERM)
             assert guest.process is not None

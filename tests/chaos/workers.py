@@ -53,7 +53,9 @@ class Worker:
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
         assert self.process is not None
-        self.process.wait()
+        status = self.process.wait()
+        if status >= 0:  # it had ended by itself before
+            self.statuses.append(status)
 
     def revive(self) -> None:
         """Starts it again if it ended."""
@@ -96,10 +98,14 @@ class Crew:
     def start(self, timeout_seconds: float = 60) -> None:
         for worker in self.workers:
             worker.start()
+        self.wait_ready(*self.workers, timeout_seconds=timeout_seconds)
+
+    def wait_ready(self, *workers: Worker, timeout_seconds: float = 60) -> None:
+        """Until each of them runs the partitions it was assigned."""
         deadline = time.monotonic() + timeout_seconds
-        while not all(self.ready_file(worker).exists() for worker in self.workers):
+        while not all(self.ready_file(worker).exists() for worker in workers):
             assert time.monotonic() < deadline, self.logs()
-            for worker in self.workers:
+            for worker in workers:
                 worker.revive()
             time.sleep(0.05)
 

@@ -1,0 +1,64 @@
+"""The broker is killed and stays away for longer than every time-out: workers end, are started again, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from connectors.stack.stack import LocalStack
+from tests.chaos.test_exactly_once import new_crew
+from tests.chaos.workers import Feed, wait_until_done
+from tests.conftest import Stack
+
+pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+
+# Of the workers under test: session 6 s, transaction and delivery 10 s. (In the full form also the watchdog's 60 s.)
+SHORT_OUTAGE_SECONDS, FULL_OUTAGE_SECONDS = 16.0, 75.0
+
+
+@pytest.fixture
+def broker() -> Iterator[LocalStack]:
+    """A broker of the test's own: the session's stack is everybody's."""
+    with tempfile.TemporaryDirectory(prefix="luxe-outage-", ignore_cleanup_errors=True) as folder:
+        local = LocalStack(Path(folder) / "state", durable=True, default_ports=False, owner_pid=os.getpid())
+        try:
+            local.up(["kafka"])
+            yield local
+        finally:
+            local.wipe()
+
+
+@pytest.mark.timeout(600)
+def test_an_outage_of_the_broker_loses_and_doubles_nothing(broker: LocalStack, tmp_path: Path, full: bool) -> None:
+    crew = new_crew(Stack(broker.settings()), tmp_path, size=2)
+    feed = Feed(crew, rate=1000, seed=3)
+    try:
+        crew.start()
+        feed.start()
+        time.sleep(3)
+        for service in broker.status():
+            if service.pid is not None:
+                os.kill(service.pid, signal.SIGKILL)
+        broker.down()
+        away_until = time.monotonic() + (FULL_OUTAGE_SECONDS if full else SHORT_OUTAGE_SECONDS)
+        while time.monotonic() < away_until:
+            for worker in crew.workers:
+                worker.revive()
+            time.sleep(0.5)
+        broker.up(["kafka"])
+        time.sleep(3)
+        feed.finish()
+        account = wait_until_done(crew, feed.sent, timeout_seconds=120)
+        print(
+            f"\n{len(feed.sent)} events around an outage: {account}; ended: {[worker.statuses for worker in crew.workers]}"
+        )
+        assert account, f"{account}\n{crew.logs()}"
+    finally:
+        feed.finish()
+        crew.stop()
