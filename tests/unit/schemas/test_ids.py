@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,3 +39,8 @@ def test_each_part_matters() -> None:
         ids.notification_id(EVENT_ID, "other", "patient:1", 0),
     ]
     assert len({one, *others}) == 4
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=3))
+def test_derived_ids_are_uuid5(parts: list[str]) -> None:
+    assert ids.derived_id("kind", *parts) == str(uuid.uuid5(ids.NAMESPACE, "\0".join(["kind", *parts])))
