@@ -19,24 +19,25 @@ from schemas.topics import AGGREGATE_GATES, EVENT_TOPICS, INTAKE_STATE, POLICIES
 from streams.catalog import Catalog
 from streams.dead_letters import DeadLetters
 from streams.event_checks import EventChecks
+from streams.headers import caused_by
 from streams.roster import StaffRoster
 from streams.rules.audience import Roster
 from streams.rules.mapping import EventMapping, Mapped, compile_mapping
 from streams.rules.memory import AggregateMemory
 from streams.rules.slots import Times, times_at
 from streams.runtime import Batch, DueTimer, Event, Record, RuntimeApp, View, build_app
-from streams.runtime.records import Headers
+from streams.runtime.stream import Batches
 from streams.sealing_keys import SealingKeys
-from streams.tables import Clinics
+from streams.tables import Clinics, Lookup
 
 log = logging.getLogger(__name__)
 
 GATE = "luxe.pipeline.Gate"
 REQUEST = "luxe.pipeline.NotificationRequest"
-# Appointments are booked at most a year ahead; after that an aggregate that nothing happened to is forgotten.
+# Appointments are booked at most a year ahead; an aggregate that nothing happened to for longer is forgotten.
 FORGET_MS = 400 * 24 * 60 * 60 * 1000
 _FORGET_PRIORITY = 3  # the low lane: forgetting never stands before mapping
-_COUNTS_SECONDS = 60.0
+_COUNTS_SECONDS = 60.0  # between two lines of counts in the log
 
 
 class Intake:
@@ -52,108 +53,97 @@ class Intake:
 
     def work(self, batch: Batch) -> None:
         """One partition's batch, inside its transaction."""
-        now = times_at(batch.now_ms, "UTC")
+        times = times_at(batch.now_ms)
         for record in batch.records:
             with batch.event(record) as event:
-                self._map(event, record, now)
+                self._map(event, record, times)
         for timer in batch.due:
             with batch.event(timer) as event:
                 _forget(event, timer, batch.now_ms)
 
-    def _map(self, event: Event, record: Record, now: Times) -> None:
-        mapping, happened = self._checks.read(record, now.now)
-        clinic_zone = self._clinics.get(happened["clinic_id"]).policy["time_zone"]
-        row = _row(happened["clinic_id"], mapping.aggregate_type, mapping.aggregate_id(happened))
+    def _map(self, event: Event, record: Record, times: Times) -> None:
+        mapping, happened = self._checks.read(record, times.now)
+        clinic = self._clinics.get(happened["clinic_id"])
+        row = "\0".join((happened["clinic_id"], mapping.aggregate_type, mapping.aggregate_id(happened))).encode()
         kept = event.get(row)
         memory = None if kept is None else AggregateMemory.decoded(kept)
-        mapped = mapping.map(happened, memory, self._roster, now._replace(zone_name=clinic_zone))
+        mapped = mapping.map(happened, memory, self._roster, times, clinic.policy["time_zone"])
         self.counts[mapped.outcome] += 1
         if mapped.outcome == "duplicate":
             return
         self._send(event, record, mapping, happened, mapped)
         event.put(row, mapped.memory.encoded())
         if kept is None:
-            event.set_timer(row, now.now_ms + FORGET_MS, b"", _FORGET_PRIORITY)
+            event.set_timer(row, times.now_ms + FORGET_MS, b"", _FORGET_PRIORITY)
 
     def _send(
         self, event: Event, record: Record, mapping: EventMapping, happened: dict[str, Any], mapped: Mapped
     ) -> None:
-        headers = _headers(record, happened)
-        contents: dict[str, bytes] = {}
+        headers = caused_by(record, happened)
+        contents: dict[str, bytes | None] = {}
         for request in mapped.requests:
             recipient = request["recipient"]
             if request["kind"] == "notify":
-                content = contents.get(recipient)
-                if content is None:
+                if recipient not in contents:
                     copy = mapping.copy_for(happened, recipient)
-                    content = record.value or b"" if copy is None else self._encode(mapping.topic, mapping.record, copy)
-                    contents[recipient] = content
+                    contents[recipient] = (
+                        record.value if copy is None else self._encode(mapping.topic, mapping.record, copy)
+                    )
                 key = self._keys.of(recipient, request["clinic_id"])
+                content = contents[recipient] or b""
                 request["sealed"] = seal(key, "NotificationRequest", request["notification_id"], content)
             event.produce(REQUESTED, recipient.encode(), self._request(request), headers)
         if mapped.gate is not None:
             event.produce(AGGREGATE_GATES, mapped.gate["gate_key"].encode(), self._gate(mapped.gate), headers)
 
 
-def _row(clinic_id: str, aggregate_type: str, aggregate_id: str) -> bytes:
-    return f"{clinic_id}\0{aggregate_type}\0{aggregate_id}".encode()
-
-
-def _headers(record: Record, happened: dict[str, Any]) -> Headers:
-    """What travels with everything an event causes: its trace (begun here where its producer has none), correlation and time."""
-    trace = next((value for name, value in record.headers if name == "traceparent" and value), None)
-    if trace is None:
-        digits = happened["event_id"].replace("-", "").lower()
-        trace = f"00-{digits}-{digits[16:]}-01".encode()
-    occurred_at_ms = int(happened["occurred_at"].timestamp() * 1000)
-    correlation = happened["correlation_id"]
-    return (
-        ("traceparent", trace),
-        ("correlation_id", correlation.encode() if correlation else b""),
-        ("occurred_at_ms", str(occurred_at_ms).encode()),
-    )
-
-
 def _forget(event: Event, timer: DueTimer, now_ms: int) -> None:
     """An aggregate's timer: forgotten if nothing happened since, else asked again when that would be due."""
     kept = event.get(timer.timer_id)
-    if kept is None:
-        return
-    forget_ms = AggregateMemory.decoded(kept).touched_ms + FORGET_MS
+    forget_ms = 0 if kept is None else AggregateMemory.decoded(kept).touched_ms + FORGET_MS
     if forget_ms <= now_ms:
         event.delete(timer.timer_id)
     else:
         event.set_timer(timer.timer_id, forget_ms, b"", _FORGET_PRIORITY)
 
 
+def intake_on(
+    codec: Codec, ring: KeyRing, catalog: Catalog, *, recipients: Lookup, policies: Lookup, roster: Roster
+) -> tuple[Intake, DeadLetters]:
+    """The agent's work and its dead letters, over these tables."""
+    keys = KeyCache(ring)
+    clinics = Clinics(policies, codec, keys)
+    intake = Intake(codec, catalog, clinics, SealingKeys(recipients, codec, keys, clinics), roster)
+    return intake, DeadLetters("intake", codec, clinics)
+
+
 def build_intake(settings: Settings) -> RuntimeApp:
     """The app, ready to run. Raises CatalogError, KeyRingError, RegistryError."""
     auth = settings.schema_registry_auth
     codec = Codec(open_registry(settings.schema_registry_url, auth.get_secret_value() if auth else None))
-    keys = KeyCache(KeyRing.load(settings.kek_path))
-    roster = StaffRoster(codec)
+    ring, roster = KeyRing.load(settings.kek_path), StaffRoster(codec)
     # Whole, and in memory: an event's partition says nothing of where its recipients lie, and the roster needs every row read.
-    recipients = View(RECIPIENTS, on_change=roster.changed)
-    policies = View(POLICIES)
-    clinics = Clinics(policies, codec, keys)
-    intake = Intake(codec, Catalog.load(), clinics, SealingKeys(recipients, codec, keys, clinics), roster)
+    recipients, policies = View(RECIPIENTS, on_change=roster.changed), View(POLICIES)
+    intake, dead_letters = intake_on(
+        codec, ring, Catalog.load(), recipients=recipients, policies=policies, roster=roster
+    )
     app = build_app(
         "intake",
         inputs=EVENT_TOPICS,
         changelog=INTAKE_STATE,
         settings=settings,
-        dead_letter=DeadLetters("intake", codec, clinics),
+        dead_letter=dead_letters,
         partitions=settings.kafka_partitions,
         views=(recipients, policies),
     )
 
     @app.agent
-    async def map_events(batches: Any) -> None:
+    async def map_events(batches: Batches) -> None:
         told = time.monotonic()
         async for batch in batches:
             intake.work(batch)
             if time.monotonic() - told > _COUNTS_SECONDS:
                 told = time.monotonic()
-                log.info("events since start: %s", dict(intake.counts))
+                log.info("since start: %s", dict(intake.counts))
 
     return app

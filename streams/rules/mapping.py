@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
 
 from schemas.events import EVENT_TYPES
 from schemas.ids import notification_id
@@ -122,8 +123,15 @@ class EventMapping:
         found: str = event[self._id_field]
         return found
 
-    def map(self, event: Mapping[str, Any], memory: AggregateMemory | None, roster: Roster, times: Times) -> Mapped:
-        """What the event comes to. Raises MappingError, UnknownZoneError."""
+    def map(
+        self,
+        event: Mapping[str, Any],
+        memory: AggregateMemory | None,
+        roster: Roster,
+        times: Times,
+        clinic_zone: str,
+    ) -> Mapped:
+        """What the event comes to. ``clinic_zone``: IANA, where the event has none. Raises MappingError, UnknownZoneError."""
         rule, before = self._rule, memory or NOTHING
         event_id, version = event["event_id"], event["aggregate_version"]
         standing = before.standing(event_id, version, rule)
@@ -136,7 +144,8 @@ class EventMapping:
         single = event[rule.notification] if rule.notification else None
         for_all = rule.withdraws != "none" and rule.only is None and not single
         former = former_of(before.recipients, named) if for_all else ()
-        requests = self._requests(event, roster, before.recipients, former, times)
+        where = zone(event.get("time_zone") or clinic_zone)
+        requests = self._requests(event, roster, before.recipients, former, times, where)
         gate = notification_gate(single, times) if single else None
         if rule.withdraws != "none" and not single and memory is not None:
             self._withdraw(event, requests, targets_of(event, rule, before.recipients), times)
@@ -202,9 +211,14 @@ class EventMapping:
         }
 
     def _requests(
-        self, event: Mapping[str, Any], roster: Roster, remembered: Recipients, former: Recipients, times: Times
+        self,
+        event: Mapping[str, Any],
+        roster: Roster,
+        remembered: Recipients,
+        former: Recipients,
+        times: Times,
+        where: ZoneInfo,
     ) -> list[Request]:
-        where = zone(event.get("time_zone") or times.zone_name)
         anchors: Anchors = {}
         own = self._own(event, times)
         event_id = own["event_id"]

@@ -20,11 +20,10 @@ class Slot(NamedTuple):
 
 
 class Times(NamedTuple):
-    """What the clock and the clinic say while an event is mapped. ``zone_name``: IANA, for events that have none of their own."""
+    """Now, as a batch has it: aware (UTC), and in ms since the epoch."""
 
     now: datetime
     now_ms: int
-    zone_name: str
 
 
 SlotOf = Callable[[EventValue, ZoneInfo, Anchors, Times], Slot | None]
@@ -32,9 +31,9 @@ SlotOf = Callable[[EventValue, ZoneInfo, Anchors, Times], Slot | None]
 _ExpiryOf = Callable[[EventValue, datetime, ZoneInfo, Anchors], datetime | None]
 
 
-def times_at(now_ms: int, zone_name: str) -> Times:
-    """The times of a batch. ``now_ms``: ms since the epoch."""
-    return Times(datetime.fromtimestamp(now_ms / 1000, UTC), now_ms, zone_name)
+def times_at(now_ms: int) -> Times:
+    """Now. ``now_ms``: ms since the epoch."""
+    return Times(datetime.fromtimestamp(now_ms / 1000, UTC), now_ms)
 
 
 def compile_slots(trigger: Trigger, fields: Mapping[str, EventField]) -> tuple[SlotOf, ...]:

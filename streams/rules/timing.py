@@ -27,6 +27,8 @@ class DurationError(ValueError):
 class UnknownZoneError(ValueError):
     """The zone is not in the IANA database; the message names no value, since a producer wrote it."""
 
+    code = "unknown_zone"
+
 
 @dataclass(frozen=True, slots=True)
 class Duration:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
+from schemas.definitions import definition
 from schemas.events import EVENT_TYPES
 from streams.rules.event_fields import event_fields
 
@@ -21,6 +23,9 @@ _DEFAULTS: dict[str, Any] = {
     "provider_id": "d1",
     "service": "Botox",
     "provider": "Dr. Smith",
+    "patient_phone": "+15551234567",
+    "currency": "USD",
+    "recipient": "patient:p1",
 }
 
 
@@ -38,10 +43,13 @@ def event(event_type: str, *, version: int = 1, aggregate_id: str = "a1", **give
         "aggregate_version": version,
         "metadata": {},
     }
-    fields = event_fields(EVENT_TYPES[event_type].record)
+    record = EVENT_TYPES[event_type].record
+    fields = event_fields(record)
+    decimals = {field["name"] for field in definition(record)["fields"] if "decimal" in str(field["type"])}
     unknown = given.keys() - fields.keys()
     assert not unknown, f"{event_type} has no field {unknown}"
     plain = {name: _plain(name, field.kind, field.nullable, field.symbols) for name, field in fields.items()}
+    plain |= {name: Decimal("12.50") for name in decimals if plain[name] is not None}
     return plain | envelope | given
 
 
@@ -55,10 +63,16 @@ def _plain(name: str, kind: str, nullable: bool, symbols: tuple[str, ...]) -> An
     values = {
         "instant": NOW,
         "date": date(2026, 7, 1),
-        "text": "14:00" if name.endswith("time") else f"the {name}",
+        "text": _text(name),
         "texts": [],
         "number": 1,
         "boolean": False,
         "other": {},
     }
     return values[kind]
+
+
+def _text(name: str) -> str:
+    if name.endswith("_url"):
+        return f"https://luxe.example/{name}"
+    return "14:00" if name == "time" or name.endswith("_time") else f"the {name}"

@@ -35,11 +35,11 @@ def _mapping(happened: dict[str, Any]) -> EventMapping:
 
 
 def _times(now: datetime = NOW) -> Times:
-    return times_at(int(now.timestamp() * 1000), "America/New_York")
+    return times_at(int(now.timestamp() * 1000))
 
 
 def _map(happened: dict[str, Any], memory: AggregateMemory | None = None, now: datetime = NOW) -> Mapped:
-    return _mapping(happened).map(happened, memory, _Roster(), _times(now))
+    return _mapping(happened).map(happened, memory, _Roster(), _times(now), "America/New_York")
 
 
 def _after(*events: dict[str, Any]) -> AggregateMemory | None:
