@@ -95,7 +95,7 @@ class SendGridMail:
             return await self._post(orjson.dumps(build(email).get()))
         except HTTPError as error:
             raise Refused(
-                _class_of(error.status_code),
+                class_of(error.status_code),
                 code=str(error.status_code),
                 retry_after_seconds=retry_after_seconds(error.headers.get("Retry-After")),
                 http_status=error.status_code,
@@ -136,7 +136,8 @@ def build(email: Email) -> Mail:
     return mail
 
 
-def _class_of(status: int) -> ErrorClass:
+def class_of(status: int) -> ErrorClass:
+    """What an HTTP status of mail/send means, by the table, else by its hundreds."""
     known = error_class(PROVIDER, status)
     if known is not None:
         return known

@@ -104,7 +104,7 @@ class TwilioMessages:
         try:
             message = await self._messages.create_async(to=to, **options)
         except TwilioRestException as error:
-            raise Refused(_class_of(error), code=str(error.code), http_status=error.status) from None
+            raise Refused(class_of(error), code=str(error.code), http_status=error.status) from None
         except (TwilioException, ValueError, KeyError) as error:
             # An answer that is not Twilio's (a proxy's page with status 201, cut JSON): it may well have been created.
             raise OutcomeUnknown(type(error).__name__) from None
@@ -117,7 +117,7 @@ class TwilioMessages:
         try:
             page = await self._messages.list_async(to=to, limit=LOOK_UP_MESSAGES, page_size=LOOK_UP_MESSAGES)
         except TwilioRestException as error:
-            raise Refused(_class_of(error), code=str(error.code), http_status=error.status) from None
+            raise Refused(class_of(error), code=str(error.code), http_status=error.status) from None
         except (TwilioException, ValueError, KeyError) as error:
             raise OutcomeUnknown(type(error).__name__) from None
         earliest = since - LOOK_UP_MARGIN
@@ -129,7 +129,7 @@ class TwilioMessages:
         return found[::-1]
 
 
-def _class_of(error: TwilioRestException) -> ErrorClass:
+def class_of(error: TwilioRestException) -> ErrorClass:
     """By Twilio's code; a code we do not know by its HTTP status."""
     known = error_class(PROVIDER, error.code)
     if known is not None:

@@ -1,0 +1,241 @@
+"""What the sinks' tests drive: a provider that misbehaves on demand, the webhooks, sink processes, and an eye on the log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+from confluent_kafka import Message, TopicPartition
+
+from connectors.kafka import make_consumer
+from connectors.settings import Settings
+from schemas.codec import Codec
+from schemas.registry import FileRegistry
+from schemas.topics import DEAD_LETTERS, STATUS, deliver_topic
+from sinks.runtime.lanes import group_of
+
+WAIT_SECONDS = 60.0  # of a test for what must come; long, for slow machines
+# Short, so that a killed sink's leases are over soon; the rest is the defaults.
+TUNING = {
+    "LUXE_SINKS_CALL_TIMEOUT_SECONDS": "1.5",
+    "LUXE_SINKS_LEASE_SECONDS": "5",
+    "LUXE_SINKS_SESSION_TIMEOUT_SECONDS": "6",
+    "LUXE_SINKS_COMMIT_INTERVAL_SECONDS": "0.1",
+}
+ENDS = frozenset({"sent", "failed", "unknown", "suppressed", "cancelled", "expired"})
+
+
+class Eye:
+    """Reads statuses and dead letters as they are written."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._codec = Codec(FileRegistry())
+        self._consumer = make_consumer(settings, "tests-eye", enable_partition_eof=True)
+        topics = self._consumer.list_topics(timeout=10).topics
+        self._unread = {(topic, p) for topic in (STATUS, DEAD_LETTERS) for p in topics[topic].partitions}
+        self._consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in self._unread])
+        self.statuses: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.dead_letters: list[dict[str, Any]] = []
+        self.headers: dict[str, set[str]] = {}
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        self.wait(lambda: not self._unread)
+
+    def close(self) -> None:
+        self._stopping = True
+        self._thread.join()
+        self._consumer.close()
+
+    def wait(self, reached: Callable[[], Any], seconds: float = WAIT_SECONDS) -> None:
+        """Until what was read satisfies ``reached``."""
+        with self._changed:
+            if not self._changed.wait_for(reached, seconds):
+                raise AssertionError(f"not seen within {seconds:g} s")
+
+    def words(self, delivery_id: str) -> list[str]:
+        """A delivery's statuses in the order of the log, each once."""
+        return list(dict.fromkeys(status["status"] for status in self.statuses[delivery_id]))
+
+    def end(self, delivery_id: str) -> dict[str, Any]:
+        """How the sink says it ended; waits for it."""
+        self.wait(lambda: self._ends(delivery_id))
+        return self._ends(delivery_id)[0]
+
+    def status(self, delivery_id: str, word: str) -> dict[str, Any]:
+        """The first status with this word; waits for it."""
+        self.wait(lambda: word in self.words(delivery_id))
+        return next(status for status in self.statuses[delivery_id] if status["status"] == word)
+
+    def _ends(self, delivery_id: str) -> list[dict[str, Any]]:
+        return [s for s in self.statuses[delivery_id] if s["status"] in ENDS and s["provider_event_id"] is None]
+
+    def _watch(self) -> None:
+        while not self._stopping:
+            messages = self._consumer.consume(500, 0.05)
+            if messages:
+                with self._changed:
+                    for message in messages:
+                        self._note(message)
+                    self._changed.notify_all()
+
+    def _note(self, message: Message) -> None:
+        if message.error() is not None:
+            self._unread.discard((message.topic() or "", message.partition() or 0))
+            return
+        value = self._codec.decode(message.value()).value
+        if message.topic() == STATUS:
+            self.statuses[value["delivery_id"]].append(value)
+            headers = message.headers() or ()
+            self.headers[value["status_id"]] = {header if isinstance(header, str) else header[0] for header in headers}
+        else:
+            self.dead_letters.append(value)
+
+
+@dataclass
+class Provider:
+    """The loopback provider of these tests."""
+
+    url: str
+
+    def misbehave(self, to: str | None = None, **effect: Any) -> None:
+        """A rule for one address (or all): the effect's ``kind`` and options, and ``rule_…`` for the rule's own."""
+        rule = {name.removeprefix("rule_"): effect.pop(name) for name in list(effect) if name.startswith("rule_")}
+        rule["effect"] = effect
+        if to is not None:
+            rule["to"] = to
+        answer = requests.post(f"{self.url}/faults", json=rule, timeout=10)
+        assert answer.status_code == 201, answer.text
+
+    def behave(self) -> None:
+        """Forget all rules."""
+        requests.delete(f"{self.url}/faults", timeout=10).raise_for_status()
+
+    def messages(self, to: str) -> list[dict[str, Any]]:
+        """What it took for one address."""
+        found: list[dict[str, Any]] = requests.get(
+            f"{self.url}/messages", params={"to": to, "limit": "100"}, timeout=10
+        ).json()["messages"]
+        return found
+
+    def count(self) -> int:
+        """All it ever took."""
+        return int(requests.get(f"{self.url}/messages/count", timeout=10).json()["total"])
+
+
+@dataclass
+class Rig:
+    """The stack, the provider and the webhooks of these tests, and a way to run sinks."""
+
+    settings: Settings
+    provider: Provider
+    eye: Eye
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, channel: str) -> subprocess.Popen[bytes]:
+        """A sink, delivering."""
+        ready = self.settings.state_dir / "ready" / channel
+        ready.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sinks", channel], env=environment(self.settings, channel) | TUNING
+        )
+        wait_for(lambda: ready.exists() or process.poll() is not None)
+        assert process.poll() is None, f"the {channel} sink ended with status {process.returncode}"
+        self.running[channel] = process
+        return process
+
+    def ensure(self, channel: str) -> None:
+        """A sink, delivering; the one that runs already, if it does."""
+        process = self.running.get(channel)
+        if process is None or process.poll() is not None:
+            self.start(channel)
+
+    def end(self, channel: str, how: signal.Signals = signal.SIGTERM) -> int:
+        """End a sink; its exit status."""
+        process = self.running.pop(channel)
+        process.send_signal(how)
+        return process.wait(WAIT_SECONDS)
+
+    def committed(self, channel: str, lane: str = "normal") -> dict[int, int]:
+        """Partition → records of a lane that are not committed."""
+        consumer = make_consumer(self.settings, group_of(channel, lane))
+        try:
+            topic = deliver_topic(channel, lane)
+            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            lags = {}
+            for position in consumer.committed([TopicPartition(topic, p) for p in partitions], timeout=10):
+                low, high = consumer.get_watermark_offsets(position, timeout=10)
+                lags[position.partition] = high - max(position.offset, low)
+            return lags
+        finally:
+            consumer.close()
+
+
+@contextlib.contextmanager
+def loopback(folder: Path, webhooks_port: int) -> Iterator[tuple[str, str]]:
+    """A provider of our own that posts receipts to our webhooks' port; its address and its event key."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "connectors.loopback", "--port", "0", "--state-dir", str(folder)),
+            *("--webhook-url", f"http://127.0.0.1:{webhooks_port}"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        url = f"http://127.0.0.1:{int(line.rsplit(':', 1)[1])}"
+        yield url, requests.get(f"{url}/sendgrid/public-key", timeout=10).text.strip()
+    finally:
+        process.terminate()
+        process.wait(WAIT_SECONDS)
+
+
+@contextlib.contextmanager
+def webhooks(settings: Settings) -> Iterator[None]:
+    """The webhooks as a process."""
+    process = subprocess.Popen([sys.executable, "-m", "connectors.webhooks"], env=environment(settings, "webhooks"))
+    try:
+        ready = settings.state_dir / "ready" / "webhooks"
+        wait_for(lambda: ready.exists() or process.poll() is not None)
+        assert process.poll() is None, f"the webhooks ended with status {process.returncode}"
+        yield
+    finally:
+        process.terminate()
+        process.wait(WAIT_SECONDS)
+
+
+def environment(settings: Settings, service: str) -> dict[str, str]:
+    """The settings as a process of ours is told them."""
+    given = {name: value for name, value in os.environ.items() if not name.startswith("LUXE_")}
+    told: Mapping[str, Any] = settings.model_dump(mode="python", exclude_none=True)
+    for name, value in told.items():
+        given[f"LUXE_{name.upper()}"] = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
+    return given | {"LUXE_SERVICE_NAME": service}
+
+
+def wait_for(reached: Callable[[], Any], seconds: float = WAIT_SECONDS) -> None:
+    """Until something outside the log is so."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, f"not so within {seconds:g} s"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
