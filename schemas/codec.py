@@ -25,6 +25,7 @@ from schemas.registry import Registry, UnknownSchemaIdError
 from schemas.shapes import Violation
 from schemas.strictness import compile_strict
 from schemas.topics import BY_NAME, DEAD_LETTER_MAX_MESSAGE_BYTES, PIPELINE_MAX_MESSAGE_BYTES
+from schemas.writer import UnsupportedSchemaError, Writer, compile_writer
 
 MAGIC = b"\x00"
 HEADER_BYTES = 5
@@ -208,9 +209,13 @@ class Codec:
         schema = parse_schema(raw)
         accepts = compile_strict(raw)
         limit = max_record_bytes(name, self._max_bytes)
+        compiled = _compiled_writer(raw)
 
         def encode(value: Mapping[str, Any]) -> bytes:
             violation: Violation | None
+            fast = None if compiled is None else compiled(value, header)
+            if fast is not None and len(fast) <= limit:
+                return fast
             if accepts(value) or (violation := fault_in_value(raw, value)) is None:
                 body = BytesIO(header)
                 body.seek(len(header))
@@ -232,6 +237,13 @@ class Codec:
             )
 
         return encode
+
+
+def _compiled_writer(raw: Schema) -> Writer | None:
+    try:
+        return compile_writer(raw)
+    except UnsupportedSchemaError:
+        return None  # fastavro writes it
 
 
 def _header_error(data: bytes) -> CodecError:

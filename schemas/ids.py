@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import uuid
+from hashlib import sha1
 
 # Namespace of every derived id of ours. Never change it: duplicates would no longer be recognised.
 NAMESPACE = uuid.UUID("6f1d3c0a-7a52-5c1e-9f0e-3b8d2a4c6e10")
 
 
+_NAMESPACE_HASH = sha1(NAMESPACE.bytes, usedforsecurity=False)
+
+
 def derived_id(kind: str, *parts: str | int) -> str:
-    """uuid5 of a kind and its parts; NUL keeps ("ab", "c") and ("a", "bc") apart."""
-    return str(uuid.uuid5(NAMESPACE, "\0".join((kind, *map(str, parts)))))
+    """uuid5 of a kind and its parts; NUL keeps ("ab", "c") and ("a", "bc") apart.
+
+    The same text as ``str(uuid.uuid5(NAMESPACE, name))``, in a quarter of the time: an event has half a dozen of them.
+    """
+    digest = _NAMESPACE_HASH.copy()
+    digest.update("\0".join((kind, *map(str, parts))).encode())
+    text = digest.hexdigest()
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
 
 
 def notification_id(event_id: str, notification_type: str, recipient: str, occurrence: int) -> str:

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from schemas.codec import Codec
+from schemas.definitions import definition
 from schemas.ids import decision_id, delivery_id
 from schemas.topics import DECISIONS
+from schemas.writer import Encoded, compile_array_writer
 from streams.requests import Asked
 from streams.rules.decision import Verdict
 from streams.rules.plan import PlannedStep
@@ -33,6 +35,11 @@ _OF_REQUEST = (
     "occurred_at",
     "correlation_id",
 )
+
+
+_encode_rules = compile_array_writer(definition(DECISION), "rules")
+# Most decisions of a day share a few dozen combinations of verdicts; encoded once, each is some hundred bytes.
+_RULES_CACHED = 4096
 
 
 @dataclass(slots=True)
@@ -72,6 +79,15 @@ class Decisions:
     def __init__(self, codec: Codec, catalog_version: str) -> None:
         self._encode = codec.encoder(DECISIONS, DECISION)
         self._catalog_version = catalog_version
+        self._rules: dict[tuple[Verdict, ...], Encoded] = {}
+
+    def _encoded_rules(self, rules: tuple[Verdict, ...]) -> Encoded:
+        found = self._rules.get(rules)
+        if found is None:
+            if len(self._rules) >= _RULES_CACHED:
+                self._rules.clear()
+            found = self._rules[rules] = _encode_rules([verdict._asdict() for verdict in rules])
+        return found
 
     def record(self, asked: Asked, made: Conclusion, now: datetime) -> bytes:
         """One decision, encoded."""
@@ -83,7 +99,7 @@ class Decisions:
         value["reason"] = made.reason.value
         value["until"] = made.until
         value["steps"] = made.steps
-        value["rules"] = made.rules
+        value["rules"] = self._encoded_rules(tuple(made.rules))
         value["recipient_version"] = made.recipient_version
         value["policy_version"] = made.policy_version
         value["catalog_version"] = self._catalog_version

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from schemas.codec import Codec
@@ -173,6 +174,7 @@ def ms_of(at: datetime) -> int:
     return round(at.timestamp() * 1000)
 
 
+@lru_cache(maxsize=64)  # a batch has one "now"
 def at_ms(ms: int) -> datetime:
     """The instant, in UTC."""
     return datetime.fromtimestamp(ms / 1000, UTC)

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from jinja2 import StrictUndefined, Template, meta
 from jinja2 import TemplateError as JinjaError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import escape
 
 from streams.render.ceilings import REQUIRED_PARTS, Part, TemplateError, check
+from streams.render.straight import Render, straight
 from streams.render.variables import Facts, VariableType, declared, resolver, value
 
 PARTS: tuple[Part, ...] = ("subject", "body", "html")
@@ -57,7 +59,7 @@ class CompiledTemplate:
         self._declared: dict[str, tuple[VariableType, int]] = {
             v["name"]: (v["type"], v["level"]) for v in row["variables"]
         }
-        self._parts: dict[Part, tuple[Template, frozenset[str]]] = {}
+        self._parts: dict[Part, tuple[Render, frozenset[str]]] = {}
         for part in PARTS:
             source = row[part]
             if source is not None:
@@ -73,18 +75,22 @@ class CompiledTemplate:
         """Which template, for errors."""
         return f"template {self.template_id}/{self.channel}/{self.locale} version {self.version}"
 
-    def _compiled(self, part: Part, source: str) -> tuple[Template, frozenset[str]]:
+    def _compiled(self, part: Part, source: str) -> tuple[Render, frozenset[str]]:
         environment = _HTML if part == "html" and self.channel == "email" else _TEXT
+        source = _TAG_LINE.sub(r"\1", source)
         try:
-            names = frozenset(meta.find_undeclared_variables(environment.parse(source)))
-            template = environment.from_string(_TAG_LINE.sub(r"\1", source))
+            tree = environment.parse(source)
+            names = frozenset(meta.find_undeclared_variables(tree))
+            render = straight(tree, escape if environment is _HTML else str) or _by_jinja(
+                environment.from_string(source)
+            )
         except JinjaError as error:
             raise TemplateError(f"{self.where}: {part}, line {getattr(error, 'lineno', 1)}: {error}") from None
         unknown = sorted(names - self._declared.keys())
         if unknown:
             raise TemplateError(f"{self.where}: {part} uses {', '.join(unknown)}, which it does not declare")
         check(self.channel, part, {name: self._declared[name][1] for name in sorted(names)}, self.where)
-        return template, names
+        return render, names
 
     def bound_to(self, record: str) -> Binding:
         """Ready for events of one record. Raises TemplateError: a variable they lack, or hold above the ceiling."""
@@ -108,7 +114,7 @@ class CompiledTemplate:
                 if variable is not None:
                     levels[name] = max(levels[name], variable.level)
             check(self.channel, part, levels, self.where)
-        parts = {part: template for part, (template, _) in self._parts.items()}
+        parts = {part: render for part, (render, _) in self._parts.items()}
         return Binding(self.where, tuple(resolvers), parts)
 
 
@@ -118,7 +124,7 @@ class Binding:
     __slots__ = ("_body", "_html", "_resolvers", "_subject", "_where")
 
     def __init__(
-        self, where: str, resolvers: tuple[tuple[str, Callable[[Facts], Any]], ...], parts: Mapping[Part, Template]
+        self, where: str, resolvers: tuple[tuple[str, Callable[[Facts], Any]], ...], parts: Mapping[Part, Render]
     ) -> None:
         self._where = where
         self._resolvers = resolvers
@@ -128,9 +134,9 @@ class Binding:
         """The texts. Raises TemplateError, which names the template, never a value."""
         try:
             values = {name: value(name, resolve, facts) for name, resolve in self._resolvers}
-            subject = None if self._subject is None else _text(self._subject, values)
-            body = _text(self._body, values)
-            html = None if self._html is None else _text(self._html, values)
+            subject = None if self._subject is None else self._subject(values)
+            body = self._body(values)
+            html = None if self._html is None else self._html(values)
         except (JinjaError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # Jinja's own words may quote a value, so only the kind of error is told.
             raise TemplateError(
@@ -141,6 +147,9 @@ class Binding:
         return Rendered(subject, body, html)
 
 
-def _text(template: Template, values: dict[str, Any]) -> str:
-    # What Template.render does, without copying the values once more.
-    return "".join(template.root_render_func(template.new_context(values, shared=True)))
+def _by_jinja(template: Template) -> Render:
+    def render(values: Mapping[str, Any]) -> str:
+        # What Template.render does, without copying the values once more.
+        return "".join(template.root_render_func(template.new_context(dict(values), shared=True)))
+
+    return render

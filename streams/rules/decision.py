@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from streams.rules.channels import (
     category_opt_in,
@@ -20,7 +20,7 @@ from streams.rules.channels import (
     reachable,
 )
 from streams.rules.consent import consent
-from streams.rules.findings import Finding
+from streams.rules.findings import PASS, Finding
 from streams.rules.given import Given
 from streams.rules.phi_ceiling import phi_ceiling
 from streams.rules.plan import PlannedStep, can_be_sent, plan_of
@@ -29,8 +29,16 @@ from streams.rules.suppression import clinic_policy, essential, overtaken, suppr
 from streams.rules.terms import Channel
 
 Rule: TypeAlias = Callable[[Given], Finding]
-# A rule's verdict as the Decision record holds it. Shared between decisions: never change one.
-Verdict: TypeAlias = dict[str, Any]
+
+
+class Verdict(NamedTuple):
+    """What one rule said, as the Decision record's RuleVerdict."""
+
+    rule: str
+    channel: Channel | None
+    verdict: str
+    reason: str
+
 
 RULES: tuple[tuple[str, Rule], ...] = (
     ("overtaken", overtaken),
@@ -85,6 +93,9 @@ def decide(given: Given) -> Outcome:
     waiting: Finding | None = None
     for name, rule in RULES:
         found = rule(given)
+        if found is PASS:
+            verdicts.append(_PASSES[name])
+            continue
         if found.verdict != "narrow":
             verdicts.append(_verdict(name, None, found.verdict, found.reason))
             if found.verdict == "veto":
@@ -102,7 +113,7 @@ def decide(given: Given) -> Outcome:
                 last = reason
                 closed.add(channel)
         if last is None:
-            verdicts.append(_verdict(name, None, "pass", None))
+            verdicts.append(_PASSES[name])
         elif vetoed is None and not can_be_sent(terms, _open(terms.all_channels, closed)):
             vetoed = last
     if vetoed is not None:
@@ -119,8 +130,10 @@ def _open(channels: tuple[Channel, ...], closed: set[Channel]) -> tuple[Channel,
 
 @lru_cache(maxsize=4096)  # rules × channels × reasons
 def _verdict(rule: str, channel: Channel | None, verdict: str, reason: Reason | None) -> Verdict:
-    return {"rule": rule, "channel": channel, "verdict": verdict, "reason": reason.value if reason else ""}
+    return Verdict(rule, channel, verdict, reason.value if reason else "")
 
+
+_PASSES = {name: _verdict(name, None, "pass", None) for name, _ in RULES}
 
 # The verdicts of a notification that waited and was withdrawn: nothing else is looked at any more.
 OVERTAKEN: dict[Reason, tuple[Verdict, ...]] = {
