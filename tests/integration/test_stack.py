@@ -27,9 +27,10 @@ from connectors.stack.ports import DEFAULT_PORTS, choose_ports, free_port, is_fr
 from connectors.stack.process import ProcessRecord, fingerprint, living_record, read_record
 from connectors.stack.supervisor import LOCK_FILE
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-COMMAND_TIMEOUT_SECONDS = 150
+# Real services are started, more than once: a busy machine may take its time.
+COMMAND_TIMEOUT_SECONDS = 300
 
 
 def luxe(
