@@ -12,12 +12,14 @@ from click.testing import CliRunner, Result
 
 from cli import keys, policies, recipients
 from cli.setup import seed_defaults
+from connectors.kafka_admin import create_topics
 from connectors.postgres.records import Records
 from connectors.sealing import KeyRing
 from connectors.settings import Settings
+from schemas.topics import BY_NAME, GATES, RECIPIENTS
 from tests.conftest import Stack
 from tests.integration.postgres.conftest import Outbox
-from tests.integration.postgres.test_relay import connected
+from tests.integration.postgres.test_relay import connected, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("environment")]
 
@@ -190,9 +192,12 @@ def test_keys_are_rotated_retired_and_a_person_erased(tmp_path: Path, settings: 
 
     assert run.invoke(keys.command, ["erase", "patient:0"], input="n\n").exit_code == 1
     assert run.invoke(recipients.command, ["show", "patient:0"]).exit_code == 0
-    erased = run.invoke(keys.command, ["erase", "patient:0"], input="y\n")
+    create_topics(settings, [BY_NAME[RECIPIENTS], BY_NAME[GATES]])
+    with running(settings):
+        erased = run.invoke(keys.command, ["erase", "patient:0"], input="y\n")
     assert erased.exit_code == 0, erased.output
     assert "nothing is sent" in erased.output
+    assert "not yet in Kafka" not in erased.output
     assert run.invoke(recipients.command, ["show", "patient:0"]).exit_code == 1
     assert "an erased recipient" not in import_(people(tmp_path / "people.csv", 1)).output
     assert "erased" in (tmp_path / "people.csv.rejected.jsonl").read_text()

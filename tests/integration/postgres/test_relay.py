@@ -27,7 +27,7 @@ from tests.conftest import Stack
 
 pytestmark = pytest.mark.integration
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 
 
 def connected(settings: Settings) -> psycopg.Connection:
