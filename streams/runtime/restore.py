@@ -92,6 +92,7 @@ class Restore:
             if start < end:
                 consumer.assign([TopicPartition(self._topic, self._partition, start)])
                 self._read(consumer, end)
+                self._store.flush()  # before the row that vouches for it
             self._store.write([(SOURCE, source_value(self._topic_id, max(start, end), self._clock_ms()))])
         except KafkaException as error:
             raise fatal_from(f"restore of {self._topic}[{self._partition}]", error) from error
@@ -121,7 +122,7 @@ class Restore:
                 elif not transient(error):
                     raise KafkaException(error)
             if rows:
-                self._store.write(rows)
+                self._store.write_bulk(rows)
                 self.records += len(rows)
             if rows or position >= end:
                 heard = time.monotonic()

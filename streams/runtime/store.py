@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
 from streams.runtime.errors import FatalError
 from streams.runtime.tuning import Tuning
@@ -46,6 +46,8 @@ class Store:
         self._options = _options(tuning, cache)
         self._db = self._open()
         self.get = self._db.get
+        self._unlogged = WriteOptions()
+        self._unlogged.disable_wal = True  # type: ignore[method-assign, assignment]  # a property, whatever its stub says
 
     def _open(self) -> Rdict:
         self._path.mkdir(parents=True, exist_ok=True)
@@ -56,6 +58,9 @@ class Store:
 
     def write(self, changes: Changes) -> None:
         """All of the changes or none, whatever kills the process."""
+        self._write(changes, None)
+
+    def _write(self, changes: Changes, options: WriteOptions | None) -> None:
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
         for key, value in changes:
@@ -63,7 +68,15 @@ class Store:
                 delete(key)
             else:
                 put(key, value)
-        self._db.write(batch)
+        self._db.write(batch, options)
+
+    def write_bulk(self, changes: Changes) -> None:
+        """Like ``write``, but what is written may be lost with the process until ``flush``. For what can be read again."""
+        self._write(changes, self._unlogged)
+
+    def flush(self) -> None:
+        """On return all that was written outlives the process."""
+        self._db.flush()
 
     def items(self, start: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Rows from ``start`` on, in the order of their keys."""
