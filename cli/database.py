@@ -33,11 +33,17 @@ def in_database(settings: Settings, work: Callable[[psycopg.AsyncConnection, Rec
         raise click.ClickException(
             f"Postgres at {where(settings)}: {type(error).__name__}; see that it runs (`luxe up`) and that LUXE_POSTGRES_DSN "
             "names it, then run this again"
-        ) from error
+        ) from None
     except psycopg.errors.UndefinedTable as error:
         raise click.ClickException(
             f"the schema of {where(settings)} is missing or old; `luxe up` brings it up to date"
         ) from error
+    except psycopg.Error as error:
+        # Not its text: that may quote the row.
+        raise click.ClickException(
+            f"Postgres at {where(settings)} refused a statement ({type(error).__name__}, {error.sqlstate}); nothing of it was "
+            "stored; if it happens again, report it"
+        ) from None
     except (KeyRingError, SealError, RegistryError) as error:
         raise click.ClickException(str(error)) from error
 

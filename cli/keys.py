@@ -55,7 +55,7 @@ def rotate(retire: bool) -> None:
 
     try:
         active, retired = in_database(Settings(), work)
-    except KeysError as error:
+    except (KeysError, OutboxDelayed) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{active} wraps everything; back up {Settings().kek_path} now")
     if retired:
@@ -69,7 +69,7 @@ def retire_old() -> None:
     """Destroy the old key-encryption keys, which wrap nothing any more."""
     try:
         retired = in_database(Settings(), lambda connection, records: keys.retire(connection, records, operator()))
-    except KeysError as error:
+    except (KeysError, OutboxDelayed) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"destroyed: {', '.join(retired)}" if retired else "there is no old key")
 

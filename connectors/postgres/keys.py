@@ -13,7 +13,7 @@ from connectors.postgres.data_keys import WrappedKey
 from connectors.postgres.gates import Suppression, recipient_gate
 from connectors.postgres.records import Records
 from connectors.sealing.sealed import CLINIC_SUBJECT_PREFIX
-from schemas.topics import RECIPIENTS
+from schemas.topics import POLICIES, RECIPIENTS
 
 # One transaction of a rotation: short, so that recipients are locked, and the outbox kept waiting, for milliseconds.
 ROTATE_ROWS = 500
@@ -73,11 +73,13 @@ async def rotate(
 
 
 async def retire(connection: psycopg.AsyncConnection, records: Records, actor: str) -> list[str]:
-    """Destroy the key-encryption keys that wrap nothing any more; their ids. Raises KeysError where one still wraps some.
+    """Destroy the key-encryption keys that wrap nothing any more; their ids. ``connection`` is in autocommit mode.
 
+    Raises KeysError where one still wraps some, OutboxDelayed where the records wrapped by them are still the newest in Kafka.
     First the database refuses them for ever, then they leave the ring: a crash in between leaves a key too many, never too few.
     """
     async with _alone(connection):
+        await outbox.drained(connection, [RECIPIENTS, POLICIES])
         old = [kek for kek in await status(connection, records) if kek.in_ring and not kek.active]
         for kek in old:
             if kek.wrapped_keys:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import LiteralString
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -82,23 +83,41 @@ async def published(connection: psycopg.AsyncConnection, ids: Sequence[int], tim
 
     Call it after the commit, with a connection that is in no transaction: what is not committed is never published.
     """
+    await _none_left(
+        connection,
+        "SELECT count(*) FROM outbox WHERE id = ANY(%s) AND published_at IS NULL",
+        list(ids),
+        timeout_seconds,
+    )
+
+
+async def drained(connection: psycopg.AsyncConnection, topics: Sequence[str], timeout_seconds: float = 30.0) -> None:
+    """Return once everything committed for these topics is in Kafka. Raises OutboxDelayed. As ``published`` otherwise."""
+    await _none_left(
+        connection,
+        "SELECT count(*) FROM outbox WHERE topic = ANY(%s) AND published_at IS NULL",
+        list(topics),
+        timeout_seconds,
+    )
+
+
+async def _none_left(
+    connection: psycopg.AsyncConnection, query: LiteralString, wanted: list[int] | list[str], timeout_seconds: float
+) -> None:
     if connection.info.transaction_status != TransactionStatus.IDLE:
-        raise psycopg.ProgrammingError("published() inside a transaction would wait for what it holds back itself")
+        raise psycopg.ProgrammingError("waiting inside a transaction would wait for what it holds back itself")
     deadline = time.monotonic() + timeout_seconds
     pause = _FIRST_POLL_SECONDS
     while True:
         async with connection.transaction():
-            cursor = await connection.execute(
-                "SELECT count(*) FROM outbox WHERE id = ANY(%s) AND published_at IS NULL", (list(ids),)
-            )
-            row = await cursor.fetchone()
+            row = await (await connection.execute(query, (wanted,))).fetchone()
         waiting = row[0] if row else 0
         if not waiting:
             return
         if time.monotonic() >= deadline:
             raise OutboxDelayed(
-                f"{waiting} of {len(ids)} records are not in Kafka after {timeout_seconds:g} s; they are safe in "
-                "Postgres and follow when relay and Kafka are up: see `luxe status`"
+                f"{waiting} records are not in Kafka after {timeout_seconds:g} s; they are safe in Postgres and follow when "
+                "relay and Kafka are up: see `luxe status`"
             )
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _LAST_POLL_SECONDS)
