@@ -7,11 +7,13 @@ from streams.runtime.app import RuntimeApp, build_app
 from streams.runtime.errors import FatalError, OutputTooLarge, PoisonError
 from streams.runtime.partition import Batch, Event
 from streams.runtime.records import DueTimer, Output, Record
+from streams.runtime.stream import Batches
 from streams.runtime.tuning import Tuning
 from streams.runtime.view import View
 
 __all__ = [
     "Batch",
+    "Batches",
     "DueTimer",
     "Event",
     "FatalError",

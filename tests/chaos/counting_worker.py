@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
+import time
 
 from connectors.settings import Settings
-from streams.runtime import Batch, DueTimer, Event, Output, PoisonError, Record, View, build_app
-from streams.runtime.stream import Batches
+from streams.runtime import Batch, Batches, DueTimer, Event, Output, PoisonError, Record, View, build_app
 
 APP = os.environ["COUNT_APP"]
 INPUTS = os.environ["COUNT_INPUTS"].split(",")
@@ -75,5 +76,13 @@ async def counting(batches: Batches) -> None:
                 count(event, key, value)
 
 
+def end_with(parent: int) -> None:
+    """A test run that is killed leaves no worker behind."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     app.run()
