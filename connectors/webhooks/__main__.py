@@ -20,7 +20,7 @@ from connectors.settings import Settings, SettingsError
 from connectors.webhooks.app import make_app
 from schemas.registry import RegistryError
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("connectors.webhooks")
 
 EXIT_SETTINGS = 78  # EX_CONFIG of sysexits.h: starting again does not help
 EXIT_FATAL = 70  # EX_SOFTWARE: starting again is the mend

@@ -29,8 +29,8 @@ from sinks.runtime.lanes import group_of
 WAIT_SECONDS = 60.0  # of a test for what must come; long, for slow machines
 # Short, so that a killed sink's leases are over soon; the rest is the defaults.
 TUNING = {
-    "LUXE_SINKS_CALL_TIMEOUT_SECONDS": "1.5",
-    "LUXE_SINKS_LEASE_SECONDS": "5",
+    "LUXE_SINKS_CALL_TIMEOUT_SECONDS": "5",
+    "LUXE_SINKS_LEASE_SECONDS": "8",
     "LUXE_SINKS_SESSION_TIMEOUT_SECONDS": "6",
     "LUXE_SINKS_COMMIT_INTERVAL_SECONDS": "0.1",
 }
@@ -207,9 +207,10 @@ def loopback(folder: Path, webhooks_port: int) -> Iterator[tuple[str, str]]:
 @contextlib.contextmanager
 def webhooks(settings: Settings) -> Iterator[None]:
     """The webhooks as a process."""
-    process = subprocess.Popen([sys.executable, "-m", "connectors.webhooks"], env=environment(settings, "webhooks"))
+    name = f"webhooks-{settings.webhook_port}"  # several may run at once
+    process = subprocess.Popen([sys.executable, "-m", "connectors.webhooks"], env=environment(settings, name))
     try:
-        ready = settings.state_dir / "ready" / "webhooks"
+        ready = settings.state_dir / "ready" / name
         wait_for(lambda: ready.exists() or process.poll() is not None)
         assert process.poll() is None, f"the webhooks ended with status {process.returncode}"
         yield

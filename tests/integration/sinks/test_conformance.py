@@ -406,7 +406,7 @@ def test_a_slow_answer_holds_up_nobody_else(rig: Rig, outbox: Outbox, case: Case
     asyncio.run(outbox.make_keys(people))
     wait_for(lambda: sum(rig.committed(case.channel).values()) == 0)
     slow = outbox.outgoing(case.channel, people[0])
-    rig.provider.misbehave(address(slow), kind="latency", ms=1200)
+    rig.provider.misbehave(address(slow), kind="latency", ms=4000)
     others = [outbox.outgoing(case.channel, person) for person in people]
     outbox.send([slow, *others])
     # All others are done, and their partitions committed, before the slow one has its answer.
