@@ -33,7 +33,10 @@ NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
 CATALOG = Catalog.load()
 
-SMS = "Hi {{ first_name }}! Your appointment at {{ clinic_name }} is confirmed for {{ appointment_date }} at {{ appointment_time }}."
+SMS = (
+    "Hi {{ first_name }}! Your appointment at {{ clinic_name }} is confirmed "
+    "for {{ appointment_date }} at {{ appointment_time }}."
+)
 EMAIL_SUBJECT = "Your appointment at {{ clinic_name }} is confirmed"
 EMAIL_BODY = """Hi {{ first_name }},
 

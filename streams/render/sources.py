@@ -29,7 +29,7 @@ LAYOUT = Path(__file__).with_name("email_layout.mjml")
 PUBLISHED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 PUBLISHED_BY = "luxe"
 
-_FILE_KEYS = {"template_id", "name", "category", "version", "locales"}
+_FILE_KEYS = {"template_id", "name", "category", "locales"}
 _PARTS_OF: Mapping[str, Mapping[str, str]] = {  # channel → key in the file → part of the record
     "sms": {"body": "body"},
     "email": {"subject": "subject", "body": "body", "html": "html"},
@@ -111,7 +111,7 @@ def _record(
         "template_id": file["template_id"],
         "channel": channel,
         "locale": locale,
-        "version": file.get("version", 1),
+        "version": 1,  # Postgres counts them up as they are published
         "status": "active",
         "name": file.get("name", file["template_id"]),
         "category": file.get("category", ""),

@@ -1,7 +1,7 @@
 """What notify costs an event without Kafka: `python -m tests.bench.notify_core [events]`.
 
 Two channels, 2,000 patients in turn. Measured twice: every recipient decoded already (``warm``), and every one decoded anew
-(``cold``). The reference does the prototype's work with the same records: decode, look up, two renders, two encodings, nothing else.
+(``cold``). The reference does the prototype's work with the same records: decode, look up, two renders, two encodings.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ def main(events: int) -> None:
     html = len(open_sealed(world.keys["patient:1"], "ChannelMessage", message["delivery_id"], message["sealed"]))
     ratio = min(warm) / min(bare)
     print(
-        f"cold {cold * 1e6:.1f} µs; warm {min(warm) * 1e6:.1f} µs, reference {min(bare) * 1e6:.1f} µs: {ratio:.2f}×; email {html} bytes"
+        f"cold {cold * 1e6:.1f} µs; warm {min(warm) * 1e6:.1f} µs, "
+        f"reference {min(bare) * 1e6:.1f} µs: {ratio:.2f}×; email {html} bytes"
     )
 
 

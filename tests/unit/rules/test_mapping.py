@@ -341,6 +341,13 @@ def test_a_request_that_cannot_be_meant_names_field_and_mend_but_no_value(name: 
     assert "no_such_type" not in str(refused.value)
 
 
+def test_a_campaign_for_a_group_that_nobody_listed_is_not_silence() -> None:
+    with pytest.raises(MappingError) as refused:
+        _map(event("campaign.launched", kind="vip", patients=[], segment="gold members"))
+    assert refused.value.code == "segment_not_expanded"
+    assert "gold" not in str(refused.value)
+
+
 @pytest.mark.parametrize("event_type", sorted(EVENT_TYPES))
 def test_every_event_type_can_be_mapped_twice_in_a_row(event_type: str) -> None:
     first = event(event_type, recipient="patient:p1") if event_type.startswith("notification.") else event(event_type)

@@ -1,0 +1,339 @@
+"""Decisions: each rule alone, the order in which they count, and the lattice that only narrows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.catalog import Catalog
+from streams.rules import decision
+from streams.rules.decision import RULES, Defer, Deliver, Outcome, Suppress, decide
+from streams.rules.findings import Finding, wait
+from streams.rules.given import Given
+from streams.rules.person import NEVER_ASKED, ConsentState, Person
+from streams.rules.reasons import Reason
+from streams.rules.terms import CHANNELS, Channel, LaterStep, Terms
+
+NOW_MS = 1_700_000_000_000
+ADDRESSES: Mapping[Channel, str] = {
+    "sms": "+15551234567",
+    "email": "a@b.example",
+    "push": "token",
+    "in_app": "patient:1",
+}
+SARAH = Person("patient:1", 3, addresses=ADDRESSES)
+CONFIRMATION = Terms(
+    name="appointment_confirmation",
+    category="transactional",
+    essential=True,
+    of_patients=True,
+    channels=("sms", "email"),
+    send_first=False,
+    later=(LaterStep("in_app", "accepted", 900),),
+    all_channels=("sms", "email", "in_app"),
+    marketing_consent=False,
+    consents=(("sms", "sms_transactional"), ("email", "email_transactional"), ("in_app", "portal_notifications")),
+    opt_ins=(("sms", "sms_opt_in", "transactional"), ("email", "email_opt_in", "transactional")),
+    preference_category="category_appointments",
+    phi_level=1,
+    above_ceiling=(),
+)
+CREDITS = replace(
+    CONFIRMATION,
+    name="credits_added",
+    category="membership",
+    essential=False,
+    opt_ins=(("sms", "sms_opt_in", "membership"), ("email", "email_opt_in", "membership")),
+)
+OFFER = replace(
+    CONFIRMATION,
+    name="birthday_offer",
+    category="marketing",
+    essential=False,
+    later=(),
+    all_channels=("sms", "email"),
+    marketing_consent=True,
+    consents=(("sms", "sms_marketing"), ("email", "email_marketing")),
+    opt_ins=(("sms", "sms_opt_in", "marketing"), ("email", "email_opt_in", "marketing")),
+    preference_category="category_marketing",
+)
+WANTS_ALL = {
+    **NEVER_ASKED,
+    "sms_opt_in": dict.fromkeys(NEVER_ASKED["sms_opt_in"], True),
+    "email_opt_in": dict.fromkeys(NEVER_ASKED["email_opt_in"], True),
+}
+AGREED = {name: ConsentState("opted_in", None) for name in ("sms_marketing", "email_marketing")}
+
+
+def preferring(**changes: Any) -> Person:
+    return replace(SARAH, preferences={**WANTS_ALL, **changes}, consents=AGREED)
+
+
+def channels_of(outcome: Outcome) -> list[str]:
+    return [step.channel for step in outcome.steps] if isinstance(outcome, Deliver) else []
+
+
+def reason_of(outcome: Outcome) -> Reason | None:
+    return None if isinstance(outcome, Deliver) else outcome.reason
+
+
+def test_what_nothing_stands_against_is_delivered_with_every_rules_verdict() -> None:
+    outcome = decide(Given(CONFIRMATION, SARAH, NOW_MS))
+    assert channels_of(outcome) == ["sms", "email", "in_app"]
+    assert [verdict.rule for verdict in outcome.verdicts] == [name for name, _ in RULES]
+    assert {verdict.verdict for verdict in outcome.verdicts} <= {"pass", "not_applicable"}
+
+
+def test_the_order_is_the_architectures() -> None:
+    assert [name for name, _ in RULES] == [
+        "overtaken",
+        "consent",
+        "suppression",
+        "clinic_policy",
+        "essential",
+        "global_opt_out",
+        "event_opt_in",
+        "channel_enabled",
+        "reachable",
+        "category_opt_in",
+        "category_preference",
+        "phi_ceiling",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("terms", "change", "reason"),
+    [
+        (CONFIRMATION, {"expires_at_ms": NOW_MS}, Reason.EXPIRED),
+        (CONFIRMATION, {"expires_at_ms": NOW_MS + 1}, None),
+        (CONFIRMATION, {"overtaken": Reason.CANCELLED}, Reason.CANCELLED),
+        (CONFIRMATION, {"blocked": True}, Reason.RECIPIENT_BLOCKED),
+        (CONFIRMATION, {"disabled_types": {"appointment_confirmation"}}, Reason.TYPE_DISABLED),
+        (CONFIRMATION, {"disabled_channels": CHANNELS}, Reason.CHANNEL_DISABLED_BY_CLINIC),
+        (CONFIRMATION, {"person": replace(SARAH, active=False)}, None),
+        (CREDITS, {"person": replace(SARAH, active=False)}, Reason.INACTIVE),
+        (CREDITS, {"person": preferring(global_opt_out=True)}, Reason.GLOBAL_OPT_OUT),
+        (CONFIRMATION, {"person": preferring(global_opt_out=True)}, None),
+        (CREDITS, {"person": preferring(category_appointments=False)}, Reason.CATEGORY_OFF),
+        (CREDITS, {}, Reason.CATEGORY_OPT_OUT),  # never asked: closed for membership
+        (CREDITS, {"person": preferring()}, None),
+        (OFFER, {}, Reason.NO_CONSENT),
+        (OFFER, {"person": preferring()}, None),
+        (OFFER, {"person": replace(preferring(), consents={})}, Reason.NO_CONSENT),
+        (OFFER, {"person": Person("patient:9", 0, addresses=ADDRESSES)}, Reason.NO_CONSENT),
+        (CONFIRMATION, {"person": Person("patient:9", 0)}, Reason.UNKNOWN_RECIPIENT),
+        (CREDITS, {"person": replace(preferring(), addresses={"in_app": "patient:1"})}, Reason.UNREACHABLE),
+    ],
+)
+def test_reasons(terms: Terms, change: dict[str, Any], reason: Reason | None) -> None:
+    assert reason_of(decide(Given(**{"terms": terms, "person": SARAH, "now_ms": NOW_MS, **change}))) == reason
+
+
+@pytest.mark.parametrize(
+    ("terms", "change", "channels"),
+    [
+        (CONFIRMATION, {"suppressed": ("sms",)}, ["email", "in_app"]),
+        (CONFIRMATION, {"event_opt_outs": ("email",)}, ["sms", "in_app"]),
+        (CONFIRMATION, {"disabled_channels": ("in_app",)}, ["sms", "email"]),
+        # Essential passes preferences …
+        (CONFIRMATION, {"person": preferring(sms_enabled=False, email_enabled=False)}, ["sms", "email", "in_app"]),
+        (CREDITS, {"person": preferring(sms_enabled=False)}, ["email", "in_app"]),
+        # … and reaches the portal where nothing else is left; what is not essential is not made up for there.
+        (CONFIRMATION, {"suppressed": ("sms", "email")}, ["in_app"]),
+        (CREDITS, {"person": preferring(), "suppressed": ("sms", "email")}, []),
+        (CONFIRMATION, {"person": preferring(channel_order=["email", "sms"])}, ["email", "sms", "in_app"]),
+    ],
+)
+def test_channels_fall_out(terms: Terms, change: dict[str, Any], channels: list[str]) -> None:
+    given = Given(**{"terms": terms, "person": SARAH, "now_ms": NOW_MS, **change})
+    assert channels_of(decide(given)) == channels
+
+
+@pytest.mark.parametrize(
+    ("state", "channels"),
+    [
+        (ConsentState("opted_in", None), ["sms", "email", "in_app"]),
+        (ConsentState("pending", None), ["sms", "email", "in_app"]),
+        (ConsentState("opted_out", None), ["email", "in_app"]),
+        (ConsentState("opted_in", NOW_MS), ["email", "in_app"]),
+        (ConsentState("opted_in", NOW_MS + 1), ["sms", "email", "in_app"]),
+    ],
+)
+def test_consent_closes_what_is_essential_too(state: ConsentState, channels: list[str]) -> None:
+    person = replace(SARAH, consents={"sms_transactional": state})
+    assert channels_of(decide(Given(CONFIRMATION, person, NOW_MS))) == channels
+
+
+def test_pending_is_no_consent_to_marketing() -> None:
+    person = replace(preferring(), consents={"sms_marketing": ConsentState("pending", None)})
+    assert reason_of(decide(Given(OFFER, person, NOW_MS))) == Reason.NO_CONSENT
+
+
+def test_above_the_ceiling_it_is_told_generally_and_to_strangers_only_if_essential() -> None:
+    above: dict[str, Any] = {"phi_level": 3, "above_ceiling": ("sms", "email")}
+    told = decide(Given(replace(CONFIRMATION, **above), SARAH, NOW_MS))
+    assert channels_of(told) == ["sms", "email", "in_app"]
+    assert told.verdicts[-1].reason == "generic"
+    stranger = Person("patient:9", 0, addresses=ADDRESSES)
+    free = replace(CREDITS, **above, opt_ins=())
+    assert reason_of(decide(Given(free, stranger, NOW_MS))) == Reason.ABOVE_CEILING
+
+
+def test_the_first_veto_gives_the_reason_and_all_are_on_record() -> None:
+    outcome = decide(Given(CREDITS, preferring(global_opt_out=True), NOW_MS, NOW_MS - 1, blocked=True))
+    assert isinstance(outcome, Suppress)
+    assert outcome.reason == Reason.EXPIRED
+    assert [verdict.reason for verdict in outcome.verdicts if verdict.verdict == "veto"] == [
+        "expired",
+        "recipient_blocked",
+        "global_opt_out",
+    ]
+
+
+def test_a_later_rule_may_defer_and_a_veto_outweighs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def until(ms: int) -> Finding:
+        return wait(Reason.NOT_DUE, ms)
+
+    longer = (*RULES, ("first", lambda _: until(NOW_MS + 5)), ("second", lambda _: until(NOW_MS + 9)))
+    monkeypatch.setattr(decision, "RULES", longer)
+    outcome = decide(Given(CONFIRMATION, SARAH, NOW_MS))
+    assert isinstance(outcome, Defer)
+    assert outcome.until_ms == NOW_MS + 9
+    assert isinstance(decide(Given(CONFIRMATION, SARAH, NOW_MS, blocked=True)), Suppress)
+
+
+# The lattice
+
+TYPES = tuple(Terms.of(kind) for kind in Catalog.load().types.values())
+some_channels = st.frozensets(st.sampled_from(CHANNELS))
+states = st.sampled_from(["opted_in", "opted_out", "pending"])
+consents = st.dictionaries(
+    st.sampled_from(
+        [
+            "sms_transactional", "sms_marketing", "email_transactional", "email_marketing", "push_notifications",
+            "portal_notifications",
+        ]
+    ),
+    st.builds(ConsentState, states, st.sampled_from([None, NOW_MS, NOW_MS + 1])),
+)  # fmt: skip
+
+
+@st.composite
+def preferences(draw: st.DrawFn) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name, value in NEVER_ASKED.items():
+        if isinstance(value, bool):
+            made[name] = draw(st.booleans())
+        elif isinstance(value, dict):
+            made[name] = {key: draw(st.booleans()) for key in value}
+        else:
+            made[name] = draw(st.permutations(CHANNELS))
+    return made
+
+
+@st.composite
+def givens(draw: st.DrawFn) -> Given:
+    person = Person(
+        "patient:1",
+        draw(st.integers(0, 2)),
+        active=draw(st.booleans()),
+        addresses=dict.fromkeys(draw(some_channels), "x"),
+        consents=draw(consents),
+        preferences=draw(preferences()),
+    )
+    terms = draw(st.sampled_from(TYPES))
+    return Given(
+        terms,
+        person,
+        NOW_MS,
+        draw(st.sampled_from([None, NOW_MS, NOW_MS + 1])),
+        draw(st.sampled_from([None, None, Reason.SUPERSEDED, Reason.CANCELLED])),
+        blocked=draw(st.sampled_from([False, False, True])),
+        suppressed=draw(some_channels),
+        disabled_types=draw(st.sampled_from([(), (terms.name,)])),
+        disabled_channels=draw(some_channels),
+        event_opt_outs=draw(some_channels),
+    )
+
+
+NARROWINGS = (
+    "expire", "overtake", "block", "suppress", "disable_type", "disable_channel", "event_opt_out", "address", "consent",
+    "switch_off", "opt_out", "global_opt_out", "inactive",
+)  # fmt: skip
+
+
+def narrower(given: Given, how: str, channel: Channel) -> Given:
+    """The same with one thing less allowed."""
+    person = given.person
+    match how:
+        case "expire":
+            return replace(given, expires_at_ms=NOW_MS)
+        case "overtake":
+            return replace(given, overtaken=Reason.SUPERSEDED)
+        case "block":
+            return replace(given, blocked=True)
+        case "suppress":
+            return replace(given, suppressed={*given.suppressed, channel})
+        case "disable_type":
+            return replace(given, disabled_types=(given.terms.name,))
+        case "disable_channel":
+            return replace(given, disabled_channels={*given.disabled_channels, channel})
+        case "event_opt_out":
+            return replace(given, event_opt_outs={*given.event_opt_outs, channel})
+        case "address":
+            left = {name: address for name, address in person.addresses.items() if name != channel}
+            return replace(given, person=replace(person, addresses=left))
+        case "consent":
+            changed = {**person.consents}
+            for _, consent_type in given.terms.consents[:1]:
+                changed[consent_type] = ConsentState("opted_out", None)
+            return replace(given, person=replace(person, consents=changed))
+        case "switch_off":
+            return replace(
+                given, person=replace(person, preferences={**person.preferences, f"{channel}_enabled": False})
+            )
+        case "opt_out":
+            groups = {
+                name: dict.fromkeys(group, False)
+                for name, group in person.preferences.items()
+                if name.endswith("opt_in")
+            }
+            return replace(given, person=replace(person, preferences={**person.preferences, **groups}))
+        case "global_opt_out":
+            return replace(given, person=replace(person, preferences={**person.preferences, "global_opt_out": True}))
+    return replace(given, person=replace(person, active=False))
+
+
+RANK = {Suppress: 0, Defer: 1, Deliver: 2}
+
+
+@given(givens(), st.sampled_from(NARROWINGS), st.sampled_from(CHANNELS))
+def test_narrowing_never_widens(given: Given, how: str, channel: Channel) -> None:
+    before, after = decide(given), decide(narrower(given, how, channel))
+    assert RANK[type(after)] <= RANK[type(before)]
+    assert set(channels_of(after)) <= set(channels_of(before))
+
+
+@given(givens())
+def test_the_same_facts_give_the_same_decision(given: Given) -> None:
+    assert decide(given) == decide(replace(given))
+
+
+@given(givens())
+def test_nothing_is_sent_where_it_must_not_be(given: Given) -> None:
+    outcome = decide(given)
+    for channel in channels_of(outcome):
+        assert channel in given.person.addresses
+        assert channel not in given.suppressed
+        assert channel not in given.disabled_channels
+        assert channel not in given.event_opt_outs
+        for needs, consent_type in given.terms.consents:
+            state = given.person.consents.get(consent_type)
+            assert needs != channel or state is None or state.status != "opted_out"
+    if isinstance(outcome, Suppress):
+        assert any(verdict.reason == outcome.reason.value for verdict in outcome.verdicts)
