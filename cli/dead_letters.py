@@ -87,6 +87,10 @@ CAUSES: dict[str, tuple[str, str]] = {
         "A request sends a patients' type to staff, or the reverse.",
         "Use another type or recipient.",
     ),
+    "segment_not_expanded": (
+        "A campaign names a group and none of its patients.",
+        "List the patients' ids, then launch again.",
+    ),
     "unreadable_record": (
         "A recipient, policy or template cannot be read.",
         "Check `luxe keys status`; store the record anew; send again.",

@@ -19,10 +19,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "query": ("cli.query", "Ask ClickHouse."),
     "topics": ("cli.topics", "Print, create and compare the topic table."),
     "produce": ("cli.produce", "Turn a practice system's CSV export into events."),
+    "catalog": ("cli.catalog", "Which event tells whom what; check a changed catalogue."),
     "dead-letters": ("cli.dead_letters", "What could not be handled, why, and what mends it."),
     "status": ("cli.status", "Show services, ports and logs; exit 1 if one that should run does not."),
     "recipients": ("cli.recipients", "Import patients and staff from a file; show one, redacted."),
     "policies": ("cli.policies", "Import clinics' policies from YAML; list them."),
+    "templates": ("cli.templates", "Check, preview and publish the texts of notifications."),
     "keys": ("cli.keys", "Status and rotation of the encryption keys; erase a person."),
     "schemas": ("cli.schemas", "List, check, generate, document and push the record contracts."),
 }

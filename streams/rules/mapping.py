@@ -80,6 +80,7 @@ class EventMapping:
 
     __slots__ = (
         "_entries",
+        "_has_segments",
         "_id_field",
         "_lists",
         "_nullable",
@@ -109,6 +110,7 @@ class EventMapping:
         }
         self._people = people_fields((entry.trigger.audience.fields for entry in entries), fields)
         self._entries = tuple(self._entry(entry.type, entry.trigger) for entry in entries)
+        self._has_segments = "segment" in fields and "patients" in fields
         self._lists = tuple(
             name for name, field in fields.items() if field.kind == "texts" and field.phi == "identifier"
         )
@@ -140,6 +142,10 @@ class EventMapping:
         if standing != "in_force":
             return Mapped(standing, [], None, before.noted(event_id, version, times.now_ms))
 
+        if self._has_segments and event["segment"] and not event["patients"]:
+            raise MappingError(
+                "segment_not_expanded", "segment", "names a group and no patients; list its patients' ids in `patients`"
+            )
         named = named_in(event, self._people)
         single = event[rule.notification] if rule.notification else None
         for_all = rule.withdraws != "none" and rule.only is None and not single
