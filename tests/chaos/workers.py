@@ -116,7 +116,12 @@ class Crew:
                 worker.kill()
 
     def logs(self) -> str:
-        return "\n".join(f"--- {worker.name}\n{worker.log.read_text()[-3000:]}" for worker in self.workers)
+        """Why workers ended, and the end of what each said."""
+        told: list[str] = []
+        for worker in self.workers:
+            text = worker.log.read_text() if worker.log.exists() else ""
+            told += [f"--- {worker.name}", *(line for line in text.splitlines() if " CRITICAL " in line), text[-3000:]]
+        return "\n".join(told)
 
 
 class Feed(threading.Thread):
