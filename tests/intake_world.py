@@ -19,22 +19,33 @@ from streams.runtime.clients import TransactionalProducer
 from streams.runtime.metrics import Metrics
 from streams.runtime.store import Store
 from streams.runtime.timers import DueIndex
-from tests.notify_world import Collector, MemoryStore, new_ring
+from tests.notify_world import Collector, MemoryStore, World, new_ring
 from tests.unit.rules.events import NOW
 
 NOW_MS = int(NOW.timestamp() * 1000)
+CONTENT: dict[str, Any] = {
+    "first_name": "Sarah",
+    "phones": [{"e164": "+15551234567", "verified": True, "label": "mobile"}],
+    "emails": [{"address": "sarah@example.com", "verified": True}],
+    "devices": [{"token": "device-1", "platform": "ios", "registered_at": NOW}],
+    "preferences": None,
+    "consents": [],
+}
 CATALOG = Catalog.load()
 
 
 class IntakeWorld:
-    """One partition of intake. Clinic `clinic-1` is in New York; staff s1 (staff) and boss (admin) work there."""
+    """One partition of intake. Clinic `clinic-1` is in New York; staff s1 (staff) and boss (admin) work there.
 
-    def __init__(self, folder: Path) -> None:
-        self.codec = Codec(FileRegistry())
-        self.ring = new_ring(folder)
-        self.recipients: dict[bytes, bytes] = {}
-        self.policies: dict[bytes, bytes] = {}
-        self.keys: dict[str, DataKey] = {}
+    ``beside``: a world of notify whose tables it shares, and then its own clinic and people are added to those.
+    """
+
+    def __init__(self, folder: Path, beside: World | None = None) -> None:
+        self.codec = beside.codec if beside else Codec(FileRegistry())
+        self.ring = beside.ring if beside else new_ring(folder)
+        self.recipients: dict[bytes, bytes] = beside.recipients if beside else {}
+        self.policies: dict[bytes, bytes] = beside.policies if beside else {}
+        self.keys: dict[str, DataKey] = beside.keys if beside else {}
         self.roster = StaffRoster(self.codec)
         self.store = MemoryStore()
         self.metrics = Metrics()
@@ -61,6 +72,7 @@ class IntakeWorld:
         """A patient or staff member with a data key of their own."""
         wrapped, key = self.ring.new_data_key(recipient, "clinic-1")
         self.keys[recipient] = key
+        content = self.codec.encode_bare("luxe.pipeline.RecipientContent", CONTENT)
         record = {
             "recipient": recipient,
             "kind": recipient.partition(":")[0],
@@ -70,7 +82,7 @@ class IntakeWorld:
             "active": active,
             "wrapped_key": wrapped,
             "updated_at": NOW,
-            "sealed": seal(key, "Recipient", recipient, b"nothing intake reads"),
+            "sealed": seal(key, "Recipient", recipient, content),
         }
         value = self.codec.encode(RECIPIENTS, "luxe.pipeline.Recipient", record)
         self.recipients[recipient.encode()] = value

@@ -1,0 +1,89 @@
+"""Both hops, one after the other: what intake asks for, notify can decide and say, for every event type there is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.events import EVENT_TYPES
+from schemas.topics import DEAD_LETTERS, DECISIONS, REQUESTED, TEMPLATES
+from streams.catalog import Catalog
+from streams.render.sources import load_templates
+from streams.runtime import Output
+from tests.intake_world import NOW_MS, IntakeWorld
+from tests.notify_world import World
+from tests.unit.rules.events import NOW, event
+
+TEXTS = load_templates(Catalog.load())
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+class Hops:
+    """Intake and notify over the same tables."""
+
+    def __init__(self, folder: Path) -> None:
+        self.notify = World(folder)
+        for row in TEXTS:
+            key = f"{row['template_id']}/{row['channel']}/{row['locale']}/{row['version']}".encode()
+            self.notify.templates.changed(key, self.notify.codec.encode(TEMPLATES, "luxe.pipeline.Template", row))
+        self.notify.add_policy("clinic-1")
+        self.intake = IntakeWorld(folder, beside=self.notify)
+
+    def tell(self, *events: dict[str, Any]) -> list[Output]:
+        """Events through both hops; what both put out."""
+        asked = self.intake.ask(*events)
+        records = [
+            self.notify.record(REQUESTED, (output.key or b"").decode(), output.value)
+            for output in asked
+            if output.topic == REQUESTED
+        ]
+        return [*asked, *self.notify.work(*records, now_ms=NOW_MS)]
+
+
+@pytest.fixture
+def hops(tmp_path: Path) -> Hops:
+    return Hops(tmp_path)
+
+
+def _outcomes(hops: Hops, outputs: list[Output]) -> Counter[tuple[str, str]]:
+    return Counter((one["notification_type"], one["outcome"]) for one in hops.notify.decisions(outputs))
+
+
+@pytest.mark.parametrize("event_type", sorted(EVENT_TYPES))
+def test_everything_asked_for_is_decided(hops: Hops, event_type: str) -> None:
+    outputs = hops.tell(event(event_type))
+    later = hops.notify.work(now_ms=NOW_MS + 400 * DAY_MS)
+    asked = sum(one["kind"] == "notify" for one in hops.intake.requests(outputs))
+    first = [one for one in hops.notify.decisions(outputs) if one["sequence"] == 0]
+    assert len(first) == asked
+    assert [output.topic for output in (*outputs, *later) if output.topic == DEAD_LETTERS] == []
+
+
+def test_a_booking_is_told_now_and_reminded_of_later(hops: Hops) -> None:
+    outcomes = _outcomes(hops, hops.tell(event("appointment.created", provider_id="s1")))
+    assert outcomes["appointment_confirmation", "deliver"] == 1
+    assert outcomes["provider_appointment_booked", "deliver"] == 1
+    assert outcomes["appointment_reminder_24h", "defer"] == 1
+
+
+def test_a_cancellation_ends_the_reminders_and_is_told(hops: Hops) -> None:
+    outputs = hops.tell(event("appointment.created"), event("appointment.cancelled", version=2))
+    outcomes = _outcomes(hops, outputs)
+    assert outcomes["appointment_cancelled", "deliver"] == 1
+    assert outcomes["appointment_reminder_24h", "suppress"] == 1
+    later = hops.notify.work(now_ms=NOW_MS + 40 * DAY_MS)
+    assert [output.topic for output in later if output.topic == DECISIONS] == []
+
+
+def test_a_moved_appointment_is_reminded_of_at_its_new_time_only(hops: Hops) -> None:
+    hops.tell(event("appointment.created"), event("appointment.rescheduled", version=2))
+    old_reminder = NOW + timedelta(days=29, hours=7)  # a day and an hour before the old time is past
+    fired = hops.notify.work(now_ms=int(old_reminder.timestamp() * 1000))
+    assert _outcomes(hops, fired)["appointment_reminder_24h", "deliver"] == 0
+    new_reminder = NOW + timedelta(days=36, hours=7, minutes=1)
+    fired = hops.notify.work(now_ms=int(new_reminder.timestamp() * 1000))
+    assert _outcomes(hops, fired)["appointment_reminder_24h", "deliver"] == 1
