@@ -148,7 +148,7 @@ def resolver(name: str, record: str, kind: VariableType) -> Resolver:
             return _of_event(candidate, fields[candidate][0])
     if name in _CLINIC_FIELDS:
         own = _of_event(name, "url") if name in fields else None
-        return _of_clinic(_CLINIC_FIELDS[name], own)
+        return _of_clinic(_CLINIC_FIELDS[name], _WRITERS[KNOWN[name].type], own)
     if name in _COMPUTED:
         return _COMPUTED[name]
     if name in fields:
@@ -195,11 +195,11 @@ _COMPUTED: Mapping[str, Resolver] = {
 }
 
 
-def _of_clinic(policy_field: str, own: Resolver | None) -> Resolver:
+def _of_clinic(policy_field: str, write: Callable[[Any, Facts], Any], own: Resolver | None) -> Resolver:
     """From the clinic's policy; an event's own link stands before it."""
 
     def resolve(facts: Facts) -> Any:
-        return (own(facts) if own is not None else "") or facts.clinic[policy_field] or ""
+        return (own(facts) if own is not None else "") or write(facts.clinic[policy_field] or "", facts)
 
     return resolve
 
