@@ -28,6 +28,8 @@ INSERT_SETTINGS: dict[str, Any] = {
     "input_format_parallel_parsing": 0,
     "max_insert_threads": 1,
     "insert_deduplicate": 1,
+    # A range has no record twice: to replace within the block is work for nothing.
+    "optimize_on_insert": 0,
     "async_insert": 0,
 }
 

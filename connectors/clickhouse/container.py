@@ -23,8 +23,11 @@ _MAGIC = b"Obj\x01"
 _SYNC_BYTES = 16
 
 
-def wrapper_schema(record: Mapping[str, Any], *, sealed: bool) -> dict[str, Any]:
-    """The record's schema with our leading fields: ``_topic``, ``_topic_id``, ``_position`` and, if asked, ``_sealed``."""
+def wrapper_schema(record: Mapping[str, Any], *, sealed: bool, read_as: Mapping[str, str]) -> dict[str, Any]:
+    """The record's schema with our leading fields: ``_topic``, ``_topic_id``, ``_position`` and, if asked, ``_sealed``.
+
+    ``read_as``: fields that go into a column of another name.
+    """
     leading: list[dict[str, Any]] = [
         {"name": "_topic", "type": "string"},
         {"name": "_topic_id", "type": "string"},
@@ -32,7 +35,8 @@ def wrapper_schema(record: Mapping[str, Any], *, sealed: bool) -> dict[str, Any]
     ]
     if sealed:
         leading.append({"name": "_sealed", "type": "bytes"})
-    return {**record, "fields": [*leading, *record["fields"]]}
+    fields = [*leading, *record["fields"]]
+    return {**record, "fields": [{**field, "name": read_as.get(field["name"], field["name"])} for field in fields]}
 
 
 def topic_prefix(topic: str, topic_id: str) -> bytes:

@@ -72,7 +72,7 @@ class Shapes:
         except UnknownSchemaIdError:
             return None
         table = raw_table(schema)
-        return Shape(table, Container(wrapper_schema(schema, sealed=table.sealed)))
+        return Shape(table, Container(wrapper_schema(schema, sealed=table.sealed, read_as=table.read_as)))
 
 
 # Seals whole events, given their wire bytes: one sealed value, or the error that the event would not decode with, for each.
@@ -83,26 +83,27 @@ def chunks(
     messages: Sequence[KafkaMessage], prefix: bytes, partition: int, shapes: Shapes, seal: Sealer
 ) -> tuple[list[Chunk], list[Unreadable]]:
     """Split one partition's messages by schema. ``prefix`` is the topic's (container.topic_prefix)."""
-    by_schema: dict[int, Chunk] = {}
+    by_frame: dict[bytes, Chunk] = {}
     unreadable: list[Unreadable] = []
     for message in messages:
         value = message.value()
         if value is None:
             unreadable.append(_unreadable(message, "tombstone"))
             continue
-        if len(value) < _FRAME_BYTES or value[0] != 0:
-            unreadable.append(_unreadable(message, "unknown_magic_byte"))
-            continue
-        schema_id = int.from_bytes(value[1:_FRAME_BYTES], "big")
-        chunk = by_schema.get(schema_id)
+        frame = value[:_FRAME_BYTES]
+        chunk = by_frame.get(frame)
         if chunk is None:
+            if len(frame) < _FRAME_BYTES or frame[0] != 0:
+                unreadable.append(_unreadable(message, "unknown_magic_byte"))
+                continue
+            schema_id = int.from_bytes(frame[1:], "big")
             try:
-                chunk = by_schema[schema_id] = Chunk(schema_id, shapes[schema_id])
+                chunk = by_frame[frame] = Chunk(schema_id, shapes[schema_id])
             except KeyError:
                 unreadable.append(_unreadable(message, "unknown_schema_id"))
                 continue
         chunk.messages.append(message)
-    for chunk in by_schema.values():
+    for chunk in by_frame.values():
         if chunk.shape.table.sealed:
             unreadable += _seal_bodies(chunk, prefix, partition, seal)
         else:
@@ -111,7 +112,7 @@ def chunks(
                 for message in chunk.messages
                 if (value := message.value()) is not None
             ]
-    return [chunk for chunk in by_schema.values() if chunk.bodies], unreadable
+    return [chunk for chunk in by_frame.values() if chunk.bodies], unreadable
 
 
 def without_undecodable(chunk: Chunk, codec: Codec) -> tuple[Chunk, list[Unreadable]]:

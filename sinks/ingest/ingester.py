@@ -89,7 +89,7 @@ class Ingester:
         self._seal = seal
         self._topic_ids = topic_ids
         self._linger_seconds = linger_seconds
-        self._owned: dict[tuple[str, int], Owned] = {}
+        self._owned: dict[tuple[str | None, int | None], Owned] = {}
         self._inserting: tuple[Sequence[Planned], Future[None]] | None = None
         self._unpersisted: list[Planned] = []
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="insert")
@@ -123,18 +123,27 @@ class Ingester:
             self._turn()
             return
         wait = 0.05 if buffered or self._inserting else 0.5
+        records: dict[tuple[str | None, int | None], tuple[list[int], list[Message]]] = {}
+        ends: list[Message] = []
         for message in self._consumer.consume(CONSUME_BATCH, wait):
             error = message.error()
             if error is None:
-                owned = self._owned.get((str(message.topic()), int(message.partition() or 0)))
-                if owned is not None:
-                    owned.ranges.add(int(message.offset() or 0), message)
+                at = message.topic(), message.partition()
+                found = records.get(at)
+                if found is None:
+                    found = records[at] = [], []
+                found[0].append(message.offset() or 0)
+                found[1].append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                owned = self._owned.get((str(message.topic()), int(message.partition() or 0)))
-                if owned is not None:
-                    owned.ranges.reached(int(message.offset() or 0))
+                ends.append(message)
             elif error.fatal() or not error.retriable():
                 raise KafkaException(error)
+        for at, (offsets, messages) in records.items():
+            if (owned := self._owned.get(at)) is not None:
+                owned.ranges.add(offsets, messages)
+        for end in ends:
+            if (owned := self._owned.get((end.topic(), end.partition()))) is not None:
+                owned.ranges.reached(end.offset() or 0)
         if self._oldest is None and self._buffered():
             self._oldest = time.monotonic()
 

@@ -6,7 +6,8 @@ a crash the planned range is read again and inserted under the same token, wheth
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -29,7 +30,8 @@ class PartitionRanges(Generic[Item]):
         self._next_offset = next_offset
         self._planned_end = planned_end
         self._seen = next_offset  # every record below is in the buffer, or there is none
-        self._buffer: deque[tuple[int, Item]] = deque()
+        self._offsets: list[int] = []  # of what is buffered, side by side with the items
+        self._items: list[Item] = []
 
     @property
     def resume_at(self) -> int:
@@ -39,14 +41,16 @@ class PartitionRanges(Generic[Item]):
     @property
     def buffered(self) -> int:
         """Records waiting to be cut."""
-        return len(self._buffer)
+        return len(self._items)
 
-    def add(self, offset: int, item: Item) -> None:
-        """One record, in the order of the log."""
-        if offset < self._seen:
+    def add(self, offsets: Sequence[int], items: Sequence[Item]) -> None:
+        """Records, in the order of the log."""
+        if not offsets:
             return
-        self._buffer.append((offset, item))
-        self._seen = offset + 1
+        fresh = bisect_left(offsets, self._seen)
+        self._offsets += offsets[fresh:] if fresh else offsets
+        self._items += items[fresh:] if fresh else items
+        self._seen = max(self._seen, offsets[-1] + 1)
 
     def reached(self, position: int) -> None:
         """The reader stands at ``position``: whatever lies below and was not added does not exist."""
@@ -58,18 +62,13 @@ class PartitionRanges(Generic[Item]):
             if self._seen < self._planned_end:
                 return None
             end = self._planned_end
-            items = []
-            while self._buffer and self._buffer[0][0] < end:
-                items.append(self._buffer.popleft()[1])
-        elif self._buffer:
-            items = []
-            end = self._next_offset
-            while self._buffer and len(items) < max_items:
-                offset, item = self._buffer.popleft()
-                items.append(item)
-                end = offset + 1
+            count = bisect_left(self._offsets, end)
+        elif self._items:
+            count = min(max_items, len(self._items))
+            end = self._offsets[count - 1] + 1
         else:
             return None
-        cut = Range(self._next_offset, end, items)
+        cut = Range(self._next_offset, end, self._items[:count])
+        del self._items[:count], self._offsets[:count]
         self._next_offset, self._planned_end = end, None
         return cut

@@ -52,7 +52,7 @@ def test_reader_reads_every_record_and_its_position(
         prefix + pack_position(partition, offset + i, 1_700_000_000_000 + i) + body(word, count)
         for i, (word, count) in enumerate(rows)
     ]
-    file = Container(wrapper_schema(RECORD, sealed=False)).file(records)
+    file = Container(wrapper_schema(RECORD, sealed=False, read_as={})).file(records)
     read: list[dict[str, Any]] = [dict(row) for row in fastavro.reader(io.BytesIO(file)) if isinstance(row, dict)]
     assert [(row["word"], row["count"]) for row in read] == rows
     assert [struct.unpack("<Hqq", row["_position"]) for row in read] == [
@@ -65,13 +65,13 @@ def test_reader_reads_every_record_and_its_position(
 def test_a_body_cut_short_fails_the_file_instead_of_shifting_its_neighbours(cut: int) -> None:
     prefix = topic_prefix("t", "i")
     good = prefix + pack_position(0, 1, 2) + body("longer than the cut", 5)
-    file = Container(wrapper_schema(RECORD, sealed=False)).file([good, good[:-cut], good])
+    file = Container(wrapper_schema(RECORD, sealed=False, read_as={})).file([good, good[:-cut], good])
     with pytest.raises((EOFError, ValueError, IndexError, UnicodeDecodeError)):
         list(fastavro.reader(io.BytesIO(file)))
 
 
 def test_sealed_bytes_lead() -> None:
     record = topic_prefix("t", "i") + pack_position(0, 1, 2) + encode_bytes(b"\x01r") + body("w", None)
-    (row,) = fastavro.reader(io.BytesIO(Container(wrapper_schema(RECORD, sealed=True)).file([record])))
+    (row,) = fastavro.reader(io.BytesIO(Container(wrapper_schema(RECORD, sealed=True, read_as={})).file([record])))
     assert isinstance(row, dict)
     assert row["_sealed"] == b"\x01r"

@@ -8,10 +8,10 @@ from sinks.ingest.ranges import PartitionRanges
 
 def test_a_planned_range_waits_until_it_is_whole() -> None:
     ranges: PartitionRanges[int] = PartitionRanges(10, 14)
-    ranges.add(10, 10)
-    ranges.add(12, 12)
+    ranges.add([10], [10])
+    ranges.add([12], [12])
     assert ranges.cut(100) is None
-    ranges.add(15, 15)  # 13 and 14 do not exist: compacted away, or a transaction's marker
+    ranges.add([15], [15])  # 13 and 14 do not exist: compacted away, or a transaction's marker
     cut = ranges.cut(100)
     assert cut is not None
     assert (cut.start, cut.end, cut.items) == (10, 14, [10, 12])
@@ -22,7 +22,7 @@ def test_a_planned_range_waits_until_it_is_whole() -> None:
 
 def test_the_end_of_the_log_completes_a_planned_range_too() -> None:
     ranges: PartitionRanges[int] = PartitionRanges(10, 14)
-    ranges.add(10, 10)
+    ranges.add([10], [10])
     ranges.reached(14)
     cut = ranges.cut(100)
     assert cut is not None
@@ -31,7 +31,7 @@ def test_the_end_of_the_log_completes_a_planned_range_too() -> None:
 
 def test_what_is_done_is_skipped() -> None:
     ranges: PartitionRanges[int] = PartitionRanges(10, None)
-    ranges.add(9, 9)
+    ranges.add([9], [9])
     assert ranges.cut(100) is None
 
 
@@ -59,7 +59,7 @@ def test_any_history_of_crashes_inserts_every_record_once(holes: list[bool], tur
     for take, at_most, fate in [*turns, *[(100, 100, "run")] * 3]:
         for offset in log:
             if read <= offset < read + take:
-                ranges.add(offset, offset)
+                ranges.add([offset], [offset])
         read += take
         ranges.reached(min(read, end_of_log))
         cut = ranges.cut(at_most)

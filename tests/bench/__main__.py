@@ -1,0 +1,72 @@
+"""`make bench`: all benchmarks, or those named. Prints a table, writes build/bench.json.
+
+python -m tests.bench [NAME…] [--list]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from tests.bench import clickhouse
+from tests.bench.report import RESULTS, Figure, write
+from tests.bench.stack import running_stack
+from tests.conftest import Stack
+
+Bench = Callable[[Stack, Callable[[str], None]], list[Figure]]
+
+BENCHES: Mapping[str, Bench] = {
+    "clickhouse": clickhouse.figures,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks; see docs/benchmarks.md.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHES)}; all of them if none is named")
+    parser.add_argument("--list", action="store_true", help="only print the names")
+    chosen = parser.parse_args(arguments)
+    if chosen.list:
+        print("\n".join(BENCHES))
+        return 0
+    if unknown := [name for name in chosen.names if name not in BENCHES]:
+        parser.error(f"no benchmark is called {', '.join(unknown)}; choose from {', '.join(BENCHES)}")
+    began = time.monotonic()
+    found: list[Figure] = []
+    for name in chosen.names or BENCHES:
+        found += _measure(name, began)
+        write(found)
+    print(_table(found))
+    print(f"\n{platform.machine()}, {os.cpu_count()} cores shared with the broker; {RESULTS} written.")
+    return 0
+
+
+def _measure(name: str, began: float) -> list[Figure]:
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:6.0f} s  {name}: {text}", file=sys.stderr, flush=True)
+
+    say("starting a stack of its own")
+    with running_stack() as stack:
+        return BENCHES[name](stack, say)
+
+
+def _table(figures: Sequence[Figure]) -> str:
+    rows = [("", "ours", "reference", "ratio", "goal", "")]
+    for figure in figures:
+        ours, reference = (f"{value:,.0f} {figure.unit}" for value in (figure.ours, figure.reference))
+        met = "met" if figure.is_met else "MISSED"
+        rows.append((figure.name, ours, reference, f"{figure.ratio:.2f}", f"≥ {figure.goal:g}", met))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *numbers, met in rows:
+        cells = [cell.rjust(width) for cell, width in zip(numbers, widths[1:-1], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *cells, met]).rstrip())
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
