@@ -65,8 +65,11 @@ class Attempts:
             self._finish, max_items=tuning.batch_rows, linger_ms=tuning.batch_linger_ms
         )
 
-    async def begin(self, message: Mapping[str, Any]) -> Begun | Ended:
-        """Enter the attempt of a ChannelMessage; waits while another worker is at it. Raises psycopg.Error for its own fault."""
+    async def begin(self, message: Mapping[str, Any], leaving: Callable[[], bool]) -> Begun | Ended | None:
+        """Enter the attempt of a ChannelMessage; waits while another worker is at it, None once ``leaving``.
+
+        Raises psycopg.Error for the row's own fault.
+        """
         attempt = Attempt(provider=self._provider, **{name: message[name] for name in _FIELDS})
         while True:
             asked = time.monotonic()
@@ -80,6 +83,8 @@ class Attempts:
                 return Ended(None)
             if result.verdict == "finished":
                 return Ended(_outcome_of(result))
+            if leaving():
+                return None
             await asyncio.sleep(_until(result.lease_until))
 
     async def finish(self, begun: Begun, outcome: Outcome) -> None:

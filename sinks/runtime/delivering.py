@@ -110,7 +110,10 @@ class Delivering:
         if taken.revoked:
             taken.abandon()  # nothing was done yet: its next owner does it
             return
-        begun = await tools.attempts.begin(message)
+        begun = await tools.attempts.begin(message, lambda: taken.leaving)
+        if begun is None:
+            taken.abandon()  # another worker, perhaps dead, is at it: whoever comes next waits for its lease
+            return
         if isinstance(begun, Ended):
             if begun.outcome is None:
                 taken.finish()  # its end was told before the later attempt was decided

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
+
+from schemas.topics import AGGREGATE_GATE_RETENTION_MS
 
 CANCELLED = "cancelled"
 GateStatus = Literal["suppressed", "cancelled", "expired"]
@@ -21,11 +23,12 @@ class Gate:
     reason: str
     aggregate_version: int | None
     expires_at: datetime | None
+    created_at: datetime
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Gate:
         """From a decoded luxe.pipeline.Gate."""
-        return cls(record["reason"], record["aggregate_version"], record["expires_at"])
+        return cls(record["reason"], record["aggregate_version"], record["expires_at"], record["created_at"])
 
     def closed(self, now: datetime) -> bool:
         """Whether it is in force."""
@@ -61,6 +64,18 @@ class Gates:
     def lift(self, key: str) -> None:
         """Open a gate; one that was not closed is no error."""
         self._gates.pop(key, None)
+
+    def prune(self, now: datetime) -> int:
+        """Forget what no longer forbids anything: expired gates, and aggregates' past their topic's retention; how many."""
+        oldest = now - timedelta(milliseconds=AGGREGATE_GATE_RETENTION_MS)
+        past = [
+            key
+            for key, gate in list(self._gates.items())
+            if not gate.closed(now) or (key.startswith("aggregate:") and gate.created_at < oldest)
+        ]
+        for key in past:
+            self.lift(key)
+        return len(past)
 
     def verdict(self, message: Mapping[str, Any], address_hash: str, now: datetime) -> Verdict | None:
         """Whether this luxe.pipeline.ChannelMessage must not go out now, and why; None: it may.

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from datetime import UTC, datetime
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 BATCH_RECORDS = 5_000
+# Cancelled aggregates pile up by the thousand a day; their topic forgets them after 35 days, and so does the view.
+PRUNE_SECONDS = 3600.0
 TOPICS = (GATES, AGGREGATE_GATES)
 
 
@@ -82,12 +85,16 @@ class GatesReader:
         consumer = make_consumer(self._settings, "sinks-gates-reader", enable_partition_eof=True)
         try:
             unread = self._assign(consumer)
+            prune_due = time.monotonic() + PRUNE_SECONDS
             while not self._stopping.is_set():
                 # The first record at once, and whatever else is there; consume() alone would wait for a whole batch.
                 first = consumer.poll(POLL_SECONDS)
                 if first is not None:
                     self._apply([first, *consumer.consume(BATCH_RECORDS, 0)], unread)
                 self._came_round = time.monotonic()
+                if self._came_round >= prune_due:
+                    prune_due = self._came_round + PRUNE_SECONDS
+                    self.gates.prune(datetime.now(UTC))
                 if not unread and not self._caught_up.done():
                     log.info("gates read whole: %d closed", len(self.gates))
                     self._caught_up.set_result(None)
@@ -132,5 +139,5 @@ class GatesReader:
                 "%s[%s]@%s: %s; the gate counts as closed, write it anew under the same key",
                 *(message.topic(), message.partition(), message.offset(), error.code),
             )
-            gate = Gate("unreadable", None, None)
+            gate = Gate("unreadable", None, None, datetime.now(UTC))
         self.gates.put(key.decode(), gate)

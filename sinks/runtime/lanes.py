@@ -40,6 +40,11 @@ class Taken:
     assignment: Assignment
 
     @property
+    def leaving(self) -> bool:
+        """Revoked, or the whole lane is ending: what only waits need not be waited for."""
+        return self.assignment.leaving
+
+    @property
     def headers(self) -> list[tuple[str, bytes | None]]:
         """The record's headers, as bytes."""
         found = self.message.headers() or ()
@@ -65,6 +70,7 @@ class Slots:
 
     def __init__(self, total: int) -> None:
         self.changed = threading.Condition()
+        self.stopping = threading.Event()
         self._total = total
         self._taken = 0
         # The thread is woken once this many are free, not at every end: each waking costs both threads a switch.
@@ -85,12 +91,19 @@ class Slots:
         if wake or self.free >= self._enough:
             self.changed.notify_all()
 
-    def wait_for_enough(self, stopping: threading.Event) -> int:
+    def stop(self) -> None:
+        """Wake whoever waits: the lane is to end."""
+        with self.changed:
+            self.stopping.set()
+            self.changed.notify_all()
+
+    def wait_for_enough(self) -> int:
         """Free slots, after waiting for a batch's worth of them; 0 when none got free in time."""
         with self.changed:
             if self.free < self._enough:
                 self.changed.wait_for(
-                    lambda: stopping.is_set() or self.free >= self._enough, POLL_SECONDS if self.free else HOLD_SECONDS
+                    lambda: self.stopping.is_set() or self.free >= self._enough,
+                    POLL_SECONDS if self.free else HOLD_SECONDS,
                 )
             return self.free
 
@@ -121,6 +134,11 @@ class Assignment:
         with self._slots.changed:
             self._offsets.abandon(offset)
             self._slots.give_back(wake=not self._offsets.in_flight)
+
+    @property
+    def leaving(self) -> bool:
+        """Revoked, or its lane is ending."""
+        return self.revoked or self._slots.stopping.is_set()
 
     @property
     def in_flight(self) -> int:
@@ -160,7 +178,6 @@ class Lane:
         self._loop = loop
         self._take = take
         self._assignments: dict[int, Assignment] = {}
-        self._stopping = threading.Event()
         self._ended: Future[None] = Future()
         self._commit_due = 0.0
         self._drain_seconds = tuning.drain_seconds
@@ -173,9 +190,7 @@ class Lane:
     def stop(self, *, drain: bool) -> None:
         """Take no more; what is in flight may end within the drain time if ``drain``, then commit and leave the group."""
         self._drain_seconds = self._tuning.drain_seconds if drain else 0.0
-        self._stopping.set()
-        with self._slots.changed:
-            self._slots.changed.notify_all()
+        self._slots.stop()
 
     async def ended(self) -> None:
         """Wait for the lane's end. Raises what ended it, KafkaException above all."""
@@ -203,11 +218,11 @@ class Lane:
             consumer.subscribe(
                 [self.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
-            while not self._stopping.is_set():
-                room = self._slots.wait_for_enough(self._stopping)
-                if room and not self._stopping.is_set():
+            while not self._slots.stopping.is_set():
+                room = self._slots.wait_for_enough()
+                if room and not self._slots.stopping.is_set():
                     self._hand_over(self._poll(consumer, room))
-                elif not self._stopping.is_set():
+                elif not self._slots.stopping.is_set():
                     self._hold(consumer)
                 self._commit_if_due(consumer)
             self._drain(list(self._assignments.values()))
@@ -229,7 +244,7 @@ class Lane:
         partitions = consumer.assignment()
         consumer.pause(partitions)
         try:
-            while not self._stopping.is_set() and not self._slots.free:
+            while not self._slots.stopping.is_set() and not self._slots.free:
                 message = consumer.poll(POLL_SECONDS)  # of a partition assigned just now, if any: one over the slots
                 self._hand_over([message] if message is not None else [])
                 self._commit_if_due(consumer)
@@ -266,7 +281,7 @@ class Lane:
         leaving = {p.partition: self._assignments[p.partition] for p in partitions if p.partition in self._assignments}
         for assignment in leaving.values():
             assignment.revoked = True
-        if not self._stopping.is_set():  # else they had their time
+        if not self._slots.stopping.is_set():  # else they had their time
             self._drain(list(leaving.values()))
         self._commit(consumer, leaving)
         self._forget(leaving)

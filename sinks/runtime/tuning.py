@@ -26,7 +26,6 @@ class Tuning(BaseSettings):
     # Statuses lie off the message's way to its provider. 10 ms makes a fifth of the broker's requests of 2 ms.
     status_linger_ms: float = Field(10.0, ge=0, le=1000)
 
-    connections: int = Field(128, ge=1, le=5_000, description="Pooled connections to the provider: calls at one time.")
     call_timeout_seconds: float = Field(
         10.0, gt=0, le=120, description="One call of the provider, connecting included."
     )
@@ -52,6 +51,11 @@ class Tuning(BaseSettings):
                 "may be made twice"
             )
         return self
+
+    @property
+    def connections(self) -> int:
+        """Connections to the provider: one a slot, so that no message waits for one behind those of another lane."""
+        return self.slots_critical + self.slots_high + self.slots_normal + self.slots_low
 
     def slots(self, lane: str) -> int:
         """In-flight messages of one lane."""

@@ -145,12 +145,13 @@ class Rig:
     eye: Eye
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, channel: str) -> subprocess.Popen[bytes]:
-        """A sink, delivering."""
+    def start(self, channel: str, tuning: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """A sink, delivering; ``tuning``: other limits than the tests'."""
         ready = self.settings.state_dir / "ready" / channel
         ready.unlink(missing_ok=True)
         process = subprocess.Popen(
-            [sys.executable, "-m", "sinks", channel], env=environment(self.settings, channel) | TUNING
+            [sys.executable, "-m", "sinks", channel],
+            env=environment(self.settings, channel) | TUNING | dict(tuning or {}),
         )
         wait_for(lambda: ready.exists() or process.poll() is not None)
         assert process.poll() is None, f"the {channel} sink ended with status {process.returncode}"

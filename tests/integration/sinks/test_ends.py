@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 import uuid
 
 import pytest
@@ -91,4 +92,24 @@ def test_two_sinks_share_a_channel_and_one_may_go(rig: Rig, outbox: Outbox) -> N
     assert first.wait(60) == 0
     for message in messages:
         assert rig.eye.end(message.id)["status"] == "sent"
+    assert [sent_times(rig, message) for message in messages] == [1] * len(messages)
+
+
+def test_a_sink_without_a_free_slot_goes_on_answering_its_group(rig: Rig, outbox: Outbox) -> None:
+    if "sms" in rig.running:
+        rig.end("sms")
+    messages = crowd(outbox, "sms", essential=False)[:12]
+    rig.provider.misbehave(kind="latency", ms=3000, rule_channel="sms")
+    rig.start("sms", {"LUXE_SINKS_SLOTS_NORMAL": "1"})
+    full = rig.running.pop("sms")
+    try:
+        outbox.send(messages)
+        wait_for(lambda: any("sending" in rig.eye.words(message.id) for message in messages))
+        time.sleep(1.5)  # past HOLD_SECONDS: it holds now
+        rig.start("sms")  # gets its share only if the first gives some up
+        for message in messages:
+            assert rig.eye.end(message.id)["status"] == "sent"
+    finally:
+        full.terminate()
+        assert full.wait(60) == 0
     assert [sent_times(rig, message) for message in messages] == [1] * len(messages)

@@ -35,8 +35,10 @@ def verdict(key: str, gate: Gate, **changes: Any) -> Verdict | None:
     return gates.verdict(message(**changes), HASH, NOW)
 
 
-def shut(reason: str, version: int | None = None, expires_at: datetime | None = None) -> Gate:
-    return Gate(reason, version, expires_at)
+def shut(
+    reason: str, version: int | None = None, expires_at: datetime | None = None, created_at: datetime = NOW
+) -> Gate:
+    return Gate(reason, version, expires_at, created_at)
 
 
 def test_without_a_gate_the_message_goes_out() -> None:
@@ -113,3 +115,14 @@ def test_nothing_is_sent_late(field: str) -> None:
 
 def test_a_message_without_a_consent_scope_needs_no_consent() -> None:
     assert verdict("consent:patient:7:", shut("opted_out"), consent_scope="") is None
+
+
+def test_what_forbids_nothing_any_more_is_forgotten() -> None:
+    gates = Gates()
+    long_ago = NOW - timedelta(days=36)
+    gates.put("notification:expired", shut("manual", expires_at=NOW))
+    gates.put("aggregate:c-1:appointment:old", shut("cancelled", 1, created_at=long_ago))
+    gates.put("aggregate:c-1:appointment:new", shut("cancelled", 1))
+    gates.put(f"address:sms:*:{HASH}", shut("hard_bounce", created_at=long_ago))  # for ever
+    assert gates.prune(NOW) == 2
+    assert len(gates) == 2
