@@ -18,6 +18,8 @@ _DURATION = re.compile(
 )
 # A zone's name comes from producers: bounded, and far above the ~600 names there are.
 ZONES_CACHED = 1024
+# Appointments begin on the quarter hour: two months of a few zones' days fit, and an event asks for four or five of them.
+WALLS_CACHED = 32_768
 
 
 class DurationError(ValueError):
@@ -72,6 +74,7 @@ def zone(name: str) -> ZoneInfo:
         raise UnknownZoneError("the time zone is not an IANA name (for example America/New_York)") from error
 
 
+@lru_cache(maxsize=WALLS_CACHED)
 def wall_to_utc(day: date, clock: time, where: ZoneInfo) -> datetime:
     """The instant (UTC) at which clocks in ``where`` show that day and time.
 
