@@ -7,6 +7,7 @@ import sys
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import click
@@ -57,11 +58,11 @@ class Accounts:
         return found
 
 
-def take_account(settings: Settings, correlation_id: str | None) -> Accounts:
+def take_account(settings: Settings, correlation_id: str | None, unnamed_since: datetime | None = None) -> Accounts:
     """Read every topic to its end, ask ClickHouse and the provider. Raises KafkaException, ClickHouseError, OSError."""
     auth = settings.schema_registry_auth
     codec = Codec(open_registry(settings.schema_registry_url, auth.get_secret_value() if auth else None))
-    account = Account(correlation_id)
+    account = Account(correlation_id, unnamed_since)
     unreadable = 0
     topics = (*EVENT_TOPICS, REQUESTED, DECISIONS, *DELIVER_TOPICS, STATUS, DEAD_LETTERS)
     for message in read_to_end(settings, topics):

@@ -80,7 +80,7 @@ def command(state_dir: Path, appointments: int, seed: int, as_json: bool, stop_a
     run = datetime.now(UTC).strftime("%m%d%H%M%S")
     patients = make_patients(Random(seed), PATIENTS)  # noqa: S311 — made-up people
     _import_recipients(settings, [*patient_rows(Random(seed), patients), *staff_rows()], console)  # noqa: S311
-    before = provider_counts(settings)
+    before, began = provider_counts(settings), datetime.now(UTC)
     with console.status("publishing the day's events"):
         published = _publish(settings, ClinicDay(seed, run, datetime.now(UTC), patients), appointments)
     console.print(
@@ -89,7 +89,7 @@ def command(state_dir: Path, appointments: int, seed: int, as_json: bool, stop_a
         highlight=False,
     )
     settled = _watch(settings, published, console)
-    accounts = take_account(settings, published.correlation_id)
+    accounts = take_account(settings, published.correlation_id, began)
     seconds = round(time.monotonic() - started, 1)
     totals = _totals(accounts, published, before, seconds)
     if as_json:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from schemas.codec import Decoded
@@ -76,8 +77,10 @@ class _Notification:
 class Account:
     """Takes records in any order; states are right when all are in."""
 
-    def __init__(self, correlation_id: str | None = None) -> None:
+    def __init__(self, correlation_id: str | None = None, unnamed_since: datetime | None = None) -> None:
+        """``correlation_id``: only what carries it. ``unnamed_since``: and, from then on, dead letters that carry none."""
         self._correlation_id = correlation_id
+        self._unnamed_since = unnamed_since
         self._notifications: dict[str, _Notification] = {}
         self.events = 0
         self.records: Counter[str] = Counter()
@@ -89,7 +92,8 @@ class Account:
     def take(self, record: Decoded) -> None:
         """One record of any pipeline topic or event topic."""
         value = record.value
-        if self._correlation_id is not None and value.get("correlation_id") != self._correlation_id:
+        others = self._correlation_id is not None and value.get("correlation_id") != self._correlation_id
+        if others and not self._is_unnamed(record):
             return
         name = record.name.rpartition(".")[2]
         if record.name.startswith("luxe.events."):
@@ -99,6 +103,15 @@ class Account:
         handler = _HANDLERS.get(name)
         if handler is not None:
             handler(self, value)
+
+    def _is_unnamed(self, record: Decoded) -> bool:
+        # What cannot be read has no correlation id to tell whose it is.
+        return (
+            self._unnamed_since is not None
+            and record.name.endswith(".DeadLetter")
+            and record.value.get("correlation_id") is None
+            and record.value["recorded_at"] >= self._unnamed_since
+        )
 
     @property
     def requests(self) -> int:

@@ -15,7 +15,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def record(name: str, **value: Any) -> Decoded:
-    return Decoded(1, f"luxe.pipeline.{name}", {"notification_id": "n", "correlation_id": "c", **value})
+    return Decoded(1, f"luxe.pipeline.{name}", {"notification_id": "n", "correlation_id": "c"} | value)
 
 
 REQUEST = record("NotificationRequest", kind="notify")
@@ -92,3 +92,12 @@ def test_others_are_not_counted() -> None:
     account = Account("another")
     account.take(REQUEST)
     assert account.requests == 0
+
+
+def test_dead_letters_that_name_nobody_are_counted_from_a_moment_on() -> None:
+    unnamed = {"notification_id": None, "correlation_id": None, "error_code": "unknown_magic_byte"}
+    account = Account("c", unnamed_since=AT)
+    account.take(record("DeadLetter", **unnamed, recorded_at=AT))
+    account.take(record("DeadLetter", **unnamed, recorded_at=AT - timedelta(seconds=1)))
+    account.take(record("DeadLetter", **(unnamed | {"correlation_id": "other"}), recorded_at=AT))
+    assert account.event_dead_letters == {"unknown_magic_byte": 1}
