@@ -63,6 +63,7 @@ async def import_recipients(
                 records,
                 {patch.recipient: _edit(number, patch, records, updated_by, now, rejected) for number, patch in batch},
                 updated_by,
+                "import",
             )
         for number, patch in batch:
             if patch.recipient in written.erased:

@@ -88,12 +88,16 @@ def _replace_by(row: Recipient) -> Edit:
 
 
 async def edit_many(
-    connection: psycopg.AsyncConnection, records: Records, edits: Mapping[str, Edit], updated_by: str = ""
+    connection: psycopg.AsyncConnection,
+    records: Records,
+    edits: Mapping[str, Edit],
+    updated_by: str = "",
+    source: str = "operator",
 ) -> Written:
     """Read, edit and store recipients by key, in the caller's transaction; their rows stay locked until its end.
 
     Consents are never removed, only changed; each change is appended to the history, and shuts or opens its gate. An erased
-    recipient is left as she is. Raises RecipientError, and SealError where what is stored cannot be opened.
+    recipient is left as she is. ``source``: of a gate's reason (webhook, api, import, operator). Raises RecipientError, and SealError where what is stored cannot be opened.
     """
     written = Written()
     if not edits:
@@ -154,7 +158,7 @@ async def edit_many(
     await store(connection, changes, sorted(edits))
     await append(connection, consents)
     written.outbox_ids = await _publish(connection, records, changes)
-    written.outbox_ids += await _turn_gates(connection, records, consents, updated_by)
+    written.outbox_ids += await _turn_gates(connection, records, consents, source)
     return written
 
 
@@ -286,7 +290,7 @@ async def _turn_gates(
     ids = await gates.put(
         connection,
         records,
-        [Suppression(_gate(change), "opted_out", source or "operator") for change in withdrawn],
+        [Suppression(_gate(change), "opted_out", source) for change in withdrawn],
     )
     return ids + await gates.lift(connection, records, [_gate(change) for change in given], "opted_out")
 

@@ -153,13 +153,17 @@ class Relay:
         producer.begin_transaction()
         for row in rows:
             headers = {"occurred_at_ms": str(row.created_at_ms)} | row.headers
-            producer.produce(
-                row.topic,
-                row.value,
-                row.key,
-                headers=[(name, text.encode()) for name, text in headers.items()],
-                timestamp=row.created_at_ms,
-            )
+            try:
+                producer.produce(
+                    row.topic,
+                    row.value,
+                    row.key,
+                    headers=[(name, text.encode()) for name, text in headers.items()],
+                    timestamp=row.created_at_ms,
+                )
+            except KafkaException:
+                log.warning("outbox row %d for %s cannot be published; all behind it wait", row.id, row.topic)
+                raise
         producer.commit_transaction(KAFKA_TIMEOUT_SECONDS)
         connection.execute(
             "UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY(%s)", ([row.id for row in rows],)
