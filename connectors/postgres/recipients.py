@@ -97,7 +97,9 @@ async def edit_many(
     """Read, edit and store recipients by key, in the caller's transaction; their rows stay locked until its end.
 
     Consents are never removed, only changed; each change is appended to the history, and shuts or opens its gate. An erased
-    recipient is left as she is. ``source``: of a gate's reason (webhook, api, import, operator). Raises RecipientError, and SealError where what is stored cannot be opened.
+    recipient is left as she is. ``source``: of a gate's reason (webhook, api, import, operator).
+
+    Raises RecipientError, and SealError where what is stored cannot be opened.
     """
     written = Written()
     if not edits:
