@@ -49,6 +49,8 @@ def named_in(event: Mapping[str, Any], people: Iterable[PeopleField]) -> Recipie
 
 def former_of(before: Recipients, named: Recipients) -> Recipients:
     """Whom the aggregate was for and is no longer. An event that names nobody of a kind leaves that kind as it was."""
+    if not before:
+        return ()
     kinds, still = _kinds(named), frozenset(named)
     return tuple(one for one in before if one not in still and one.startswith(kinds)) if kinds else ()
 
