@@ -1,4 +1,4 @@
-"""`python -m streams notify` on a real broker: decided and rendered exactly once under kill -9; timers fire, receipts are kept."""
+"""`python -m streams notify` on a real broker: exactly once under kill -9, timers across restarts, receipts, bad input."""
 
 from __future__ import annotations
 
