@@ -85,6 +85,59 @@ def test_the_pages_name_command_lines_at_all() -> None:
     assert {"up", "demo", "produce", "dead-letters"} <= {line.words[0] for line in COMMAND_LINES}
 
 
+# SQL
+
+
+def queries() -> dict[str, str]:
+    """Where it stands → every query that a page shows."""
+    found = {
+        f"{fence.page.name}: {fence.text[:40]!r}": fence.text
+        for page in PAGES
+        for fence in fences(page)
+        if fence.language == "sql"
+    }
+    shown = (line for line in COMMAND_LINES if line.words[0] == "query" and len(line.words) > 1)
+    return found | {str(line): line.words[-1] for line in shown}
+
+
+ENGINE = """
+import json, sys
+from pathlib import Path
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from connectors.clickhouse.client import apply_ddl, open_client
+from connectors.clickhouse.tables import DATABASE
+from connectors.settings import Settings
+
+settings = Settings(state_dir=Path(sys.argv[1]), clickhouse_dsn="chdb:")
+apply_ddl(open_client(settings))
+client = open_client(settings, database=DATABASE)
+refused = {}
+for place, query in json.load(sys.stdin).items():
+    try:
+        client.raw_query(query, fmt="JSONEachRow")
+    except ClickHouseError as error:
+        refused[place] = str(error).splitlines()[0]
+print(json.dumps(refused))
+"""
+
+
+def test_every_query_in_the_pages_is_one_that_our_tables_answer(tmp_path: Path) -> None:
+    # In a process of its own: the engine allows one data directory in each, and other tests have theirs.
+    wanted = queries()
+    assert len(wanted) > 5
+    finished = subprocess.run(
+        [sys.executable, "-c", ENGINE, str(tmp_path)],
+        cwd=ROOT,
+        input=json.dumps(wanted),
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout.splitlines()[-1]) == {}
+
+
 # Python
 
 
