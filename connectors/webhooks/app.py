@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
@@ -49,8 +50,27 @@ POSTGRES_TIMEOUT_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 5
 POOL_CONNECTIONS = 4
 PROBE_SECONDS = 2.0
+OUTAGE_LOG_SECONDS = 10.0
+
+
+class Outage:
+    """Says once in a while that receipts are turned away, however many there are."""
+
+    def __init__(self) -> None:
+        self._answered = 0
+        self._told_at = -OUTAGE_LOG_SECONDS
+
+    def note(self, error: Exception) -> None:
+        """One more was answered 503."""
+        self._answered += 1
+        now = time.monotonic()
+        if now - self._told_at >= OUTAGE_LOG_SECONDS:
+            log.warning("%d requests answered 503 (%s); see GET /readyz", self._answered, type(error).__name__)
+            self._answered, self._told_at = 0, now
+
 
 SETTINGS = web.AppKey("settings", Settings)
+OUTAGE = web.AppKey("outage", Outage)
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 DESK = web.AppKey("desk", Desk)
 TWILIO = web.AppKey("twilio", TwilioSignatures)
@@ -63,6 +83,7 @@ def make_app(settings: Settings) -> web.Application:
     """The application. Raises SettingsError for a key that is none."""
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_away])
     app[SETTINGS] = settings
+    app[OUTAGE] = Outage()
     app[TWILIO] = TwilioSignatures(settings.twilio_auth_token.get_secret_value())
     app[SENDGRID] = _sendgrid_signatures(settings)
     app.cleanup_ctx.append(_serving)
@@ -119,7 +140,7 @@ async def _away(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except (psycopg.OperationalError, KafkaException, BufferError, TimeoutError) as error:
-        log.warning("%s: answered 503 (%s)", request.path, type(error).__name__)
+        request.app[OUTAGE].note(error)
         return web.Response(status=503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
