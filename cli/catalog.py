@@ -53,7 +53,10 @@ def list_types(event: str | None = None, as_json: bool = False, as_markdown: boo
 @command.command("check")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def check(file: Path) -> None:
-    """Check a catalogue FILE as a process would at its start: every fault with its line and mend; exit status 1 if any."""
+    """Check a changed catalogue.
+
+    FILE is read as a process would at its start: every fault with its line and mend; exit status 1 if any.
+    """
     try:
         catalog = Catalog.load(file)
     except CatalogError as error:

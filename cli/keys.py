@@ -78,7 +78,10 @@ def retire_old() -> None:
 @click.argument("recipient")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def erase(recipient: str, yes: bool) -> None:
-    """Erase RECIPIENT (patient:<id> or staff:<id>): what was sealed for this person can never be opened again."""
+    """Erase a person for good.
+
+    What was sealed for RECIPIENT (patient:<id> or staff:<id>) can never be opened again, and nothing is sent there any more.
+    """
     if not yes:
         click.confirm("This cannot be undone: destroy this person's key, content and addresses?", abort=True)
 

@@ -12,16 +12,16 @@ OUR_PACKAGES = ("schemas", "connectors", "streams", "sinks", "api", "cli")
 
 # word → (module that exposes `command`, one line of help). The help is here so that `luxe --help` imports nothing.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "up": ("cli.up", "Start the local stack and the pipeline, or what of them died."),
+    "up": ("cli.up", "Start the stack and the pipeline; start again what died."),
     "down": ("cli.down", "Stop what `up` started."),
-    "demo": ("cli.demo", "Run a made-up clinic's day through everything, and account for it."),
-    "account": ("cli.account", "Every notification once, by its final state: Kafka, ClickHouse, provider."),
-    "query": ("cli.query", "Ask ClickHouse."),
+    "demo": ("cli.demo", "Run a made-up clinic's day through all of it; account for it."),
+    "account": ("cli.account", "Count every notification once, by its final state."),
+    "query": ("cli.query", "Ask ClickHouse; without a query, list what can be asked."),
     "topics": ("cli.topics", "Print, create and compare the topic table."),
     "produce": ("cli.produce", "Turn a practice system's CSV export into events."),
     "catalog": ("cli.catalog", "Which event tells whom what; check a changed catalogue."),
     "dead-letters": ("cli.dead_letters", "What could not be handled, why, and what mends it."),
-    "status": ("cli.status", "Show services, ports and logs; exit 1 if one that should run does not."),
+    "status": ("cli.status", "Show services, ports and logs; exit 1 if one is not well."),
     "recipients": ("cli.recipients", "Import patients and staff from a file; show one, redacted."),
     "policies": ("cli.policies", "Import clinics' policies from YAML; list them."),
     "templates": ("cli.templates", "Check, preview and publish the texts of notifications."),
@@ -52,7 +52,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="luxe-notify", prog_name="luxe")
 def luxe() -> None:
-    """Luxe Notify: a clinic's events in, SMS and email out, every step on record."""
+    """Luxe Notify: a clinic's events in, SMS and email out, every step on record. New here? Run `luxe demo`."""
 
 
 def main() -> None:

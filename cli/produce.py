@@ -41,7 +41,7 @@ DRY_RUN_RECORDS = 3
     "map_path",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The map file.",
+    help="The map file (YAML): which column becomes which field. See docs/producers-guide.md.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Publish nothing: print the first records (PHI as shapes) and every rejected row."

@@ -15,7 +15,14 @@ FORMATS = {"table": "PrettyCompactMonoBlock", "csv": "CSVWithNames", "json": "JS
 
 @click.command("query")
 @click.argument("sql", required=False)
-@click.option("--format", "output_format", type=click.Choice(list(FORMATS)), default="table", show_default=True)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(list(FORMATS)),
+    default="table",
+    show_default=True,
+    help="Of the answer.",
+)
 def command(sql: str | None, output_format: str) -> None:
     """Ask ClickHouse (read-only on the embedded stack). Without SQL, list the views to start from.
 

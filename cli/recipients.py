@@ -77,7 +77,10 @@ def columns() -> None:
 @command.command("show")
 @click.argument("recipient")
 def show(recipient: str) -> None:
-    """What is known of RECIPIENT (patient:<id> or staff:<id>): how much, never what identifies."""
+    """Show how much is known of one person.
+
+    RECIPIENT is patient:<id> or staff:<id>. Names and addresses are counted, never shown.
+    """
 
     async def work(connection: psycopg.AsyncConnection, records: Records) -> Recipient | None:
         return (await stored_recipients.get_many(connection, records, [recipient])).get(recipient)

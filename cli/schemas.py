@@ -52,7 +52,10 @@ def list_() -> None:
 
 @command.command("check")
 def check() -> None:
-    """Exit 1 unless versions are compatible and ids, models and the reference are as the schemas say."""
+    """Check that all is in step with the schemas.
+
+    Exit 1 unless versions are compatible and ids, models and the reference are as the schemas say.
+    """
     problems: list[str] = []
     try:
         for name in definitions():
@@ -110,7 +113,10 @@ def docs() -> None:
 @click.option("--url", help="Registry to push into; the setting schema_registry_url otherwise.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be registered.")
 def push(url: str | None, dry_run: bool) -> None:
-    """Register every version of every subject in an http registry, with its compatibility; what is there is left alone."""
+    """Register the schemas in an http registry.
+
+    Every version of every subject, with its compatibility; what is there is left alone.
+    """
     settings = Settings()
     auth = settings.schema_registry_auth
     try:

@@ -85,7 +85,7 @@ def _parse_ports(_context: click.Context, _parameter: click.Parameter, given: tu
     multiple=True,
     metavar="NAME=PORT",
     callback=_parse_ports,
-    help="Exactly this port. Without it, the default or, if that is taken, a free one.",
+    help=f"Exactly this port, of: {', '.join(DEFAULT_PORTS)}. Without it, the default or, if that is taken, a free one.",
 )
 @click.option("--no-fsync", is_flag=True, help="Postgres without fsync: faster, for data that may be thrown away.")
 @click.option("--owner-pid", type=int, help="Stop everything when this process ends.")
