@@ -22,6 +22,8 @@ from streams.runtime.errors import FatalError, PoisonError
 
 # Decoded recipients at hand: about 4 KB each. A day's traffic of one partition fits.
 RECIPIENTS_CACHED = 25_000
+# Texts found, by type, channel and the two locales asked for: far above what clinics speak; recipients' locales are free text.
+TEMPLATES_FOUND = 16_384
 # The policy that stands in for clinics we do not know, and whose strangers key seals what belongs to nobody we know.
 SYSTEM_CLINIC = "*"
 
@@ -169,6 +171,8 @@ class Templates:
         compiled = found.get((template_id, channel, locale, clinic_locale))
         if compiled is None:
             compiled = self._look_up(template_id, channel, fallbacks(locale, clinic_locale))
+            if len(found) >= TEMPLATES_FOUND:
+                found.clear()
             found[template_id, channel, locale, clinic_locale] = compiled
         return compiled
 

@@ -141,7 +141,9 @@ def test_errors_name_the_template_and_its_line() -> None:
     ],
 )
 def test_nothing_above_a_ceiling(channel: str, part: str, variable: str, level: int) -> None:
-    texts: dict[str, Any] = {"subject": None if channel == "sms" else "x", "body": "x"} | {part: f"{{{{ {variable} }}}}"}
+    texts: dict[str, Any] = {"subject": None if channel == "sms" else "x", "body": "x"} | {
+        part: f"{{{{ {variable} }}}}"
+    }
     with pytest.raises(AboveCeilingError) as refusal:
         template(channel, **texts)
     assert (refusal.value.variable, refusal.value.level) == (variable, level)
