@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 import psycopg
+
+log = logging.getLogger(__name__)
 
 # Kafka keeps messages 14 days and a replay must find its ledger; providers' last receipts come within days.
 DELIVERY_RETENTION_DAYS = 35
@@ -14,11 +18,13 @@ DELETE_ROWS = 5_000
 
 def keep_house(connection: psycopg.Connection) -> None:
     """Quarantine receipts that nobody claimed, delete what is past its retention; at most DELETE_ROWS of each a call."""
-    connection.execute(
+    quarantined = connection.execute(
         "UPDATE parked_receipts SET quarantined_at = now() "
         "WHERE quarantined_at IS NULL AND received_at < now() - make_interval(secs => %s)",
         (PARKED_SECONDS,),
-    )
+    ).rowcount
+    if quarantined:
+        log.warning("%d receipts quarantined: nobody knows their messages; see docs/runbooks/delivery.md", quarantined)
     connection.execute(
         """DELETE FROM parked_receipts WHERE id IN (
                SELECT id FROM parked_receipts WHERE received_at < now() - make_interval(days => %s) LIMIT %s)""",

@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
-from urllib.request import urlopen
 
 import aiohttp
 import orjson
+import requests
 import uvloop
 from confluent_kafka import TopicPartition
 
@@ -199,8 +199,7 @@ def _provider() -> Iterator[str]:
 
 
 def _count(provider: str) -> int:
-    with urlopen(f"{provider}/messages/count") as answer:
-        return int(json.load(answer)["total"])
+    return int(requests.get(f"{provider}/messages/count", timeout=10).json()["total"])
 
 
 def _environment(settings: Settings, provider: str) -> dict[str, str]:
