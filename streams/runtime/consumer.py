@@ -7,7 +7,6 @@ Here the data plane says which partitions have room, only those are fetched, and
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -52,8 +51,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
     def __post_init__(self) -> None:
         super().__post_init__()
         # A record list fetched before a seek and handed over after it would be taken for what follows the new position.
-        # So each seek draws a number, and each list carries that of its partition's last seek; both happen in this thread.
-        self._numbers = itertools.count(1)
+        # So each seek has a number, and each list carries that of its partition's last seek; both are noted in this thread.
         self._seeks: dict[TopicPartition, int] = {}
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
@@ -104,27 +102,32 @@ class ConsumerThread(AIOKafkaConsumerThread):
             return []  # from before our seek: the group holds no offset, and that is no matter
         return [(tp, self._seeks.get(tp, 0), records) for tp, records in fetched.items() if records]
 
-    async def seek_all(self, positions: Mapping[Any, int | None]) -> dict[Any, tuple[int, int, int]]:
-        """Seeks each partition to its position, or to its log's start. Returns (seek number, offset, log start) of each.
+    async def seek_all(self, seeks: Mapping[Any, tuple[int, int | None]]) -> dict[Any, int]:
+        """Seeks partitions, each given (seek number, position), to the position or to where the log begins; returns the offsets.
 
-        Partitions that are not assigned any more are left out: the next assignment seeks them.
+        Partitions that are not assigned any more are left out: the next assignment seeks them. Raises FatalError for a log
+        that ends before the position.
         """
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._seek_all(positions), self.thread_loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._seek_all(seeks), self.thread_loop))
 
-    async def _seek_all(self, positions: Mapping[Any, int | None]) -> dict[Any, tuple[int, int, int]]:
+    async def _seek_all(self, seeks: Mapping[Any, tuple[int, int | None]]) -> dict[Any, int]:
         consumer = self._ensure_consumer()
-        starts = await consumer.beginning_offsets([TopicPartition(*tp) for tp in positions])
-        done: dict[Any, tuple[int, int, int]] = {}
-        for tp, position in positions.items():
-            start = starts[tp]
-            offset = start if position is None or position < start else position
+        partitions = [TopicPartition(*tp) for tp in seeks]
+        starts, ends = await asyncio.gather(consumer.beginning_offsets(partitions), consumer.end_offsets(partitions))
+        done: dict[Any, int] = {}
+        for tp, (number, position) in seeks.items():
+            offset = starts[tp] if position is None else max(position, starts[tp])
+            if offset > ends[tp]:  # going back would do again what is done, going on would skip what comes
+                raise FatalError(
+                    f"{tp.topic}[{tp.partition}] was read to {offset}, but ends at {ends[tp]}: the broker has lost records "
+                    "that it had confirmed; look for an unclean leader election, and go on with a topic created anew"
+                )
             try:
                 consumer.seek(TopicPartition(*tp), offset)
             except IllegalStateError:
                 continue
-            number = next(self._numbers)
             self._seeks[tp] = number
-            done[tp] = (number, offset, start)
+            done[tp] = offset
         return done
 
     def positions(self, timeout_seconds: float) -> dict[Any, int]:
@@ -190,7 +193,7 @@ class BatchedConsumer(FaustConsumer):
                     return
                 raise
             except OffsetOutOfRangeError as error:
-                plane.positions_lost({(tp.topic, tp.partition): offset for tp, offset in error.args[0].items()})
+                plane.out_of_range(error.args[0])
                 continue
             for tp, seek, records in fetched:
                 plane.accept(tp, seek, records)

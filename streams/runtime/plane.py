@@ -6,6 +6,7 @@ All of it happens on the event loop, but for what blocks (opening, committing, c
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import time
@@ -47,7 +48,7 @@ def end_process(error: BaseException) -> NoReturn:
 
 
 class DataPlane:
-    """See the module. ``consumer`` and ``ready_file`` are set by the app before the first assignment."""
+    """See the module. ``ready_file`` is touched when all partitions of the first assignment run."""
 
     def __init__(self, plan: Plan, views: Sequence[View], ready_file: Path, member_id: str) -> None:
         self.plan = plan
@@ -64,6 +65,7 @@ class DataPlane:
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(plan.tuning.commit_threads, thread_name_prefix="partition")
         self._opened: asyncio.Queue[Partition] = asyncio.Queue()
+        self._seek_numbers = itertools.count(1)
         self._room = asyncio.Event()  # something may be fetched
         self._hinted: dict[TP, int] = {}
 
@@ -95,6 +97,7 @@ class DataPlane:
             if partition.phase is Phase.RUNNING:
                 partition.phase = Phase.SUSPENDED
             partition.clear_queue()
+            partition.seeks.clear()
 
     async def _idle(self) -> None:
         await asyncio.gather(*(partition.idle.wait() for partition in self.partitions.values()))
@@ -132,15 +135,10 @@ class DataPlane:
 
     async def _start(self, partition: Partition, generation: int) -> None:
         partition.clear_queue()
-        tps = {TP(topic, partition.number): partition.next_offset(topic) for topic in self.plan.inputs}
-        sought = await self.thread.seek_all(tps)
-        if generation != self._generation or len(sought) < len(tps):
+        positions = {TP(topic, partition.number): partition.next_offset(topic) for topic in self.plan.inputs}
+        sought = await self._seek(partition, positions)
+        if generation != self._generation or len(sought) < len(positions):
             return  # another rebalance came in between; it starts this partition
-        for tp, (seek, offset, _start) in sought.items():
-            position = tps[tp]
-            if position is not None and offset > position:
-                self._count_lost(tp.topic, tp.partition, position, offset)
-            partition.seeks[tp.topic] = seek
         partition.phase = Phase.RUNNING
         partition.progress_at = time.monotonic()
         partition.work.set()
@@ -151,23 +149,32 @@ class DataPlane:
             log.info("running %d partitions", running)
             self._ready_file.touch()
 
-    def positions_lost(self, lost: Mapping[tuple[str, int], int]) -> None:
-        """The log no longer holds what is next: retention was faster than we. Loud, and on from the log's start."""
-        for number in {number for _, number in lost}:
-            partition = self.partitions.get(number)
-            if partition is not None and partition.phase is Phase.RUNNING:
-                partition.phase = Phase.SUSPENDED
-                self.spawn(self._settle(number, self._generation))
+    async def _seek(self, partition: Partition, positions: Mapping[TP, int | None]) -> dict[TP, int]:
+        numbered = {tp: (next(self._seek_numbers), position) for tp, position in positions.items()}
+        for tp, (number, _) in numbered.items():
+            partition.seeks[tp.topic] = number  # before the seek: nothing fetched after it may be turned away
+        sought: dict[TP, int] = await self.thread.seek_all(numbered)
+        for tp, offset in sought.items():
+            position = positions[tp]
+            if position is not None and offset > position:
+                self.metrics.positions_lost += 1
+                log.error(
+                    "LOST INPUT: %s[%d] was read to %d, but its log begins at %d: retention deleted unread records; lengthen it",
+                    *tp,
+                    position,
+                    offset,
+                )
+        return sought
 
-    def _count_lost(self, topic: str, number: int, position: int, start: int) -> None:
-        self.metrics.positions_lost += 1
-        log.error(
-            "LOST INPUT: %s[%d] was read to %d, but its log begins at %d: retention deleted unread records; lengthen it",
-            topic,
-            number,
-            position,
-            start,
-        )
+    def out_of_range(self, offsets: Mapping[Any, int]) -> None:
+        """The log no longer holds what is to be fetched next: retention was faster than we. Loud, and on from its start."""
+        for tp, offset in offsets.items():
+            partition = self.partitions.get(tp.partition)
+            if partition is not None and partition.phase is Phase.RUNNING:
+                self.spawn(self._fetch_from_start(partition, TP(*tp), offset))
+
+    async def _fetch_from_start(self, partition: Partition, tp: TP, offset: int) -> None:
+        await self._seek(partition, {tp: offset})
 
     async def _close(self, partition: Partition) -> None:
         await partition.idle.wait()
@@ -217,7 +224,7 @@ class DataPlane:
     def accept(self, tp: TP, seek: int, records: list[Record]) -> None:
         """Queues what was fetched, unless it was fetched before its partition's last seek."""
         partition = self.partitions.get(tp.partition)
-        if partition is None or partition.phase is not Phase.RUNNING or partition.seeks.get(tp.topic) != seek:
+        if partition is None or partition.seeks.get(tp.topic) != seek:
             return
         partition.accept(records)
         if partition.is_full:

@@ -11,8 +11,9 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from connectors.kafka import make_consumer, make_producer, read_to_end
+from streams.runtime.clients import Topics
 from streams.runtime.errors import EXIT_FATAL, EXIT_STALLED
-from streams.runtime.rows import POSITION
+from streams.runtime.rows import POSITION, position_value
 from tests.chaos.workers import PARTITIONS, Crew, Worker
 from tests.conftest import Stack
 
@@ -175,3 +176,19 @@ def test_group_offsets_follow_as_a_hint(clinic: Clinic) -> None:
 
     clinic.wait(lambda: committed() == 2, crew)
     consumer.close()
+
+
+def test_a_log_that_ends_before_the_position_is_not_read_on(clinic: Clinic) -> None:
+    """As after an unclean leader election: neither back nor forward is right, so a person is asked."""
+    topics = Topics(clinic.settings)
+    topic_id, _ = topics.describe([clinic.topics["left"]])[clinic.topics["left"]]
+    producer = make_producer(clinic.settings)
+    row = POSITION + clinic.topics["left"].encode()
+    producer.produce(clinic.topics["state"], position_value(topic_id, 7), row, 0)
+    producer.flush()
+    clinic.send(b"0")
+    crew = clinic.crew()
+    crew.workers[0].start()
+    assert clinic.end(crew.workers[0]) == EXIT_FATAL, crew.logs()
+    assert "was read to 7, but ends at 1" in crew.logs()
+    assert clinic.said() == []
