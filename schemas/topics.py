@@ -20,6 +20,9 @@ DEAD_LETTER_RETENTION_MS = 90 * DAY_MS
 # A cancellation is looked up just before a send; no message of its aggregate lives longer than the pipeline's retention.
 AGGREGATE_GATE_RETENTION_MS = 35 * DAY_MS
 
+# A tombstone must have swept its older records out of the log by then: HIPAA knows no date, our answer to a patient does.
+ERASURE_COMPACTION_LAG_MS = 3 * DAY_MS
+
 # Our own limit for one event is 1 MiB (codec). Topics take more, so that a producer's oversized record arrives, and becomes a
 # dead letter that explains itself, instead of an error in a log that nobody at the clinic reads.
 EVENT_MAX_MESSAGE_BYTES = 11 * 1024 * 1024
@@ -185,6 +188,8 @@ TOPICS: tuple[Topic, ...] = (
         None,
         (_pipeline("Recipient"),),
         "View: patients and staff (outbox)",
+        # An erased person's wrapped key must leave old segments too, within days.
+        config=(("max.compaction.lag.ms", str(ERASURE_COMPACTION_LAG_MS)),),
     ),
     Topic(
         POLICIES,
