@@ -44,11 +44,10 @@ class UnreadableError(PoisonError):
 class Recipient:
     """A known recipient: the person, their data key, and the gates that may stand before them."""
 
-    __slots__ = ("clinic_id", "gate", "gates", "key", "person", "raw")
+    __slots__ = ("gates", "key", "person", "raw")
 
-    def __init__(self, raw: bytes, person: Person, key: DataKey, clinic_id: str, ring: KeyRing) -> None:
-        self.raw, self.person, self.key, self.clinic_id = raw, person, key, clinic_id
-        self.gate = f"recipient:{person.recipient}".encode()
+    def __init__(self, raw: bytes, person: Person, key: DataKey, ring: KeyRing) -> None:
+        self.raw, self.person, self.key = raw, person, key
         self.gates = {sender: address_gates(ring, person, sender) for sender in ("care", "marketing")}
 
 
@@ -98,7 +97,7 @@ class Recipients:
         except (CodecError, SealError) as error:
             raise _unreadable("recipients", error) from error
         content["time_zone"] = known_zone(content["time_zone"])
-        return Recipient(raw, person_of(record, content), key, record["clinic_id"], self._ring)
+        return Recipient(raw, person_of(record, content), key, self._ring)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
