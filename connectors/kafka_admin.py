@@ -137,7 +137,8 @@ def _normal(value: str | None) -> str:
 def _set_config(settings: Settings, topic: Topic, values: dict[str, str]) -> None:
     entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in values.items()]
     resource = ConfigResource(ResourceType.TOPIC, topic.name, incremental_configs=entries)
-    for future in make_admin(settings).incremental_alter_configs([resource]).values():
+    admin = make_admin(settings)  # held to the end: without it, its requests are given up
+    for future in admin.incremental_alter_configs([resource]).values():
         future.result(ADMIN_TIMEOUT_SECONDS)
 
 
