@@ -182,11 +182,15 @@ class View:
                 self._assign(consumer, following)
                 self._read(consumer, following)
         except KafkaException as error:
-            self._on_error(fatal_from(f"view of {self.topic}", error))
+            self._fail(fatal_from(f"view of {self.topic}", error))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the copy can no longer be trusted
-            self._on_error(error)
+            self._fail(error)
         finally:
             consumer.close()
+
+    def _fail(self, error: BaseException) -> None:
+        self._ready = frozenset()
+        self._on_error(error)
 
     def _assign(self, consumer: Consumer, following: dict[int, _Following]) -> None:
         wanted = self._wanted

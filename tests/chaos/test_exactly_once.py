@@ -59,7 +59,7 @@ def test_killed_and_paused_workers_lose_and_double_nothing(stack: Stack, tmp_pat
         )
         print(f"workers that ended by themselves: {fenced} fenced, {len(ended) - fenced} otherwise")
         assert account, f"{account}\n{crew.logs()}"
-        # A woken worker learns that it was fenced, or first that what it had sent timed out while it slept. Nothing else ends one.
+        # A woken worker learns that it was fenced, or first that what it had sent timed out meanwhile. Nothing else ends one.
         assert set(ended) <= {EXIT_FENCED, EXIT_FATAL}, f"{ended}\n{crew.logs()}"
         assert len(ended) <= pauses, f"{ended}\n{crew.logs()}"
     finally:
