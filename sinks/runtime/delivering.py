@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ from connectors.postgres.records import Records
 from connectors.providers.outcome import Accepted, ErrorClass, OutcomeUnknown, Refused
 from connectors.statuses import StatusLog
 from connectors.suppressing import DeadAddress, SenderClass, reason_of, suppress
-from schemas.codec import CodecError
+from schemas.codec import CodecError, Decoded
+from schemas.registry import RegistryUnavailableError
 from sinks.runtime.attempts import Attempts, Begun, Ended
 from sinks.runtime.channel import Channel
 from sinks.runtime.dead_letters import DeadLetters
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 RECORD = "luxe.pipeline.ChannelMessage"
 # An unknown outcome is resolved by asking, then, for essential messages, by one more call: a second doubt is left standing.
 MAX_CALLS = 2
+# Asking blocks the process for the registry client's own time-out, so not often; it happens for a new schema id only.
+REGISTRY_RETRY_SECONDS = 5.0
 
 Message = Mapping[str, Any]
 
@@ -62,7 +66,7 @@ class Delivering:
         """Bring one record to its end. What cannot be delivered becomes a dead letter; nothing is dropped."""
         message: Message | None = None
         try:
-            message = self._read(taken)
+            message = await self._read(taken)
             await self._attempt(taken, message)
         except PoisonError as poison:
             await self._bury(taken, message, poison)
@@ -76,13 +80,10 @@ class Delivering:
                 PoisonError("unexpected_error", f"{kind} while delivering; a defect of ours, then replay"),
             )
 
-    def _read(self, taken: Taken) -> Message:
+    async def _read(self, taken: Taken) -> Message:
         if taken.message.key() is None:
             raise PoisonError("null_key", "key: null; write messages under their recipient's key", "key")
-        try:
-            decoded = self._tools.records.codec.decode(taken.message.value())
-        except CodecError as error:
-            raise PoisonError(error.code, str(error), error.field) from None
+        decoded = await self._decode(taken.message.value())
         if decoded.name != RECORD:
             raise PoisonError("wrong_record", f"a {decoded.name} where a ChannelMessage is expected; send those only")
         message = decoded.value
@@ -93,6 +94,16 @@ class Delivering:
                 "channel",
             )
         return message
+
+    async def _decode(self, value: bytes | None) -> Decoded:
+        while True:
+            try:
+                return self._tools.records.codec.decode(value)
+            except CodecError as error:
+                raise PoisonError(error.code, str(error), error.field) from None
+            except RegistryUnavailableError as error:
+                log.warning("the schema registry does not answer; a message waits for it: %s", error)
+                await asyncio.sleep(REGISTRY_RETRY_SECONDS)
 
     async def _bury(self, taken: Taken, message: Message | None, poison: PoisonError) -> None:
         await self._tools.dead_letters.write(taken, poison, message, taken.finish)

@@ -85,14 +85,21 @@ class Worker:
         for lane in self._lanes:
             lane.stop(drain=drain)
         if not drain:
-            for task in self._tasks:
-                task.cancel()
+            self._give_up()
         await asyncio.gather(*(lane.ended() for lane in self._lanes), return_exceptions=not drain)
+        # Whoever has not ended by now must not go on without its offset, its connections and its ledger.
+        self._give_up()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         unacknowledged = await self._producer.settle(self._tools.tuning.drain_seconds if drain else 1.0)
         if unacknowledged:
             log.warning(
                 "%d statuses were not acknowledged by Kafka; their messages are looked at again", unacknowledged
             )
+
+    def _give_up(self) -> None:
+        """Stop the tasks that still run; a call that one was in is an unknown outcome to whoever takes it up."""
+        for task in self._tasks:
+            task.cancel()
 
 
 async def _first_of(*waiting: Coroutine[Any, Any, Any]) -> None:
