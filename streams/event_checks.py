@@ -11,6 +11,21 @@ from schemas.validation import check_event
 from streams.rules.mapping import EventMapping
 from streams.runtime import PoisonError, Record
 
+# Events that come to nothing because of what came before them: kept with their reason, so that every event is accounted for.
+NOT_IN_FORCE: dict[str, tuple[str, None, str]] = {
+    "duplicate": (
+        "duplicate_event",
+        None,
+        "its event_id came before; if it is meant as another event, give it another id",
+    ),
+    "superseded": (
+        "superseded_event",
+        None,
+        "a later version of its aggregate came before; send versions as they rise",
+    ),
+    "closed": ("closed_aggregate", None, "its aggregate was cancelled and not restored; send its restoration first"),
+}
+
 
 class BadEventError(PoisonError):
     """The event cannot be handled. ``code`` is enumerated; the text names field, shape and mend, never a value."""

@@ -1,7 +1,7 @@
 """The first hop: an event becomes one request for each notification and recipient, with what it withdraws.
 
 Each event's requests, its gate, what is remembered of its aggregate and its place in the log change together, in the transaction
-that the batch is part of. What cannot be mapped goes to the dead letters in the same transaction; its neighbours go on.
+that the batch is part of. What cannot be mapped, or came too late, is a dead letter in it; its neighbours go on.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from schemas.registry import open_registry
 from schemas.topics import AGGREGATE_GATES, EVENT_TOPICS, INTAKE_STATE, POLICIES, RECIPIENTS, REQUESTED
 from streams.catalog import Catalog
 from streams.dead_letters import DeadLetters
-from streams.event_checks import EventChecks
+from streams.event_checks import NOT_IN_FORCE, BadEventError, EventChecks
+from streams.forgetting import forget, remember
 from streams.headers import caused_by
 from streams.roster import StaffRoster
 from streams.rules.audience import Roster
 from streams.rules.mapping import EventMapping, Mapped, compile_mapping
 from streams.rules.memory import AggregateMemory
 from streams.rules.slots import Times, times_at
-from streams.runtime import Batch, DueTimer, Event, Record, RuntimeApp, View, build_app
+from streams.runtime import Batch, Event, Record, RuntimeApp, View, build_app
 from streams.runtime.stream import Batches
 from streams.sealing_keys import SealingKeys
 from streams.tables import Clinics, Lookup
@@ -34,9 +35,6 @@ log = logging.getLogger(__name__)
 
 GATE = "luxe.pipeline.Gate"
 REQUEST = "luxe.pipeline.NotificationRequest"
-# Appointments are booked at most a year ahead; an aggregate that nothing happened to for longer is forgotten.
-FORGET_MS = 400 * 24 * 60 * 60 * 1000
-_FORGET_PRIORITY = 3  # the low lane: forgetting never stands before mapping
 _COUNTS_SECONDS = 60.0  # between two lines of counts in the log
 
 
@@ -59,7 +57,7 @@ class Intake:
                 self._map(event, record, times)
         for timer in batch.due:
             with batch.event(timer) as event:
-                _forget(event, timer, batch.now_ms)
+                forget(event, timer, batch.now_ms)
 
     def _map(self, event: Event, record: Record, times: Times) -> None:
         mapping, happened = self._checks.read(record, times.now)
@@ -69,12 +67,12 @@ class Intake:
         memory = None if kept is None else AggregateMemory.decoded(kept)
         mapped = mapping.map(happened, memory, self._roster, times, clinic.policy["time_zone"])
         self.counts[mapped.outcome] += 1
-        if mapped.outcome == "duplicate":
-            return
+        if mapped.outcome in NOT_IN_FORCE:
+            raise BadEventError(*NOT_IN_FORCE[mapped.outcome])
         self._send(event, record, mapping, happened, mapped)
         event.put(row, mapped.memory.encoded())
         if kept is None:
-            event.set_timer(row, times.now_ms + FORGET_MS, b"", _FORGET_PRIORITY)
+            remember(event, row, times.now_ms)
 
     def _send(
         self, event: Event, record: Record, mapping: EventMapping, happened: dict[str, Any], mapped: Mapped
@@ -95,16 +93,6 @@ class Intake:
             event.produce(REQUESTED, recipient.encode(), self._request(request), headers)
         if mapped.gate is not None:
             event.produce(AGGREGATE_GATES, mapped.gate["gate_key"].encode(), self._gate(mapped.gate), headers)
-
-
-def _forget(event: Event, timer: DueTimer, now_ms: int) -> None:
-    """An aggregate's timer: forgotten if nothing happened since, else asked again when that would be due."""
-    kept = event.get(timer.timer_id)
-    forget_ms = 0 if kept is None else AggregateMemory.decoded(kept).touched_ms + FORGET_MS
-    if forget_ms <= now_ms:
-        event.delete(timer.timer_id)
-    else:
-        event.set_timer(timer.timer_id, forget_ms, b"", _FORGET_PRIORITY)
 
 
 def intake_on(

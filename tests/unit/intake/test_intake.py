@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from schemas.topics import AGGREGATE_GATES, DEAD_LETTERS
-from streams.intake import FORGET_MS
+from streams.forgetting import FORGET_MS
 from streams.runtime import FatalError, Output
 from tests.intake_world import IntakeWorld
 from tests.unit.rules.events import NOW, event
@@ -98,6 +98,16 @@ def test_events_of_one_batch_see_each_other(world: IntakeWorld) -> None:
     outputs = world.ask(created, event("appointment.cancelled", version=2), created)
     assert [output.topic for output in outputs].count(AGGREGATE_GATES) == 1
     assert world.intake.counts == {"mapped": 2, "duplicate": 1}
+    assert [letter["error_code"] for letter in _letters(world, outputs)] == ["duplicate_event"]
+
+
+def test_what_comes_too_late_is_kept_with_its_reason(world: IntakeWorld) -> None:
+    world.ask(event("appointment.created"), event("appointment.rescheduled", version=3))
+    (letter,) = _letters(world, world.ask(event("appointment.confirmed", version=2)))
+    assert letter["error_code"] == "superseded_event"
+    world.ask(event("appointment.cancelled", version=4))
+    (letter,) = _letters(world, world.ask(event("appointment.confirmed", version=5)))
+    assert letter["error_code"] == "closed_aggregate"
 
 
 def test_an_aggregate_is_forgotten_long_after_its_last_event(world: IntakeWorld) -> None:
