@@ -11,33 +11,52 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
-from tests.bench import clickhouse
+from tests.bench import clickhouse, codec, latency, pipeline, postgres, sealing, sinks, streams_runtime
 from tests.bench.report import RESULTS, Figure, write
 from tests.bench.stack import running_stack
 from tests.conftest import Stack
 
-Bench = Callable[[Stack, Callable[[str], None]], list[Figure]]
+Say = Callable[[str], None]
 
-BENCHES: Mapping[str, Bench] = {
-    "clickhouse": clickhouse.figures,
+
+class Bench(NamedTuple):
+    """What measures, and which services it wants beside Kafka and Postgres."""
+
+    figures: Callable[[Stack, Say], list[Figure]]
+    services: tuple[str, ...] = ()
+
+
+# Those that need no stack.
+ALONE: Mapping[str, Callable[[], list[Figure]]] = {"codec": codec.figures, "sealing": sealing.figures}
+ON_A_STACK: Mapping[str, Bench] = {
+    "pipeline": Bench(pipeline.figures, ("relay",)),
+    "latency": Bench(latency.figures, ("relay", "intake", "notify", "sms")),
+    "runtime": Bench(
+        lambda stack, say: [Figure(**raced) for raced in streams_runtime.benchmarks(stack.settings, say=say)]
+    ),
+    "sinks": Bench(sinks.figures),
+    "postgres": Bench(postgres.figures),
+    "clickhouse": Bench(clickhouse.figures),
 }
+NAMES = (*ALONE, *ON_A_STACK)
 
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks; see docs/benchmarks.md.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHES)}; all of them if none is named")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}; all of them if none is named")
     parser.add_argument("--list", action="store_true", help="only print the names")
     chosen = parser.parse_args(arguments)
     if chosen.list:
-        print("\n".join(BENCHES))
+        print("\n".join(NAMES))
         return 0
-    if unknown := [name for name in chosen.names if name not in BENCHES]:
-        parser.error(f"no benchmark is called {', '.join(unknown)}; choose from {', '.join(BENCHES)}")
+    if unknown := [name for name in chosen.names if name not in NAMES]:
+        parser.error(f"no benchmark is called {', '.join(unknown)}; choose from {', '.join(NAMES)}")
     began = time.monotonic()
     found: list[Figure] = []
-    for name in chosen.names or BENCHES:
+    for name in chosen.names or NAMES:
         found += _measure(name, began)
         write(found)
     print(_table(found))
@@ -49,9 +68,13 @@ def _measure(name: str, began: float) -> list[Figure]:
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:6.0f} s  {name}: {text}", file=sys.stderr, flush=True)
 
+    if name in ALONE:
+        say("measuring")
+        return ALONE[name]()
     say("starting a stack of its own")
-    with running_stack() as stack:
-        return BENCHES[name](stack, say)
+    bench = ON_A_STACK[name]
+    with running_stack(*bench.services) as stack:
+        return bench.figures(stack, say)
 
 
 def _table(figures: Sequence[Figure]) -> str:

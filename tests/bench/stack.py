@@ -14,10 +14,10 @@ from typing import Any
 
 from connectors.settings import Settings
 from connectors.stack.stack import LocalStack
+from tests.bench.telling import RESULT
 from tests.conftest import Stack
 
 REPOSITORY = Path(__file__).parents[2]
-RESULT = "RESULT "
 WORKER_TIMEOUT_SECONDS = 300
 
 
@@ -35,7 +35,7 @@ def running_stack(*services: str) -> Iterator[Stack]:
 
 def worker_environment(settings: Settings) -> dict[str, str]:
     """What a process started by a benchmark is told of the stack. Its state lies in ``settings.state_dir``."""
-    environment = {
+    return {
         **os.environ,
         "LUXE_STATE_DIR": str(settings.state_dir),
         "LUXE_KEK_FILE": str(settings.kek_path),
@@ -43,12 +43,9 @@ def worker_environment(settings: Settings) -> dict[str, str]:
         "LUXE_KAFKA_PARTITIONS": str(settings.kafka_partitions),
         "LUXE_POSTGRES_DSN": settings.postgres_dsn.get_secret_value(),
     }
-    if settings.twilio_base_url is not None:
-        environment["LUXE_TWILIO_BASE_URL"] = settings.twilio_base_url
-    return environment
 
 
-def ask_worker(module: str, settings: Settings, python: str = sys.executable, **wanted: Any) -> Mapping[str, Any]:
+def ask_worker(module: str, settings: Settings, python: str = sys.executable, /, **wanted: Any) -> Mapping[str, Any]:
     """Runs ``python -m module '{"…": …}'`` to its end; what it said on its RESULT line. Raises RuntimeError when it failed."""
     done = subprocess.run(
         [python, "-m", module, json.dumps(wanted)],
@@ -64,8 +61,3 @@ def ask_worker(module: str, settings: Settings, python: str = sys.executable, **
             result: Mapping[str, Any] = json.loads(line.removeprefix(RESULT))
             return result
     raise RuntimeError(f"{module} ended with status {done.returncode}: {done.stderr[-2000:]}")
-
-
-def tell(**result: Any) -> None:
-    """Says a worker's result."""
-    print(RESULT + json.dumps(result), flush=True)

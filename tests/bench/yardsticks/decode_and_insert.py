@@ -20,7 +20,7 @@ from connectors.clickhouse.tables import DATABASE, raw_table
 from connectors.kafka import make_consumer
 from connectors.settings import Settings
 from schemas.registry import FileRegistry
-from tests.bench.stack import tell
+from tests.bench.telling import tell
 
 RECORD = "luxe.pipeline.DeliveryStatus"
 BATCH_ROWS = 100_000  # what our ingester cuts, too

@@ -20,7 +20,7 @@ from schemas.registry import FileRegistry
 from sinks.ingest.batches import Shapes
 from sinks.ingest.ingester import Ingester
 from sinks.ingest.sealing import EventSealer
-from tests.bench.stack import tell
+from tests.bench.telling import tell
 
 POLL_SECONDS = 0.005
 
