@@ -90,6 +90,7 @@ def decide(given: Given) -> Outcome:
     closed: set[Channel] = set()
     verdicts: list[Verdict] = []
     vetoed: Reason | None = None
+    wish: Reason | None = None  # why the first channel fell that could have reached her
     waiting: Finding | None = None
     for name, rule in RULES:
         found = rule(given)
@@ -111,11 +112,13 @@ def decide(given: Given) -> Outcome:
             if reason is not None:
                 verdicts.append(_verdict(name, channel, "narrow", reason))
                 last = reason
+                wish = wish or (reason if reason is not Reason.UNREACHABLE else None)
                 closed.add(channel)
         if last is None:
             verdicts.append(_PASSES[name])
         elif vetoed is None and not can_be_sent(terms, _open(terms.all_channels, closed)):
-            vetoed = last
+            # What she (did not) agree to says more than which channel happened to fall last.
+            vetoed = wish or last
     if vetoed is not None:
         return Suppress(vetoed, tuple(verdicts))
     if waiting is not None and waiting.wait_until_ms is not None and waiting.reason is not None:
