@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 
@@ -19,12 +19,12 @@ from connectors.postgres.recipient_import import ImportResult, import_recipients
 from connectors.postgres.records import Records
 from connectors.settings import Settings
 from schemas.codec import Codec
+from schemas.events import EVENT_TYPES
 from schemas.registry import FileRegistry
 
 CLINIC = "clinic-demo"
 TOPIC = "events.appointment"
-RECORD = "luxe.events.AppointmentCreated"
-PATIENTS = 1_000
+PATIENTS = 500
 _RELAY_TIMEOUT_SECONDS = 120.0
 _AREA_CODES = 20
 
@@ -72,12 +72,14 @@ def _patient(number: int) -> dict[str, Any]:
     }
 
 
-class Bookings:
-    """Appointments a month ahead, each event another appointment; ``first`` numbers them."""
+class Appointments:
+    """Appointments a month ahead, each event another one. ``created`` calls for eight requests, ``confirmed`` for one."""
 
-    def __init__(self, first: int = 0) -> None:
-        self._encode = Codec(FileRegistry()).encoder(TOPIC, RECORD)
-        self._next = first
+    def __init__(self, happened: Literal["created", "confirmed"] = "created") -> None:
+        self._happened = happened
+        contract = EVENT_TYPES[f"appointment.{happened}"]
+        self._encode = Codec(FileRegistry()).encoder(contract.topic, contract.record)
+        self._next = 0
 
     def take(self) -> tuple[int, bytes, bytes]:
         """Patient's number, key and value of the next event, which happens now."""
@@ -86,37 +88,34 @@ class Bookings:
         patient = number % PATIENTS
         now = datetime.now(UTC)
         appointment = f"a-{number}"
-        value = self._encode(
-            {
-                "event_id": f"b00c1e55-0000-4000-8000-{number:012d}",
-                "event_type": "appointment.created",
-                "occurred_at": now,
-                "schema_version": "1",
-                "source": "bench",
-                "correlation_id": None,
-                "clinic_id": CLINIC,
-                "aggregate_id": appointment,
-                "aggregate_version": 1,
-                "metadata": {},
-                "appointment_id": appointment,
-                "patient_id": f"p-{patient}",
-                "patient_name": f"Ada Example {patient}",
-                "patient_phone": phone_of(patient),
-                "patient_email": f"ada.{patient}@example.com",
-                "service": "Botox",
-                "provider": "Dr. Smith",
-                "provider_id": "dr-smith",
-                "appointment_date": (now + timedelta(days=30)).date(),
-                "appointment_time": "14:00",
-                "duration": 30,
-                "status": "scheduled",
-                "sms_opt_in": True,
-                "email_opt_in": True,
-                "time_zone": None,
-                "confirm_url": None,
-            }
-        )
-        return patient, appointment.encode(), value
+        event = {
+            "event_id": f"b00c1e55-0000-4000-8000-{number:012d}",
+            "event_type": f"appointment.{self._happened}",
+            "occurred_at": now,
+            "schema_version": "1",
+            "source": "bench",
+            "correlation_id": None,
+            "clinic_id": CLINIC,
+            "aggregate_id": appointment,
+            "aggregate_version": 1,
+            "metadata": {},
+            "appointment_id": appointment,
+            "patient_id": f"p-{patient}",
+            "service": "Botox",
+            "provider": "Dr. Smith",
+            "provider_id": "dr-smith",
+            "appointment_date": (now + timedelta(days=30)).date(),
+            "appointment_time": "14:00",
+            "duration": 30,
+            "time_zone": None,
+        }
+        if self._happened == "confirmed":
+            return (
+                patient,
+                appointment.encode(),
+                self._encode(event | {"confirmed_via": "portal", "confirmed_by": "patient"}),
+            )
+        return patient, appointment.encode(), self._encode(event | _booked_by(patient))
 
     def write(self, settings: Settings, topics: list[str], events: int) -> None:
         """Appends events, the same ones to each of these topics."""
@@ -129,3 +128,15 @@ class Bookings:
 
     def _some(self, events: int) -> Iterator[tuple[int, bytes, bytes]]:
         return (self.take() for _ in range(events))
+
+
+def _booked_by(patient: int) -> dict[str, Any]:
+    return {
+        "patient_name": f"Ada Example {patient}",
+        "patient_phone": phone_of(patient),
+        "patient_email": f"ada.{patient}@example.com",
+        "status": "scheduled",
+        "sms_opt_in": True,
+        "email_opt_in": True,
+        "confirm_url": None,
+    }

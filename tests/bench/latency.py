@@ -1,7 +1,7 @@
 """From an event's produce to the provider's receipt of its request: two transactional hops and the SMS sink, at 200 events/s.
 
 The whole local stack runs: intake, notify, the SMS sink with its ledger in Postgres, the loopback provider. Each event is a
-booking, of which the confirmation goes out at once and the reminders wait as timers.
+confirmed visit, for which one text of thanks goes out at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from connectors.kafka import make_producer
-from tests.bench.clinic import PATIENTS, TOPIC, Bookings, add_patients, phone_of
+from tests.bench.clinic import PATIENTS, TOPIC, Appointments, add_patients, phone_of
 from tests.bench.report import Figure
 from tests.conftest import Stack
 
@@ -30,12 +30,12 @@ _PAGE = 1_000
 def figures(stack: Stack, say: Callable[[str], None]) -> list[Figure]:
     """About a minute."""
     add_patients(stack.settings)
-    bookings = Bookings()
+    appointments = Appointments("confirmed")
     say(f"{WARM_UP_EVENTS:,} events to warm up")
-    _produce(stack, bookings, WARM_UP_EVENTS)
+    _produce(stack, appointments, WARM_UP_EVENTS)
     _arrived(stack, WARM_UP_EVENTS)
     say(f"{EVENTS:,} events at {EVENTS_PER_SECOND} a second")
-    sent = _produce(stack, bookings, EVENTS)
+    sent = _produce(stack, appointments, EVENTS)
     received = _arrived(stack, WARM_UP_EVENTS + EVENTS)
     latencies = sorted(_latencies(sent, received))
     p50, p99 = (latencies[int(len(latencies) * share)] for share in (0.5, 0.99))
@@ -48,14 +48,14 @@ def _within(share: str, found_ms: float, most_ms: float) -> Figure:
     return Figure(name, found_ms, most_ms, most_ms / found_ms, "ms", 1.0)
 
 
-def _produce(stack: Stack, bookings: Bookings, events: int) -> list[tuple[int, float]]:
+def _produce(stack: Stack, appointments: Appointments, events: int) -> list[tuple[int, float]]:
     """Patient and time (ms since the epoch) of each event, at an even pace."""
     producer = make_producer(stack.settings, linger_ms=1)
     sent: list[tuple[int, float]] = []
     began = time.perf_counter()
     for number in range(events):
         time.sleep(max(0.0, began + number / EVENTS_PER_SECOND - time.perf_counter()))
-        patient, key, value = bookings.take()
+        patient, key, value = appointments.take()
         sent.append((patient, time.time() * 1000))
         producer.produce(TOPIC, value, key)
         producer.poll(0)

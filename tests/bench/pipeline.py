@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 from confluent_kafka.admin import AdminClient
 
 from schemas.topics import REQUESTED
-from tests.bench.clinic import TOPIC, Bookings, add_patients
+from tests.bench.clinic import TOPIC, Appointments, add_patients
 from tests.bench.report import Figure, rate
 from tests.bench.stack import REPOSITORY, ask_worker
 from tests.conftest import Stack
 
-EVENTS = 8_000  # about 8 requests each
+EVENTS = 5_000  # about 8 requests each
 # Slower by so much that fewer keep it as busy.
-FAUST_EVENTS = 2_000
-QUIX_EVENTS = 4_000
+FAUST_EVENTS = 1_000
+QUIX_EVENTS = 2_500
 ROUNDS = 3
 GOAL_LOOP, GOAL_FAUST, GOAL_QUIX = 1.0, 6.0, 1.0
 QUIX_VENV = REPOSITORY / "build" / "bench-quix-venv"
@@ -58,12 +58,12 @@ def figures(stack: Stack, say: Callable[[str], None]) -> list[Figure]:
     """About five minutes."""
     add_patients(stack.settings)
     python = _quix_python(say)
-    bookings = Bookings()
+    appointments = Appointments()
     runs: dict[str, list[Run]] = {"hop": [], "loop": [], "plain_faust": [], "quix": []}
     for number in range(1, ROUNDS + 1):
         for name in runs:
             events = {"plain_faust": FAUST_EVENTS, "quix": QUIX_EVENTS}.get(name, EVENTS)
-            run = _run(stack, bookings, name, events, python if name == "quix" else sys.executable)
+            run = _run(stack, appointments, name, events, python if name == "quix" else sys.executable)
             runs[name].append(run)
             say(f"round {number}: {name}: {run}")
     rates = {name: [run.rate for run in found] for name, found in runs.items()}
@@ -75,7 +75,7 @@ def figures(stack: Stack, say: Callable[[str], None]) -> list[Figure]:
     ]
 
 
-def _run(stack: Stack, bookings: Bookings, name: str, events: int, python: str) -> Run:
+def _run(stack: Stack, appointments: Appointments, name: str, events: int, python: str) -> Run:
     settings = stack.settings
     own = name == _OURS
     topics = {"source": TOPIC, "requested": REQUESTED} if own else stack.new_topics(["source", "requested"])
@@ -83,7 +83,7 @@ def _run(stack: Stack, bookings: Bookings, name: str, events: int, python: str) 
     logs = (
         stack.new_topics(["intake-log", "notify-log"], config={"cleanup.policy": "compact"}) if name == "loop" else {}
     )
-    bookings.write(settings, [topics["source"]], events)
+    appointments.write(settings, [topics["source"]], events)
     results: list[Mapping[str, Any]] = []
     for hop, source in (("intake", topics["source"]), ("notify", topics["requested"])):
         results.append(
