@@ -26,7 +26,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from connectors.sealing.sealed import KEY_BYTES, NONCE_BYTES, TAG_BYTES, DataKey, SealError
+from connectors.sealing.nonces import NONCE_BYTES
+from connectors.sealing.sealed import KEY_BYTES, TAG_BYTES, DataKey, SealError
 from connectors.settings import Settings
 
 WRAP_VERSION = 1

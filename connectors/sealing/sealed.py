@@ -8,11 +8,13 @@ be moved to another record.
 from __future__ import annotations
 
 import hashlib
-from os import urandom
 from typing import Literal, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from connectors.sealing.nonces import NONCE_BYTES
+from connectors.sealing.nonces import nonce as next_nonce
 
 Scope = Literal["r", "c"]
 SealErrorCode = Literal[
@@ -22,8 +24,6 @@ SealErrorCode = Literal[
 VERSION = 1
 KEY_BYTES = 32  # AES-256
 KEY_ID_BYTES = 8
-# 96 random bits: NIST SP 800-38D allows 2^32 seals a key; a recipient's key sees thousands, a clinic's strangers key millions.
-NONCE_BYTES = 12
 TAG_BYTES = 16
 HEADER_BYTES = 2 + KEY_ID_BYTES
 _BODY_START = HEADER_BYTES + NONCE_BYTES
@@ -66,7 +66,7 @@ class DataKey:
 
 def seal(key: DataKey, record_type: str, record_id: str, plaintext: bytes) -> bytes:
     """Seal one record's PHI; 38 bytes longer than ``plaintext``."""
-    nonce = urandom(NONCE_BYTES)
+    nonce = next_nonce()
     return key.header + nonce + key.aead.encrypt(nonce, plaintext, f"{record_type}\0{record_id}".encode())
 
 
