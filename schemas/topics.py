@@ -174,7 +174,7 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         DEAD_LETTERS,
-        "the original's key",
+        "dead_letter_id",
         "delete",
         DEAD_LETTER_RETENTION_MS,
         (_pipeline("DeadLetter"),),

@@ -8,8 +8,10 @@ from typing import Any
 
 from connectors.sealing import DataKey, seal
 from schemas.codec import Codec, CodecError
+from schemas.definitions import UnknownRecordError
 from schemas.ids import dead_letter_id, derived_id
 from schemas.topics import DEAD_LETTERS
+from schemas.validation import violations
 from streams.runtime import Batch, DueTimer, Output, PoisonError, Record
 from streams.tables import SYSTEM_CLINIC, Clinics
 from streams.waiting import TIMER, at_ms
@@ -67,7 +69,8 @@ class DeadLetters:
             "recorded_at": at_ms(batch.now_ms),
             "sealed": seal(self._key(facts.get("clinic_id")), "DeadLetter", letter_id, content),
         }
-        return Output(DEAD_LETTERS, key, self._encode(letter))
+        # Not under the original's key: a producer that keys by an address is one that lands here.
+        return Output(DEAD_LETTERS, letter_id.encode(), self._encode(letter))
 
     def _waited(self, timer: DueTimer) -> bytes:
         try:
@@ -81,7 +84,13 @@ class DeadLetters:
             decoded = self._codec.decode(value)
         except CodecError as error:
             return error.schema_id, error.name, {}
-        return decoded.schema_id, decoded.name, decoded.value
+        try:
+            # What is not what its field is for may be anything: such an event_id may be a name.
+            impossible = {violation.field for violation in violations(decoded.name, decoded.value)}
+        except UnknownRecordError:
+            return decoded.schema_id, decoded.name, {}
+        told = {name: fact for name, fact in decoded.value.items() if name in _FACTS and name not in impossible}
+        return decoded.schema_id, decoded.name, told
 
     def _key(self, clinic_id: str | None) -> DataKey:
         try:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from streams.runtime import Record
 from streams.runtime.records import Headers
 
+# https://www.w3.org/TR/trace-context/#traceparent-header. Anything else that a producer calls so may be anybody's name.
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
 
 def caused_by(record: Record, event: Mapping[str, Any]) -> Headers:
-    """The headers for outputs of an event. A trace begins here where the producer brought none: its ids are the event's own."""
-    trace = next((value for name, value in record.headers if name == "traceparent" and value), None)
+    """The headers for outputs of an event. Where the producer brought no trace, one begins: its ids are the event's own."""
+    trace = next((v for name, v in record.headers if name == "traceparent" and v and _TRACEPARENT.fullmatch(v)), None)
     if trace is None:
         digits = event["event_id"].replace("-", "").lower()
         trace = f"00-{digits}-{digits[16:]}-01".encode()

@@ -68,4 +68,5 @@ class DeadLetters:
                 key, "DeadLetter", letter_id, self._codec.encode_bare("luxe.pipeline.DeadLetterContent", content)
             ),
         }
-        self._producer.send(DEAD_LETTERS, source.key(), self._encode(letter), headers, acknowledged)
+        # Not under the original's key, which may be anything; what follows a record of ours are headers of ours.
+        self._producer.send(DEAD_LETTERS, letter_id.encode(), self._encode(letter), headers, acknowledged)

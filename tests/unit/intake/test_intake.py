@@ -16,6 +16,8 @@ from streams.runtime import FatalError, Output
 from tests.intake_world import IntakeWorld
 from tests.unit.rules.events import NOW, event
 
+TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> IntakeWorld:
@@ -42,9 +44,9 @@ def test_a_booking_becomes_sealed_requests_keyed_by_their_recipients(world: Inta
 
 def test_what_an_event_causes_carries_its_trace_correlation_and_time(world: IntakeWorld) -> None:
     happened = event("payment.received")
-    record = world.record(happened, headers=(("traceparent", b"00-aa-bb-01"),))
+    record = world.record(happened, headers=(("traceparent", TRACE),))
     headers = dict(world.work(record)[0].headers or ())
-    assert headers["traceparent"] == b"00-aa-bb-01"
+    assert headers["traceparent"] == TRACE
     assert headers["correlation_id"] == b"c-1"
     assert headers["occurred_at_ms"] == str(int(happened["occurred_at"].timestamp() * 1000)).encode()
     began = dict(world.ask(event("payment.received"))[0].headers or ())
@@ -217,3 +219,17 @@ def test_a_very_large_audience(world: IntakeWorld) -> None:
     patients = [uuid.uuid4().hex for _ in range(2000)]
     outputs = world.ask(event("campaign.launched", kind="newsletter", patients=patients))
     assert len(world.requests(outputs)) == 2000
+
+
+def test_a_trace_that_is_none_is_not_passed_on(world: IntakeWorld) -> None:
+    happened = event("payment.received")
+    headers = dict(world.work(world.record(happened, headers=(("traceparent", b"Jane Roe"),)))[0].headers or ())
+    assert b"Jane" not in (headers["traceparent"] or b"")
+
+
+def test_a_dead_letter_shows_neither_the_originals_key_nor_what_cannot_be(world: IntakeWorld) -> None:
+    happened = event("payment.received") | {"event_id": "Jane Roe", "correlation_id": "c-1"}
+    outputs = world.work(world.record(happened, key=b"jane@example.com"))
+    (letter,) = _letters(world, outputs)
+    assert (letter["event_id"], letter["correlation_id"]) == (None, "c-1")
+    assert outputs[0].key == letter["dead_letter_id"].encode()
