@@ -52,8 +52,9 @@ def _written_after(stack: Stack, topic: str) -> list[int]:
     """How long after its event each record of a topic was produced, in ms, sorted; the first ones, of the warm-up, left out."""
     found: list[int] = []
     for message in read_to_end(stack.settings, [topic]):
-        occurred = next(value for name, value in message.headers() or () if name == "occurred_at_ms")
-        found.append(message.timestamp()[1] - int(occurred or 0))
+        headers: Any = message.headers()
+        occurred = dict(headers)["occurred_at_ms"]
+        found.append(message.timestamp()[1] - int(occurred))
     return sorted(found[WARM_UP_EVENTS:])
 
 
