@@ -22,11 +22,12 @@ from connectors.kafka import make_producer
 from connectors.kafka_admin import topic_ids
 from connectors.postgres.ingest_positions import Advance, FencedError, IngestPositions
 from connectors.postgres.migrate import migrate
-from connectors.sealing import ensure_key_ring, open_sealed
+from connectors.sealing import DataKey, KeyCache, ensure_key_ring, open_sealed
 from connectors.settings import Settings
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.topics import STATUS
+from sinks.ingest.sealing import EventSealer
 from tests.conftest import Stack
 
 pytestmark = pytest.mark.integration
@@ -168,12 +169,11 @@ def test_another_owner_fences_a_paused_one(sink: Sink) -> None:
     woken.close()
 
 
-def test_events_show_no_phi_and_open_with_their_clinics_key(
-    stack: Stack, sink: Sink, tmp_path: Path, event_factory: Callable[..., tuple[str, bytes]]
-) -> None:
-    ring = ensure_key_ring(sink.settings)
+def _system_key(settings: Settings) -> DataKey:
+    """The key that seals what no clinic's key is known for, stored as `luxe up` does."""
+    ring = ensure_key_ring(settings)
     wrapped, key = ring.new_data_key("clinic:*", "*")
-    with psycopg.connect(sink.settings.postgres_dsn.get_secret_value()) as connection:
+    with psycopg.connect(settings.postgres_dsn.get_secret_value()) as connection:
         connection.execute(
             "INSERT INTO key_encryption_keys (kek_id) VALUES (%s) ON CONFLICT DO NOTHING", (ring.active,)
         )
@@ -181,6 +181,26 @@ def test_events_show_no_phi_and_open_with_their_clinics_key(
             "INSERT INTO data_keys (subject, clinic_id, kek_id, wrapped) VALUES ('clinic:*', '*', %s, %s)",
             (ring.active, wrapped),
         )
+    return key
+
+
+def test_a_name_that_postgres_cannot_hold_stops_nobody(
+    sink: Sink, event_factory: Callable[..., tuple[str, bytes]]
+) -> None:
+    key = _system_key(sink.settings)
+    _, good = event_factory("appointment.created")
+    named = dict(CODEC.decode(good).value)
+    bad = CODEC.encode("events.appointment", "luxe.events.AppointmentCreated", named | {"patient_id": "a\0b"})
+    sealer = EventSealer(sink.settings.postgres_dsn.get_secret_value(), KeyCache(ensure_key_ring(sink.settings)), CODEC)
+    for sealed, value in zip(sealer([good, bad]), (good, bad), strict=True):
+        assert isinstance(sealed, bytes)
+        assert open_sealed(key, "Event", named["event_id"], sealed) == value
+
+
+def test_events_show_no_phi_and_open_with_their_clinics_key(
+    stack: Stack, sink: Sink, tmp_path: Path, event_factory: Callable[..., tuple[str, bytes]]
+) -> None:
+    key = _system_key(sink.settings)
     topics = stack.new_topics(["events.appointment"])
     topic = topics["events.appointment"]
     event_id, value = event_factory("appointment.created")
