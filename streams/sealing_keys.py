@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from connectors.sealing import DataKey, KeyCache, SealError
 from schemas.codec import Codec, CodecError
-from streams.runtime import PoisonError
+from streams.runtime import FatalError, PoisonError
 from streams.tables import Clinics, Lookup
 
 # A kept entry is the record's bytes (which the view holds anyway) and a key of about 600 bytes.
@@ -50,4 +50,6 @@ class SealingKeys:
             record = self._codec.decode(raw).value
             return self._keys.get(record["wrapped_key"], recipient, record["clinic_id"])
         except (CodecError, SealError) as error:
+            if isinstance(error, SealError) and error.code == "unknown_kek":
+                raise FatalError(f"recipients: {error}") from error  # nobody's record opens without it: mend the ring
             raise UnreadableRecipientError(f"recipients: {error}") from error

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, RdictIter, WriteBatch, WriteOptions
 
 from streams.runtime.errors import FatalError
 from streams.runtime.tuning import Tuning
@@ -17,6 +17,7 @@ Changes = Iterable[tuple[bytes, bytes | None]]
 
 _BLOOM_BITS_PER_KEY = 10  # 1 % false positives: a miss, the commonest read of all, costs no disk
 _OLD_LOGS_KEPT = 2  # RocksDB's own LOG files
+_MEND = "if it is damaged, remove the folder: the process makes it anew from the log"
 
 
 def block_cache(tuning: Tuning) -> Cache:
@@ -54,7 +55,7 @@ class Store:
         try:
             return Rdict(str(self._path), options=self._options)
         except Exception as error:
-            raise FatalError(f"store {self._path}: cannot be opened: {error}") from error
+            raise FatalError(f"store {self._path}: cannot be opened: {error}; {_MEND}") from error
 
     def write(self, changes: Changes) -> None:
         """All of the changes or none, whatever kills the process."""
@@ -79,14 +80,32 @@ class Store:
         self._db.flush()
 
     def items(self, start: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Rows from ``start`` on, in the order of their keys."""
-        return cast(Iterator[tuple[bytes, bytes]], self._db.items(from_key=start))
+        """Rows from ``start`` on, in the order of their keys. Raises FatalError where a row cannot be read."""
+        rows = self._rows_from(start)
+        while rows.valid():
+            yield rows.key(), rows.value()
+            rows.next()
+        self._check_read(rows)
 
     def first(self, start: bytes) -> bytes | None:
-        """The first key at or after ``start``."""
+        """The first key at or after ``start``. Raises FatalError where it cannot be read."""
+        rows = self._rows_from(start)
+        if rows.valid():
+            return cast(bytes, rows.key())
+        self._check_read(rows)
+        return None
+
+    def _rows_from(self, start: bytes) -> RdictIter:
         rows = self._db.iter()
         rows.seek(start)
-        return rows.key() if rows.valid() else None
+        return rows
+
+    def _check_read(self, rows: RdictIter) -> None:
+        """A damaged block ends an iteration just as the last row does; only its status tells them apart."""
+        try:
+            rows.status()
+        except Exception as error:
+            raise FatalError(f"store {self._path}: cannot be read: {error}; {_MEND}") from error
 
     def delete_range(self, start: bytes, end: bytes) -> None:
         """Deletes the keys in [start, end)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectors.sealing import KeyRingError
+from schemas.registry import RegistryUnavailableError
 from streams.runtime import Batch, DueTimer, FatalError, Output, OutputTooLarge, PoisonError, Record
 from streams.runtime.metrics import Metrics
 from streams.runtime.records import Headers
@@ -111,6 +114,34 @@ def test_what_is_not_the_events_fault_ends_the_process(store: Store, error: Base
     with pytest.raises(type(error)), batch.event(batch.records[0]):
         raise error
     assert outbox.produced == []
+
+
+@pytest.mark.parametrize("error", [KeyRingError("ring"), RegistryUnavailableError("away"), Exception("Corruption")])
+def test_surroundings_that_fail_end_the_process_and_bury_nothing(store: Store, error: Exception) -> None:
+    outbox = Outbox()
+    batch = new_batch(store, outbox, [record()])
+    with pytest.raises(FatalError, match=str(error)), batch.event(batch.records[0]):
+        raise error
+    assert outbox.produced == []
+
+
+def test_a_damaged_store_is_an_error_and_never_an_end_of_rows(tmp_path: Path) -> None:
+    tuning = Tuning()
+    store = Store(tmp_path / "damaged", tuning, block_cache(tuning))
+    rows = [(b"%05d" % number, os.urandom(100)) for number in range(20_000)]
+    store.write(rows)
+    store.flush()
+    store.close()
+    for file in (tmp_path / "damaged").glob("*.sst"):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 3 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 3)
+        file.write_bytes(content)
+    store = Store(tmp_path / "damaged", tuning, block_cache(tuning))
+    with pytest.raises(FatalError, match="cannot be read"):
+        list(store.items(b""))
+    with pytest.raises(FatalError, match="cannot be read"):
+        store.first(b"08000")
+    store.close()
 
 
 def test_an_output_too_large_is_that_events_dead_letter(store: Store) -> None:
