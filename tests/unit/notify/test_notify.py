@@ -273,7 +273,7 @@ def test_rubbish_is_a_dead_letter(world: World) -> None:
     outputs = world.work(world.record("notifications.requested", "patient:1", b"\x07rubbish"))
     (letter,) = world.letters(outputs)
     assert letter["error_code"] == "unknown_magic_byte"
-    assert outputs[0].key == b"patient:1"
+    assert outputs[0].key == letter["dead_letter_id"].encode()
 
 
 def test_a_timer_that_cannot_be_handled_is_a_dead_letter_and_does_not_fire_again(world: World) -> None:
