@@ -7,8 +7,7 @@ import sys
 
 import click
 
-# Every error of ours is a sentence that says what is wrong and what to do. One of anybody else's is a bug of ours.
-OUR_PACKAGES = ("schemas", "connectors", "streams", "sinks", "api", "cli")
+from connectors.logs import is_ours, trace_of
 
 # word → (module that exposes `command`, one line of help). The help is here so that `luxe --help` imports nothing.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -56,13 +55,13 @@ def luxe() -> None:
 
 
 def main() -> None:
-    """The program `luxe`. What goes wrong is one clear line, and exit status 1; a bug keeps its traceback."""
+    """The program `luxe`. What goes wrong is one clear line, and exit status 1; a bug shows where it is, and no value."""
     try:
         luxe()
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] not in OUR_PACKAGES:
-            raise
-        click.echo(f"luxe: {error}", err=True)
+    except Exception as error:  # noqa: BLE001 — the last stop of every command
+        # An error of ours is a sentence that says what is wrong and what to do. One of anybody else's is a bug of ours.
+        said = str(error) if is_ours(error) else f"a bug; please report this\n{trace_of(error)}"
+        click.echo(f"luxe: {said}", err=True)
         sys.exit(1)
 
 

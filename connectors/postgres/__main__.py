@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 from threading import Event
 
 import click
 
+from connectors.logs import configure_logging
 from connectors.postgres.housekeeping import keep_house
 from connectors.postgres.relay import Relay
 from connectors.settings import Settings
@@ -22,8 +22,8 @@ def main() -> None:
 @main.command()
 def relay() -> None:
     """Publish the outbox to Kafka until SIGTERM or SIGINT. Run as many as you like: one works, the others stand by."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings()
+    configure_logging(settings.log_format)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())

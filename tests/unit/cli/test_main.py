@@ -58,10 +58,17 @@ def test_an_error_of_ours_is_a_sentence_and_what_to_do_next(
     assert capsys.readouterr().err == "luxe: port 1 is in use\n  next: stop that program\n"
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_tells_its_place_and_kind_and_no_value(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail() -> None:
-        raise ZeroDivisionError
+        raise ValueError("Jane Roe is no number")
 
     monkeypatch.setattr(main_module, "luxe", fail)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(SystemExit) as ended:
         main()
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert "ValueError" in told
+    assert "in fail" in told
+    assert "is no number" not in told.replace('raise ValueError("Jane Roe is no number")', "")
