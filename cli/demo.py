@@ -112,19 +112,22 @@ def command(state_dir: Path, appointments: int, seed: int, as_json: bool, stop_a
 def _import_recipients(settings: Settings, rows: list[dict[str, Any]], console: Console) -> None:
     """By the command that a clinic would use; then wait until the pipeline knows them."""
     path = settings.state_dir / "demo-recipients.jsonl"
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        out.writelines(json.dumps(row) + "\n" for row in rows)
-    with console.status("importing patients and staff"):
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "cli.main", "recipients", "import", str(path)],
-            env=os.environ | {"LUXE_STATE_DIR": str(settings.state_dir)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise click.ClickException(f"luxe recipients import failed:\n{done.stderr or done.stdout}")
-        _wait_for_relay(settings)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            out.writelines(json.dumps(row) + "\n" for row in rows)
+        with console.status("importing patients and staff"):
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", "cli.main", "recipients", "import", str(path)],
+                env=os.environ | {"LUXE_STATE_DIR": str(settings.state_dir)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                raise click.ClickException(f"luxe recipients import failed:\n{done.stderr or done.stdout}")
+            _wait_for_relay(settings)
+    finally:
+        path.unlink(missing_ok=True)  # people's names and numbers in clear
     console.print(f"[green]✓[/green] {len(rows)} patients and staff imported", highlight=False)
 
 
