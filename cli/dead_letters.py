@@ -100,6 +100,29 @@ CAUSES: dict[str, tuple[str, str]] = {
         "A template cannot be rendered for this event.",
         "Preview it with this event type, mend it, publish it.",
     ),
+    "duplicate_event": (
+        "An event of this event_id came before.",
+        "Nothing, if it was sent again; else give each event an id of its own.",
+    ),
+    "superseded_event": (
+        "A later version of its aggregate came before it.",
+        "Nothing, if events were overtaken on their way; else let versions rise.",
+    ),
+    "closed_aggregate": (
+        "Its aggregate was cancelled, and not restored.",
+        "Send what restores it first, e.g. appointment.restored.",
+    ),
+    "unexpected_record": ("A record of another kind than its topic's.", "Send it to its own topic."),
+    "missing_event": ("A request to notify has no event in it.", "Send its event again."),
+    "unreadable_event": ("The event in a request cannot be opened.", "Check `luxe keys status`; send its event again."),
+    "unknown_zone": ("A time zone is no IANA name.", "Send a name like America/New_York."),
+    "null_key": ("A message has no Kafka key.", "Write messages under their recipient's key."),
+    "wrong_record": ("A record of another kind than its topic's.", "Send it to its own topic."),
+    "wrong_channel": ("A message lies on another channel's topic.", "Send it to its own."),
+    "unknown_key": (
+        "Neither clinic nor system has the key that it is sealed with.",
+        "Run `luxe up`, or restore the table data_keys; then send again.",
+    ),
     "unexpected_error": ("A fault of ours.", "Report it with the letter's id; the record is kept."),
 }
 
