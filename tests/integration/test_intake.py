@@ -202,24 +202,33 @@ def test_bad_input_is_explained_and_the_partition_goes_on(pipeline: Pipeline) ->
     pipeline.send(good, key=None)
     pipeline.send(good | {"occurred_at": datetime(1970, 1, 1, tzinfo=UTC)})
     pipeline.send(good | {"occurred_at": datetime(2099, 1, 1, tzinfo=UTC)})
+    pipeline.send(_now("appointment.created", aggregate_id="unlikely", duration=-5, patient_name=secret))
     pipeline.send(good)
+    pipeline.send(good)  # its event_id came before
+    pipeline.send(_now("appointment.rescheduled", aggregate_id="moved", version=3))
+    pipeline.send(_now("appointment.confirmed", aggregate_id="moved", version=2))  # overtaken on its way
     pipeline.producer.flush()
+    of_sense = ["wrong_key", *["impossible_value"] * 3, "duplicate_event", "superseded_event"]
     _until(
         lambda: any(one["aggregate_id"] == "checked-in" for one in pipeline.records(REQUESTED)),
         SETTLE_SECONDS,
         "the good one behind the bad ones is asked for",
     )
-    _until(lambda: len(pipeline.read(DEAD_LETTERS)) == len(spoilt) + 3, SETTLE_SECONDS, "each bad one has its letter")
+    expected = sorted([*spoilt, *of_sense])
+    _until(lambda: len(pipeline.read(DEAD_LETTERS)) == len(expected), SETTLE_SECONDS, "each bad one has its letter")
     listed = [json.loads(line) for line in _luxe(pipeline, "list", "--stage", "intake", "--json").splitlines()]
-    assert sorted(letter["error_code"] for letter in listed) == sorted(
-        [*spoilt, "wrong_key", "impossible_value", "impossible_value"]
-    )
+    assert sorted(letter["error_code"] for letter in listed) == expected
+    asked = [one for one in pipeline.records(REQUESTED) if one["aggregate_id"] == "checked-in"]
+    assert len({one["notification_id"] for one in asked}) == len(asked)
     assert secret not in json.dumps(listed)
     table = _luxe(pipeline, "list")
     assert "unknown_schema_id" in table
     for letter in listed:
-        told = _luxe(pipeline, "show", letter["dead_letter_id"]) if letter["error_code"] != "tombstone" else ""
+        told = _luxe(pipeline, "show", letter["dead_letter_id"])
         assert secret not in told
+        assert letter["error_code"] in told
+        assert letter["cause"]
+        assert letter["mend"]
     explained = _luxe(
         pipeline, "show", next(one["dead_letter_id"] for one in listed if one["error_code"] == "wrong_key")
     )

@@ -167,10 +167,32 @@ def test_bad_input_is_explained_and_blocks_nobody(pipeline: Pipeline) -> None:
     before = len(pipeline.records(DEAD_LETTERS))
     for value in (b"", None, b"\x01nonsense", b"\x00\x00\x0f\xff\xff"):
         pipeline.producer.produce(REQUESTED, value, b"patient:1")
-    good = world.request(world.created(6001))
-    pipeline.ask(world.request(world.created(6000)) | {"notification_type": "no_such_type"}, good)
-    until(lambda: bool(pipeline.decisions([good])), SETTLE_SECONDS, "the good one is decided")
+    broken = next(
+        row for row in load_templates() if row["template_id"] == "appointment_cancelled" and row["locale"] == "en"
+    )
+    broken |= {"channel": "sms", "version": 99, "body": "{{ patient_name.secret }}", "subject": None, "html": None}
+    wire = world.codec.encode(TEMPLATES, "luxe.pipeline.Template", broken)
+    pipeline.producer.produce(TEMPLATES, wire, b"appointment_cancelled/sms/en/99")
+    pipeline.producer.flush()
+    stranger, good = world.request(world.created(6002, patient="nobody")), world.request(world.created(6001))
+
+    def rendered_with_it() -> bool:
+        pipeline.ask(world.request(world.created(next(numbers)), kind="appointment_cancelled"))
+        return any(letter["error_code"] == "template_error" for letter in pipeline.records(DEAD_LETTERS)[before:])
+
+    numbers = iter(range(7000, 8000))
+    until(rendered_with_it, SETTLE_SECONDS, "the broken template is known, and its fault told")
+    pipeline.ask(world.request(world.created(6000)) | {"notification_type": "no_such_type"}, stranger, good)
+    until(
+        lambda: len(pipeline.decisions([good, stranger])) == 2,
+        SETTLE_SECONDS,
+        "the good one and the stranger's are decided",
+    )
+    assert [one["outcome"] for one in pipeline.decisions([stranger])] == [
+        "deliver"
+    ]  # what is essential, to the event's own address
     codes = Counter(letter["error_code"] for letter in pipeline.records(DEAD_LETTERS)[before:])
+    assert codes.pop("template_error") >= 1
     assert codes == Counter(
         ["truncated_record", "tombstone", "unknown_magic_byte", "unknown_schema_id", "unknown_notification_type"]
     )
