@@ -8,6 +8,7 @@ should the supervisor be killed they go on, and the next one adopts them by thei
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -82,6 +83,7 @@ class Supervisor:
         self._revision = ""
         self._status_written = ""
         self._logs_checked_at = 0.0
+        self._said = ""
 
     def run_until_stopped(self) -> None:
         """Supervises until SIGTERM or SIGINT, or until the owner process is gone; then stops everything, last first."""
@@ -191,12 +193,15 @@ class Supervisor:
 
     def _start(self, service: Supervised) -> None:
         spec = service.spec
-        if spec.ready.kind == "file":
-            Path(spec.ready.target).unlink(missing_ok=True)
         try:
+            if spec.ready.kind == "file":
+                Path(spec.ready.target).unlink(missing_ok=True)
             service.child = self._spawn(spec)
-        except OSError as error:
-            service.last_exit = f"could not be started: {error.strerror}"
+        except (
+            OSError,
+            subprocess.SubprocessError,
+        ) as error:  # the latter: its record could not be written, the disk is full
+            service.last_exit = f"could not be started: {(isinstance(error, OSError) and error.strerror) or error}"
             service.started_at = time.monotonic()
             service.state = "starting"
             self._exited(service, time.monotonic())
@@ -206,14 +211,16 @@ class Supervisor:
 
     def _spawn(self, spec: ServiceSpec) -> subprocess.Popen[bytes]:
         digest = spec.digest()
-        record_file = os.open(self._record_file(spec.name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        log = os.open(spec.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with contextlib.ExitStack() as opened:
+            record_file = os.open(self._record_file(spec.name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            opened.callback(os.close, record_file)
+            log = os.open(spec.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            opened.callback(os.close, log)
 
-        def write_record() -> None:
-            # In the child, before it becomes the service: there is no moment at which a service runs unrecorded.
-            os.write(record_file, record_of_this_process(digest).to_json().encode())
+            def write_record() -> None:
+                # In the child, before it becomes the service: there is no moment at which a service runs unrecorded.
+                os.write(record_file, record_of_this_process(digest).to_json().encode())
 
-        try:
             return subprocess.Popen(
                 spec.argv,
                 stdin=subprocess.DEVNULL,
@@ -227,9 +234,6 @@ class Supervisor:
                 extra_groups=None if spec.user_id is None else [],
                 preexec_fn=write_record,  # safe: this process has no other threads
             )
-        finally:
-            os.close(record_file)
-            os.close(log)
 
     def _stop(self, services: list[Supervised]) -> None:
         """Stops these services, those that depend on others first."""
@@ -291,7 +295,14 @@ class Supervisor:
             partial.replace(path)
             self._status_written = content
         except OSError as error:
-            print(f"status not written: {error.strerror}", file=sys.stderr, flush=True)
+            self._say_once(f"status not written: {error.strerror}")
+
+    def _say_once(self, text: str) -> None:
+        """A line of our own log, unless it was the last one too. It lies on the same disk, which may be full."""
+        if text != self._said:
+            with contextlib.suppress(OSError):
+                print(text, file=sys.stderr, flush=True)
+                self._said = text
 
 
 def hold_lock(run: Path) -> IO[str] | None:

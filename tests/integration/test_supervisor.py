@@ -102,6 +102,18 @@ def test_a_service_waits_for_what_it_needs(state: StateDirectory) -> None:
     wait_until_ready(state, [needed, dependent], nobody_watches)
 
 
+def test_a_disk_that_takes_nothing_does_not_end_the_supervisor(state: StateDirectory) -> None:
+    (state.logs / "supervisor.log").symlink_to("/dev/full")  # every line of its own fails as on a full disk
+    (state.run / "status.partial").mkdir()  # and so does its status
+    (state.logs / "a.log").mkdir()  # and what one service needs to be started
+    write_plan(state, [service(state, "a"), service(state, "b")], None)
+    ensure_supervisor(state)
+    eventually(lambda: pid_of(state, "b") != 0)
+    (state.logs / "a.log").rmdir()
+    (state.run / "status.partial").rmdir()
+    wait_until_ready(state, [service(state, "a"), service(state, "b")], nobody_watches)
+
+
 def test_services_outlive_a_killed_supervisor_and_the_next_one_adopts_them(state: StateDirectory) -> None:
     spec = service(state, "a")
     pid = start(state, spec)["a"].pid
