@@ -23,16 +23,16 @@ from streams.runtime import mends
 from streams.runtime.batch import DeadLetter
 from streams.runtime.clients import Topics
 from streams.runtime.consumer import BatchedConsumer, Transport, plane_of
-from streams.runtime.errors import FatalError
+from streams.runtime.errors import FatalError, end_process
 from streams.runtime.instance import claim
 from streams.runtime.metrics import Metrics
 from streams.runtime.partition import Plan
-from streams.runtime.plane import DataPlane, end_process
+from streams.runtime.plane import DataPlane
 from streams.runtime.store import block_cache
 from streams.runtime.stream import Batches, PartitionStream
 from streams.runtime.tuning import Tuning
 from streams.runtime.view import View
-from streams.runtime.watchdog import Watchdog
+from streams.runtime.watchdog import REBALANCE_SECONDS, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,6 @@ Agent = Callable[[Batches], Awaitable[None]]
 # The client's own bound for a member that does not fetch, after which it leaves the group. A worker without a partition
 # never fetches, and our watchdog looks after the others: this must only not interfere.
 _MAX_POLL_SECONDS = 7 * 24 * 3600.0
-_REBALANCE_SECONDS = 60.0
 _READY_DIRECTORY = "ready"
 
 
@@ -129,7 +128,7 @@ class RuntimeApp:
             consumer_auto_offset_reset="earliest",
             broker_session_timeout=tuning.session_timeout_seconds,
             broker_heartbeat_interval=tuning.heartbeat_seconds,
-            broker_rebalance_timeout=_REBALANCE_SECONDS,
+            broker_rebalance_timeout=REBALANCE_SECONDS,
             broker_max_poll_interval=_MAX_POLL_SECONDS,
             broker_commit_interval=tuning.commit_hint_seconds,
         )

@@ -131,11 +131,16 @@ class ConsumerThread(AIOKafkaConsumerThread):
         return done
 
     def positions(self, timeout_seconds: float) -> dict[Any, int]:
-        """The fetch position of each assigned partition. Blocking; from any thread but this. Raises TimeoutError."""
+        """The fetch position of each assigned partition. Blocking; from any thread but this. Raises TimeoutError.
+
+        Raises also aiokafka's KafkaError that has ended the membership: its coordinator keeps it until it is asked, and
+        neither beats nor joins any more.
+        """
         return asyncio.run_coroutine_threadsafe(self._positions(), self.thread_loop).result(timeout_seconds)
 
     async def _positions(self) -> dict[Any, int]:
         consumer = self._ensure_consumer()
+        consumer._coordinator.check_errors()
         found: dict[Any, int] = {}
         for tp in consumer.assignment():
             state = consumer._subscription.subscription.assignment.state_value(tp)

@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 import time
-import traceback
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +19,7 @@ from faust.types import TP
 
 from streams.runtime.batch import Batch
 from streams.runtime.consumer import BatchedConsumer
-from streams.runtime.errors import FatalError, exit_status
+from streams.runtime.errors import FatalError, end_process
 from streams.runtime.metrics import Metrics
 from streams.runtime.partition import Partition, Phase, Plan
 from streams.runtime.records import Record
@@ -32,19 +30,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Timers are wall-clock times. A wall clock can be set, so no wait for one is longer than this.
-_MAX_TIMER_WAIT_SECONDS = 30.0
-
-
-def end_process(error: BaseException) -> NoReturn:
-    """Ends the process at once. Whatever is uncommitted is aborted by the next owner; nothing needs to be saved here.
-
-    An error of ours says what to do; of another only its kind and place are told, for its text may quote a record.
-    """
-    text = str(error) if isinstance(error, FatalError) else "".join(traceback.format_tb(error.__traceback__))
-    log.critical("ending: %s: %s", type(error).__name__, text)
-    logging.shutdown()
-    os._exit(exit_status(error))
+# A wall clock can be set, and a broker can go away and come back: no partition sleeps longer without looking.
+_MAX_WAIT_SECONDS = 5.0
 
 
 class DataPlane:
@@ -68,6 +55,7 @@ class DataPlane:
         self._seek_numbers = itertools.count(1)
         self._room = asyncio.Event()  # something may be fetched
         self._hinted: dict[TP, int] = {}
+        self.rebalancing_since: float | None = None  # on the monotonic clock, for the watchdog
 
     def attach(self, consumer: Callable[[], BatchedConsumer]) -> None:
         """How to find Faust's consumer (it is made late)."""
@@ -84,6 +72,7 @@ class DataPlane:
 
     async def revoked(self, _tps: Iterable[TP]) -> None:
         """A rebalance begins: nothing new is started, what is in flight ends. Partitions stay open: most come back at once."""
+        self.rebalancing_since = time.monotonic()
         self._suspend()
         try:
             await asyncio.wait_for(self._idle(), self.tuning.drain_seconds)
@@ -105,6 +94,7 @@ class DataPlane:
     async def assigned(self, tps: Iterable[TP]) -> None:
         """A rebalance ended. Opening and closing go on beside it, so that the next one never waits for a restore."""
         self._generation += 1
+        self.rebalancing_since = None
         self.metrics.rebalances += 1
         self._mine = frozenset(tp.partition for tp in tps)
         for view in self.views:
@@ -254,6 +244,9 @@ class DataPlane:
             await asyncio.sleep(0)  # the other partitions' turn
             if partition.is_closed:
                 return None
+            if partition.is_doubtful():
+                await self.in_thread(partition.reassure)
+                continue
             partition.work.clear()
             now_ms = self.plan.clock_ms()
             if not partition.has_work(now_ms):
@@ -268,7 +261,7 @@ class DataPlane:
                 return batch
 
     async def _wait_for_work(self, partition: Partition, now_ms: int) -> None:
-        wait_seconds = _MAX_TIMER_WAIT_SECONDS
+        wait_seconds = _MAX_WAIT_SECONDS
         if partition.phase is Phase.RUNNING and (due_ms := partition.earliest_due_ms()) is not None:
             wait_seconds = min(wait_seconds, (due_ms - now_ms) / 1000)
         alarm = asyncio.get_running_loop().call_later(max(wait_seconds, 0.001), partition.work.set)

@@ -11,11 +11,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from aiokafka.errors import KafkaError
+
 from streams.runtime.errors import FatalError, StalledError
 from streams.runtime.partition import Phase
 
 if TYPE_CHECKING:
     from streams.runtime.plane import DataPlane
+
+# How long the group waits for its members in a rebalance, and so the longest that one takes while all is well.
+REBALANCE_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +56,15 @@ class Watchdog(threading.Thread):
                 self._on_error(error)
             except FatalError as error:
                 log.info("watchdog: %s", error)  # the broker does not answer: that is nobody's stall
+            except Exception as error:  # noqa: BLE001 - a watchdog that died in silence would look as if all were well
+                self._on_error(error)
 
     def _forgive(self) -> None:
+        now = time.monotonic()
         for partition in list(self._plane.partitions.values()):
-            partition.progress_at = time.monotonic()
+            partition.progress_at = now
+        if self._plane.rebalancing_since is not None:
+            self._plane.rebalancing_since = now
 
     def _look(self) -> None:
         running = [one for one in list(self._plane.partitions.values()) if one.phase is Phase.RUNNING]
@@ -65,6 +75,11 @@ class Watchdog(threading.Thread):
             positions = self._plane.thread.positions(_ANSWER_SECONDS)
         except TimeoutError:
             positions = dict.fromkeys(ends, -1)  # it counts as standing still
+        except KafkaError as error:
+            self._on_error(FatalError(f"the group's coordination ended: {type(error).__name__}"))
+        since = self._plane.rebalancing_since
+        if since is not None and time.monotonic() - since > REBALANCE_SECONDS + self._stall_seconds:
+            raise StalledError(f"a rebalance began {time.monotonic() - since:.0f} s ago and has not ended")
         for partition in running:
             try:
                 partition.check_topics(described)
