@@ -151,6 +151,7 @@ def _publish(
             kept,
             on_rejected=lambda row: _report_rejected(row, out, progress.console),
             on_progress=lambda at: progress.update(task, completed=at.rows),
+            to_the_end=limit is None,
         )
     click.echo(
         f"{standing.rows} rows = {standing.rows - standing.rejected} taken + {standing.rejected} rejected; "

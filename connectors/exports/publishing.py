@@ -82,8 +82,13 @@ def publish(
     keep_at: Path,
     on_rejected: Callable[[MappedRow], None],
     on_progress: Callable[[Standing], None],
+    *,
+    to_the_end: bool = True,
 ) -> None:
-    """Publish ``rows`` (those after ``standing.rows``). Raises PublishError; run it again with the kept standing to go on."""
+    """Publish ``rows``: those after ``standing.rows``, ``to_the_end`` of the file or to where a limit ends them.
+
+    Raises PublishError; run it again with the kept standing to go on.
+    """
     registry_auth = settings.schema_registry_auth
     codec = Codec(
         open_registry(settings.schema_registry_url, registry_auth.get_secret_value() if registry_auth else None)
@@ -128,7 +133,7 @@ def publish(
             end_chunk()
         elif seen % 200 == 0:
             producer.poll(0)
-    standing.done = True
+    standing.done = to_the_end
     end_chunk()
 
 
