@@ -37,8 +37,11 @@ LINGER_SECONDS = 1.0
 # Rows cut from one partition in one turn: an insert of 100,000 is where bigger ones stop being faster, and stays far below
 # MAX_ROWS_PER_INSERT, so it is one block.
 MAX_ROWS_PER_RANGE = 100_000
-# Records in memory while a turn is on its way. At 1 KB each, 400 MB at the worst.
+# And bytes: rendered emails are some 7 KB each. An insert holds its range three times (records, container, the engine's block).
+MAX_RANGE_BYTES = 64 * 1024 * 1024
+# Records in memory while a turn is on its way, and their bytes; what is going in meanwhile comes on top.
 MAX_BUFFERED = 400_000
+MAX_BUFFERED_BYTES = 256 * 1024 * 1024
 CONSUME_BATCH = 20_000
 # Postgres or the engine away: tried again this often, for this long, before the process ends and the supervisor starts it anew.
 RETRY_SECONDS = 1.0
@@ -117,12 +120,13 @@ class Ingester:
     # Reading
 
     def _poll(self) -> None:
-        buffered = self._buffered()
-        if buffered >= MAX_BUFFERED:
+        if self._is_full():
             # Not paused: pausing throws librdkafka's prefetch away. The insert under way is what we wait for.
             self._turn()
-            return
-        wait = 0.05 if buffered or self._inserting else 0.5
+            if self._inserting is not None:
+                return
+            # Nothing could be cut: ranges planned before a crash fill the memory, and only reading on completes them.
+        wait = 0.05 if self._buffered() or self._inserting else 0.5
         records: dict[tuple[str | None, int | None], tuple[list[int], list[Message]]] = {}
         ends: list[Message] = []
         for message in self._consumer.consume(CONSUME_BATCH, wait):
@@ -150,12 +154,22 @@ class Ingester:
     def _buffered(self) -> int:
         return sum(owned.ranges.buffered for owned in self._owned.values())
 
+    def _buffered_bytes(self) -> int:
+        return sum(owned.ranges.buffered_bytes for owned in self._owned.values())
+
+    def _is_full(self) -> bool:
+        return self._buffered() >= MAX_BUFFERED or self._buffered_bytes() >= MAX_BUFFERED_BYTES
+
     def _is_due(self) -> bool:
         if self._inserting is not None and not self._inserting[1].done():
             return False
         if self._oldest is None:
             return self._inserting is not None
-        return time.monotonic() - self._oldest >= self._linger_seconds or self._buffered() >= MAX_ROWS_PER_RANGE
+        return (
+            time.monotonic() - self._oldest >= self._linger_seconds
+            or self._buffered() >= MAX_ROWS_PER_RANGE
+            or self._buffered_bytes() >= MAX_RANGE_BYTES
+        )
 
     # A turn
 
@@ -164,7 +178,7 @@ class Ingester:
         planned = [
             Planned(owned, cut)
             for owned in self._owned.values()
-            if (cut := owned.ranges.cut(MAX_ROWS_PER_RANGE)) is not None
+            if (cut := owned.ranges.cut(MAX_ROWS_PER_RANGE, MAX_RANGE_BYTES)) is not None
         ]
         self._oldest = time.monotonic() if self._buffered() else None
         self._persist(planned)
@@ -212,7 +226,11 @@ class Ingester:
 
     def _insert(self, plan: Planned) -> None:
         owned, cut = plan.owned, plan.range
-        found, unreadable = chunks(cut.items, owned.prefix, owned.partition, self._shapes, self._seal)
+        found, unreadable = _retried(
+            "Postgres",
+            psycopg.OperationalError,  # the sealer asks it for keys
+            lambda: chunks(cut.items, owned.prefix, owned.partition, self._shapes, self._seal),
+        )
         for chunk in found:
             token = f"{owned.topic_id}:{owned.partition}:{chunk.schema_id}:{cut.start}-{cut.end}"
             try:
@@ -261,7 +279,7 @@ class Ingester:
                 at.partition,
                 at.epoch,
                 topic_prefix(at.topic, at.topic_id),
-                PartitionRanges(at.next_offset, at.planned_end),
+                PartitionRanges(at.next_offset, at.planned_end, len),
                 at.next_offset,
             )
             start.append(TopicPartition(at.topic, at.partition, at.next_offset or OFFSET_BEGINNING))

@@ -6,9 +6,10 @@ a crash the planned range is read again and inserted under the same token, wheth
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -26,7 +27,11 @@ class Range(Generic[Item]):
 class PartitionRanges(Generic[Item]):
     """Buffers one partition's records and cuts ranges. Offsets only rise; a record below what is done is skipped."""
 
-    def __init__(self, next_offset: int, planned_end: int | None) -> None:
+    def __init__(
+        self, next_offset: int, planned_end: int | None, size_bytes: Callable[[Item], int] = lambda _: 0
+    ) -> None:
+        self._size_bytes = size_bytes
+        self.buffered_bytes = 0
         self._next_offset = next_offset
         self._planned_end = planned_end
         self._seen = next_offset  # every record below is in the buffer, or there is none
@@ -49,15 +54,20 @@ class PartitionRanges(Generic[Item]):
             return
         fresh = bisect_left(offsets, self._seen)
         self._offsets += offsets[fresh:] if fresh else offsets
-        self._items += items[fresh:] if fresh else items
+        added = items[fresh:] if fresh else items
+        self._items += added
+        self.buffered_bytes += sum(map(self._size_bytes, added))
         self._seen = max(self._seen, offsets[-1] + 1)
 
     def reached(self, position: int) -> None:
         """The reader stands at ``position``: whatever lies below and was not added does not exist."""
         self._seen = max(self._seen, position)
 
-    def cut(self, max_items: int) -> Range[Item] | None:
-        """The next range, or None when there is nothing (or not all yet of a range planned before a crash)."""
+    def cut(self, max_items: int, max_bytes: int | None = None) -> Range[Item] | None:
+        """The next range, or None when there is nothing (or not all yet of a range planned before a crash).
+
+        One record that is larger than ``max_bytes`` is a range of its own.
+        """
         if self._planned_end is not None:
             if self._seen < self._planned_end:
                 return None
@@ -65,10 +75,14 @@ class PartitionRanges(Generic[Item]):
             count = bisect_left(self._offsets, end)
         elif self._items:
             count = min(max_items, len(self._items))
+            if max_bytes is not None and self.buffered_bytes > max_bytes:
+                sizes = accumulate(map(self._size_bytes, self._items[:count]))
+                count = max(1, bisect_right(list(sizes), max_bytes))
             end = self._offsets[count - 1] + 1
         else:
             return None
         cut = Range(self._next_offset, end, self._items[:count])
         del self._items[:count], self._offsets[:count]
+        self.buffered_bytes -= sum(map(self._size_bytes, cut.items))
         self._next_offset, self._planned_end = end, None
         return cut

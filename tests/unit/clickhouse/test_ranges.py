@@ -35,6 +35,15 @@ def test_what_is_done_is_skipped() -> None:
     assert ranges.cut(100) is None
 
 
+def test_a_range_ends_before_it_is_too_large_but_never_before_its_first_record() -> None:
+    ranges: PartitionRanges[bytes] = PartitionRanges(0, None, len)
+    ranges.add([0, 1, 2, 3], [b"12", b"34", b"56789", b"0"])
+    assert ranges.buffered_bytes == 10
+    cuts = [ranges.cut(100, 4), ranges.cut(100, 4), ranges.cut(100, 4), ranges.cut(100, 4)]
+    assert [cut and (cut.start, cut.end) for cut in cuts] == [(0, 2), (2, 3), (3, 4), None]
+    assert ranges.buffered_bytes == 0
+
+
 @given(
     st.lists(st.booleans(), min_size=1, max_size=60),
     st.lists(
