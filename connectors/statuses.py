@@ -77,14 +77,14 @@ class AcknowledgedProducer:
     """A producer for one event loop: records go out in batches, and each tells when Kafka has it.
 
     Nothing is given up while Kafka is away (``message_timeout_seconds`` 0 means never). What Kafka refuses for good ends in
-    ``on_failure``: no offset and no answer may count on it.
+    ``on_failure``: no offset and no answer may count on it. So does an acknowledgement that its callback could not take.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
-        on_failure: Callable[[KafkaException], None],
+        on_failure: Callable[[Exception], None],
         linger_ms: float,
         message_timeout_seconds: float = 0,
     ) -> None:
@@ -128,7 +128,12 @@ class AcknowledgedProducer:
             self._loop.call_later(PUMP_SECONDS, self._pump)
 
     def _pump(self) -> None:
-        self._producer.poll(0)
+        try:
+            self._producer.poll(0)
+        except Exception as error:  # noqa: BLE001 - a callback's; without a next turn nobody would hear of anything any more
+            self._loop.call_later(PUMP_SECONDS, self._pump)
+            self._on_failure(error)
+            return
         self._pumping = self._outstanding > 0
         if self._pumping:
             self._loop.call_later(PUMP_SECONDS, self._pump)

@@ -124,9 +124,10 @@ async def _serving(app: web.Application) -> AsyncIterator[None]:
         await producer.settle(KAFKA_TIMEOUT_SECONDS)
 
 
-def _told_later(error: KafkaException) -> None:
+def _told_later(error: Exception) -> None:
     """Every status of a request has its own waiter, who answers 503; nothing else is sent."""
-    log.warning("Kafka refused a status: %s", error.args[0].name())
+    name = error.args[0].name() if isinstance(error, KafkaException) else type(error).__name__
+    log.warning("Kafka refused a status: %s", name)
 
 
 def _parked_ended(task: asyncio.Task[None]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
 from connectors.providers.outcome import Accepted, ErrorClass, OutcomeUnknown, Refused
+from connectors.sealing import KeyRingError
 from connectors.statuses import StatusLog
 from connectors.suppressing import DeadAddress, SenderClass, reason_of, suppress
 from schemas.codec import CodecError, Decoded
@@ -63,13 +64,18 @@ class Delivering:
         self._tools = tools
 
     async def deliver(self, taken: Taken) -> None:
-        """Bring one record to its end. What cannot be delivered becomes a dead letter; nothing is dropped."""
+        """Bring one record to its end. What cannot be delivered becomes a dead letter; nothing is dropped.
+
+        Raises KeyRingError: every message would end like this one, until somebody mends the ring.
+        """
         message: Message | None = None
         try:
             message = await self._read(taken)
             await self._attempt(taken, message)
         except PoisonError as poison:
             await self._bury(taken, message, poison)
+        except KeyRingError:
+            raise
         except Exception as error:  # noqa: BLE001 - one record's trouble, foreseen or not, must not stop its neighbours
             # Only the kind: an exception's text may hold what it failed on.
             kind = type(error).__name__

@@ -12,7 +12,7 @@ from connectors.postgres import data_keys
 from connectors.postgres.data_keys import WrappedKey
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import SYSTEM_CLINIC, Records, clinic_subject
-from connectors.sealing import DataKey, SealError, header_of, open_sealed
+from connectors.sealing import DataKey, KeyRingError, SealError, header_of, open_sealed
 from schemas.codec import CodecError
 from sinks.runtime.patience import patiently
 from sinks.runtime.poison import PoisonError
@@ -42,7 +42,7 @@ class Keys:
         )
 
     async def open(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """The luxe.pipeline.MessageContent of a ChannelMessage. Raises KeyGone, PoisonError."""
+        """The luxe.pipeline.MessageContent of a ChannelMessage. Raises KeyGone, PoisonError, KeyRingError."""
         sealed = message["sealed"]
         try:
             header = header_of(sealed)
@@ -95,6 +95,8 @@ class Keys:
         try:
             unwrapped = self._records.ring.unwrap(key.wrapped, key.subject, key.clinic_id)
         except SealError as error:
+            if error.code == "unknown_kek":
+                raise KeyRingError(str(error)) from error  # the ring's fault, and so no message's
             return error  # one row's damage is not its batch's
         self._kept[key.subject] = (unwrapped, time.monotonic() + KEY_SECONDS)
         self._kept.move_to_end(key.subject)

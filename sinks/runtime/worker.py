@@ -8,8 +8,6 @@ import signal
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaException
-
 from connectors.postgres.pool import open_pool
 from connectors.postgres.records import Records
 from connectors.readiness import mark_ready
@@ -124,7 +122,7 @@ async def serve(
     codec = records.codec
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def fail(error: KafkaException) -> None:
+    def fail(error: Exception) -> None:
         if not failed.done():
             failed.set_exception(error)
 
