@@ -27,6 +27,10 @@ def is_ours(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] in OUR_PACKAGES
 
 
+def _may_quote(told: object) -> bool:
+    return isinstance(told, BaseException) and not is_ours(told) and not isinstance(told, OSError)
+
+
 def trace_of(error: BaseException) -> str:
     """A traceback of places and kinds, the first cause first. Texts only of our own errors, and of the system's (OSError)."""
     return "\n".join(_link(link) for link in reversed(list(_chain(error))))
@@ -43,7 +47,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _link(error: BaseException) -> str:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    if is_ours(error) or isinstance(error, OSError):
+    if not _may_quote(error):
         said = str(error)
     else:
         sqlstate = getattr(error, "sqlstate", None)  # tells Postgres' errors apart, and holds no value
@@ -70,10 +74,16 @@ class _JsonLines(_Lines):
         return orjson.dumps(entry).decode()
 
 
-class _FirstLineOfAsyncio(logging.Filter):
-    """asyncio's further lines show the task or future, and with it the text of its error."""
+class _QuotesNoError(logging.Filter):
+    """Libraries put errors into their messages. Of those only the kind is told, and of asyncio's messages the first line: the
+    others show a task or future, and with it the text of its error.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] in OUR_PACKAGES:
+            return True  # our own messages say of an error what may be said
+        if isinstance(record.args, tuple):
+            record.args = tuple(type(arg).__name__ if _may_quote(arg) else arg for arg in record.args)
         if record.name == "asyncio":
             record.msg, record.args = record.getMessage().partition("\n")[0], ()
         return True
@@ -96,7 +106,7 @@ def configure_logging(log_format: Literal["text", "json"], level: int = logging.
         handler.setFormatter(_JsonLines())
     else:
         handler.setFormatter(_Lines("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    handler.addFilter(_FirstLineOfAsyncio())
+    handler.addFilter(_QuotesNoError())
     sys.excepthook = _uncaught
     threading.excepthook = lambda ended: _uncaught(ended.exc_type, ended.exc_value, ended.exc_traceback)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

@@ -63,7 +63,8 @@ thread.start()
 thread.join()
 try:
     int(name)
-except ValueError:
+except ValueError as error:
+    logging.getLogger("faust.agents").error("Agent %r raised %r", "a", error)
     logging.getLogger("aiohttp.server").exception("Error handling request")
 int(name)
 """
@@ -76,6 +77,6 @@ def test_no_way_out_of_a_process_shows_what_an_error_quotes(log_format: str) -> 
         [sys.executable, "-c", script], input=f"{NAME}\n", capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 1
-    assert done.stderr.count("ValueError") >= 4
+    assert done.stderr.count("ValueError") >= 5
     assert NAME not in done.stderr
     assert logging.getLevelName(logging.CRITICAL).lower() in done.stderr.lower()
