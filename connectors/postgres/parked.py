@@ -6,6 +6,7 @@ A provider may post a receipt before it answers our request. So the webhook park
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -16,7 +17,9 @@ from connectors.postgres.deliveries import Delivery
 from connectors.postgres.policies import strangers_key
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import SYSTEM_CLINIC, Records
-from connectors.sealing import DataKey, open_sealed, seal
+from connectors.sealing import DataKey, SealError, open_sealed, seal
+
+log = logging.getLogger(__name__)
 
 # Taken at once at most: bounds what one transaction holds.
 TAKE_ROWS = 500
@@ -86,14 +89,16 @@ async def take_parked(connection: psycopg.AsyncConnection, records: Records, lim
     if not rows:
         return []
     key = await _key(connection, records)
-    return [
-        Claimed(
-            Receipt(provider, message_id, open_sealed(key, "Receipt", f"{provider}:{message_id}", sealed)),
-            received_at,
-            Delivery(*delivery),
-        )
-        for provider, message_id, sealed, received_at, *delivery in rows
-    ]
+    claimed: list[Claimed] = []
+    for provider, message_id, sealed, received_at, *delivery in rows:
+        try:
+            raw = open_sealed(key, "Receipt", f"{provider}:{message_id}", sealed)
+        except SealError as error:
+            # Nobody can ever read it: kept, it would stand before all that came after it.
+            log.error("a parked receipt of %s cannot be opened (%s); it is dropped", provider, error.code)  # noqa: TRY400
+            continue
+        claimed.append(Claimed(Receipt(provider, message_id, raw), received_at, Delivery(*delivery)))
+    return claimed
 
 
 async def _key(connection: psycopg.AsyncConnection, records: Records) -> DataKey:

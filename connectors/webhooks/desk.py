@@ -18,6 +18,7 @@ from connectors.postgres.deliveries import Delivery, Finish
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
 from connectors.providers import twilio
+from connectors.sealing import KeyRingError, SealError
 from connectors.settings import Settings
 from connectors.statuses import StatusLog, delivery_status
 from connectors.suppressing import DeadAddress, reason_of, sms_sender_class, suppress
@@ -55,7 +56,7 @@ class Desk:
             try:
                 while await self._settle_parked():
                     pass
-            except (psycopg.OperationalError, KafkaException, BufferError) as error:
+            except (psycopg.Error, KafkaException, BufferError, SealError, KeyRingError) as error:
                 log.warning("parked receipts wait: %s", type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
 

@@ -129,6 +129,23 @@ async def test_receipts_that_come_too_early_are_claimed_when_their_message_is_kn
         assert await parked.take_parked(connection, records) == []
 
 
+async def test_a_parked_receipt_that_cannot_be_opened_does_not_hold_up_the_others(pool: Pool, records: Records) -> None:
+    async with pool.connection() as connection:
+        await policies.put(connection, records, {"clinic_id": "*", "name": "x", "time_zone": "UTC"}, "tester")
+    await parked.park(pool, records, [Receipt("twilio", "SM1", b"first"), Receipt("twilio", "SM2", b"second")])
+    await verdicts(pool, attempt("d1"), attempt("d2"))
+    await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM1"), Finish("d2", 1, "accepted", "SM2")])
+    async with pool.connection() as connection:
+        await connection.execute(
+            "UPDATE parked_receipts SET sealed = set_byte(sealed, 30, 255 - get_byte(sealed, 30)) "
+            "WHERE provider_message_id = 'SM1'"
+        )
+        [claimed] = await parked.take_parked(connection, records)
+    assert claimed.receipt.raw == b"second"
+    async with pool.connection() as connection:
+        assert await parked.take_parked(connection, records) == []
+
+
 async def test_house_is_kept(pool: Pool, records: Records, settings: Settings) -> None:
     async with pool.connection() as connection:
         await policies.put(connection, records, {"clinic_id": "*", "name": "x", "time_zone": "UTC"}, "tester")
