@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
-from schemas.codec import Codec
+from schemas.codec import Codec, CodecError
+
+log = logging.getLogger(__name__)
 
 _STAFF = b"staff:"
 
@@ -25,7 +28,11 @@ class StaffRoster:
         """Follows one record of the view. Patients' records are passed over unread."""
         if not key.startswith(_STAFF):
             return
-        record = None if value is None else self._codec.decode(value).value
+        try:
+            record = None if value is None else self._codec.decode(value).value
+        except CodecError as error:
+            log.error("a staff member's record cannot be read (%s); what was known before still holds", error.code)  # noqa: TRY400
+            return
         with self._lock:
             if record is None or not record["active"]:
                 self._members.pop(key.decode(), None)

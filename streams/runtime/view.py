@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -28,6 +29,7 @@ OnChange = Callable[[bytes, bytes | None], None]
 _CONSUME_RECORDS = 5000
 _CONSUME_SECONDS = 0.1  # and so how late a change of the assignment is noticed
 _READY_POLL_SECONDS = 0.01
+_TELL_SECONDS = 30.0  # a view of millions is read within it
 _SOURCE = (
     b"\xff\xff"  # rows of the disk store that say up to where each partition was read; no partition has this number
 )
@@ -160,9 +162,13 @@ class View:
 
     async def wait_ready(self, number: int) -> None:
         """Returns when what partition ``number`` of the app may ask for has been read to its end."""
+        tell_at = time.monotonic() + _TELL_SECONDS
         while not (number in self._ready if self._scope == "assigned" else self.ready):
             if self._scope == "assigned" and number not in self._wanted:
                 return  # revoked meanwhile
+            if time.monotonic() > tell_at:
+                tell_at += _TELL_SECONDS
+                log.warning("partition %d waits for the view of %s to be read to its end", number, self.topic)
             await asyncio.sleep(_READY_POLL_SECONDS)
 
     def stop(self) -> None:
