@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -69,10 +68,15 @@ def standing_path(settings: Settings, name: str) -> Path:
 
 
 def load_standing(path: Path) -> Standing | None:
-    """A standing kept before, or None."""
-    with suppress(FileNotFoundError):
+    """A standing kept before, or None. Raises PublishError where the file is none."""
+    try:
         return Standing(**json.loads(path.read_text()))
-    return None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise PublishError(
+            f"{path}: cannot be read ({type(error).__name__}); --restart begins at the first row"
+        ) from error
 
 
 def publish(

@@ -170,6 +170,23 @@ async def begin(pool: Pool, attempts: Sequence[Attempt], lease_seconds: float = 
     return results
 
 
+async def renew(
+    pool: Pool, delivery_id: str, lease_until: datetime, lease_seconds: float = LEASE_SECONDS
+) -> datetime | None:
+    """A new lease on an attempt whose call was not made yet, if nobody took it up meanwhile; until when, else None.
+
+    ``lease_until``: as ``begin`` or the last renewal gave it; it names whose lease it is. Raises psycopg.Error.
+    """
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            """UPDATE deliveries SET lease_until = now() + make_interval(secs => %s), updated_at = now()
+               WHERE delivery_id = %s AND state = 'attempting' AND lease_until = %s RETURNING lease_until""",
+            (lease_seconds, delivery_id, lease_until),
+        )
+        row = await cursor.fetchone()
+        return None if row is None else row[0]
+
+
 async def finish(pool: Pool, results: Sequence[Finish]) -> list[str]:
     """Enter results, in one statement; the ids of deliveries that the provider had accepted before, under another message id.
 

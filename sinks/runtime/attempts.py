@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -39,6 +39,7 @@ class Begun:
 
     delivery_id: str
     attempt: int
+    lease_until: datetime
     lease_until_monotonic: float
     unknown_since: datetime | None
 
@@ -76,9 +77,10 @@ class Attempts:
             result = await self._beginning.submit(attempt)
             if isinstance(result, psycopg.Error):
                 raise result
-            if result.verdict in ("begun", "unknown"):
+            if result.verdict in ("begun", "unknown") and result.lease_until is not None:
                 since = message["created_at"] if result.verdict == "unknown" else None
-                return Begun(attempt.delivery_id, attempt.attempt, asked + self._lease_seconds, since)
+                until = asked + self._lease_seconds
+                return Begun(attempt.delivery_id, attempt.attempt, result.lease_until, until, since)
             if result.attempt > attempt.attempt:
                 return Ended(None)
             if result.verdict == "finished":
@@ -86,6 +88,17 @@ class Attempts:
             if leaving():
                 return None
             await asyncio.sleep(_until(result.lease_until))
+
+    async def renew(self, begun: Begun) -> Begun | None:
+        """The attempt with a new lease, when it waited too long for its call; None where another worker took it up."""
+        asked = time.monotonic()
+        until = await patiently(
+            lambda: deliveries.renew(self._pool, begun.delivery_id, begun.lease_until, self._lease_seconds),
+            retry_seconds=self._retry_seconds,
+        )
+        if until is None:
+            return None
+        return replace(begun, lease_until=until, lease_until_monotonic=asked + self._lease_seconds)
 
     async def finish(self, begun: Begun, outcome: Outcome) -> None:
         """Enter how it ended. Raises psycopg.Error for the row's own fault."""

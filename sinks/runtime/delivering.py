@@ -186,8 +186,11 @@ class Delivering:
         except ValueError:
             return self._refused(Refused("permanent_recipient", code="address_form"))
         await tools.gates.wait_until_current()
-        if time.monotonic() + tools.tuning.call_timeout_seconds > begun.lease_until_monotonic:
-            return self._refused(Refused("transient", code="lease_over"))
+        if not self._is_leased(begun):
+            # Paused, or starved of the processor, since it was begun. Nothing was sent: go on, unless somebody else did.
+            renewed = await tools.attempts.renew(begun)
+            if renewed is None or not self._is_leased(renewed):
+                return self._refused(Refused("transient", code="lease_over"))
         verdict = tools.gates.gates.verdict(message, address_hash, datetime.now(UTC))
         if verdict is not None:
             return Outcome.gated(verdict)
@@ -197,6 +200,9 @@ class Delivering:
         except Refused as refused:
             await self._suppress(message, content, refused.error_class)
             return self._refused(refused)
+
+    def _is_leased(self, begun: Begun) -> bool:
+        return time.monotonic() + self._tools.tuning.call_timeout_seconds <= begun.lease_until_monotonic
 
     def _refused(self, refused: Refused) -> Outcome:
         return Outcome.refused(refused, datetime.now(UTC), self._tools.tuning.retry_delay_seconds)

@@ -167,3 +167,16 @@ async def test_house_is_kept(pool: Pool, records: Records, settings: Settings) -
         ).fetchall()
         assert kept == [("late", True), ("new", False)]
         assert connection.execute("SELECT delivery_id FROM deliveries").fetchall() == [("d2",)]
+
+
+async def test_a_lease_is_renewed_only_by_who_holds_it(pool: Pool) -> None:
+    (mine,) = await deliveries.begin(pool, [attempt("d1")], lease_seconds=0.01)
+    assert mine.lease_until is not None
+    await asyncio.sleep(0.05)
+    renewed = await deliveries.renew(pool, "d1", mine.lease_until, 0.01)
+    assert renewed is not None
+    assert renewed > mine.lease_until
+    assert await deliveries.renew(pool, "d1", mine.lease_until) is None  # an older lease than the one in force
+    await asyncio.sleep(0.05)
+    assert await verdicts(pool, attempt("d1")) == ["unknown"]  # another worker took it up
+    assert await deliveries.renew(pool, "d1", renewed) is None
