@@ -42,6 +42,8 @@ Agent = Callable[[Batches], Awaitable[None]]
 # never fetches, and our watchdog looks after the others: this must only not interfere.
 _MAX_POLL_SECONDS = 7 * 24 * 3600.0
 _READY_DIRECTORY = "ready"
+_REPEAT_SECONDS = 10.0
+_CHATTY = ("aiokafka", "aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator", "aiokafka.conn")
 
 
 def wall_clock_ms() -> int:
@@ -246,8 +248,25 @@ def _once(action: Callable[[], None]) -> Any:
     return receive
 
 
+class _Once(logging.Filter):
+    """Lets the same message of a logger pass once in a while: without a broker, aiokafka says the same 30 times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now - self._told.get(record.msg, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
+            return False
+        self._told[record.msg] = now
+        return True
+
+
 def _default_logging() -> None:
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for name in ("faust", "mode", "aiokafka"):  # at DEBUG they print keys and values
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _CHATTY:
+        logging.getLogger(name).addFilter(_Once())

@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 
 from connectors.kafka import client_config, consumer_config, producer_config
 from connectors.settings import Settings
-from streams.runtime.errors import FatalError, OutputTooLarge, fatal_from
+from streams.runtime.errors import FatalError, OutputTooLarge, end_process, fatal_from
 from streams.runtime.records import Headers
 from streams.runtime.tuning import Tuning
 
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _SLICE_SECONDS = 5.0  # one blocking call into librdkafka: short enough to notice a deadline, long enough not to spin
 _RECORD_OVERHEAD_BYTES = 128  # batch header (61) and record framing (≤ 21 + header framing), rounded up
 _ADMIN_TIMEOUT_SECONDS = 30.0
+_ISOLATION_LEVELS = (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
 _VISIBLE_SECONDS = 10.0  # a topic made a moment ago is known to the controller at once, to a broker soon
 _BATCH_BYTES = (
     512 * 1024
@@ -46,6 +47,19 @@ def reader(settings: Settings, **overrides: Any) -> Consumer:
         "check.crcs": True,
     }
     return Consumer(config | overrides)
+
+
+# What a broker says of a partition that is made, or moved, at this moment.
+_LEADERLESS = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
 
 
 class Topics:
@@ -84,20 +98,35 @@ class Topics:
         return found
 
     def ends(self, tps: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """The end of each partition as committed readers see it; what the broker does not say is left out."""
+        """The end of each partition as committed readers see it. Raises FatalError when the broker does not say."""
+        return self._ends(tps, IsolationLevel.READ_COMMITTED)
+
+    def _ends(self, tps: Iterable[tuple[str, int]], level: IsolationLevel) -> dict[tuple[str, int], int]:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the only untyped one of its class
-        futures = self._admin.list_offsets(
-            {TopicPartition(*tp): latest for tp in tps},
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=_ADMIN_TIMEOUT_SECONDS,
-        )
-        found: dict[tuple[str, int], int] = {}
-        for tp, future in futures.items():
-            if (error := future.exception()) is None:
-                found[tp.topic, tp.partition] = future.result().offset
-            else:
-                log.info("end of %s[%d] not known: %s", tp.topic, tp.partition, error)
-        return found
+        wanted = {TopicPartition(*tp): latest for tp in tps}
+        deadline = time.monotonic() + _VISIBLE_SECONDS
+        while wanted:
+            futures = self._admin.list_offsets(wanted, isolation_level=level, request_timeout=_ADMIN_TIMEOUT_SECONDS)
+            try:
+                return {(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
+            except KafkaException as error:
+                if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
+                    raise fatal_from("ends of partitions", error) from error
+            time.sleep(0.1)
+        return {}
+
+    def decided_to(self, topic: str, partition: int) -> tuple[int, int]:
+        """(end for committed readers, end of the log). They differ while a transaction in between is not decided."""
+        ends = [self._ends([(topic, partition)], level)[topic, partition] for level in _ISOLATION_LEVELS]
+        return ends[0], ends[1]
+
+    def partitions(self, names: Iterable[str]) -> dict[str, int]:
+        """Topic → partitions, of those that exist."""
+        try:
+            known = self._admin.list_topics(timeout=_ADMIN_TIMEOUT_SECONDS).topics
+        except KafkaException as error:
+            raise fatal_from("list of topics", error) from error
+        return {name: len(known[name].partitions) for name in names if name in known}
 
     def limit_bytes(self, topic: str) -> int:
         """The topic's max.message.bytes."""
@@ -116,12 +145,19 @@ class Topics:
 
 
 class TransactionalProducer:
-    """The one producer of (app, partition). Opening it fences every earlier one and aborts what that left open."""
+    """The one producer of (app, partition). Opening it fences every earlier one and aborts what that left open.
+
+    ``doubtful``: the broker went away, and has not been asked since whether it finished our last transaction (settle.py).
+    ``used``: the topics produced to.
+    """
 
     def __init__(self, app: str, partition: int, settings: Settings, tuning: Tuning, topics: Topics) -> None:
         self._topics = topics
         self._output_bytes = tuning.output_bytes
         self._commit_seconds = tuning.transaction_timeout_seconds + _SLICE_SECONDS
+        self._working = False
+        self.doubtful = False
+        self.used: set[str] = set()
         config = producer_config(settings)
         timeout_ms = int(tuning.transaction_timeout_seconds * 1000)
         config |= {
@@ -133,13 +169,27 @@ class TransactionalProducer:
             "message.max.bytes": tuning.output_bytes + 64 * 1024,
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 512 * 1024,
+            "error_cb": self._told,
         }
         self._producer = Producer(config)
         self._produce = self._producer.produce
 
+    def _told(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            return  # what matters of the others comes back from the call that meets it
+        self.doubtful = True
+        if self._working:
+            end_process(FatalError("the broker went away in the middle of a transaction: it is aborted and done again"))
+
+    def poll(self) -> None:
+        """Hears what the client has to tell."""
+        self._producer.poll(0)
+
     def open(self, timeout_seconds: float) -> None:
         """Fences former owners. Blocking. Raises FatalError after ``timeout_seconds`` without a coordinator."""
         self._retry("init_transactions", self._producer.init_transactions, timeout_seconds)
+        self._producer.poll(0)
+        self.doubtful = False
 
     def begin(self) -> None:
         """Begins a transaction."""
@@ -147,6 +197,7 @@ class TransactionalProducer:
             self._producer.begin_transaction()
         except KafkaException as error:
             raise fatal_from("begin_transaction", error) from error
+        self._working = True
 
     def check_size(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None) -> None:
         """Raises OutputTooLarge for a record that its topic would refuse: a refusal by the broker would abort its neighbours."""
@@ -168,6 +219,7 @@ class TransactionalProducer:
         on_delivery: Callable[[Any, Any], None] | None = None,
     ) -> None:
         """Hands one record to the open transaction. Blocks only while the client's buffer is full."""
+        self.used.add(topic)
         while True:
             try:
                 if headers is None and timestamp_ms is None and on_delivery is None:
@@ -192,9 +244,21 @@ class TransactionalProducer:
     def commit(self) -> None:
         """Commits; on return everything in the transaction is visible. Blocking; releases the interpreter."""
         self._retry("commit_transaction", self._producer.commit_transaction, self._commit_seconds)
+        self._working = False
+
+    def flush(self) -> None:
+        """Waits until everything handed over is in its log. Raises FatalError when that takes too long."""
+        if self._producer.flush(self._commit_seconds):
+            raise FatalError(f"records of a transaction not in their logs after {self._commit_seconds:.0f} s")
+
+    def abort_all(self) -> None:
+        """Aborts, and waits until that is decided."""
+        self._retry("abort_transaction", self._producer.abort_transaction, self._commit_seconds)
+        self._working = False
 
     def abort(self) -> None:
         """Aborts an open transaction, as well as that can be done: if it cannot, the next owner's fencing does it."""
+        self._working = False
         try:
             self._producer.abort_transaction(_SLICE_SECONDS)
         except KafkaException as error:

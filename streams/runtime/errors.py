@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import traceback
+from typing import NoReturn
+
 from confluent_kafka import KafkaError, KafkaException
+
+log = logging.getLogger(__name__)
 
 # Exit statuses, so that a supervisor and its operator can tell the kinds apart (numbers of sysexits.h).
 EXIT_FATAL = 70  # EX_SOFTWARE: a transaction, a restore or the agent's own code failed; starting again is the mend
@@ -41,6 +48,17 @@ def exit_status(error: BaseException) -> int:
     if isinstance(error, StalledError):
         return EXIT_STALLED
     return EXIT_FATAL
+
+
+def end_process(error: BaseException) -> NoReturn:
+    """Ends the process at once. Whatever is uncommitted is aborted by the next owner; nothing needs to be saved here.
+
+    An error of ours says what to do; of another only its kind and place are told, for its text may quote a record.
+    """
+    text = str(error) if isinstance(error, FatalError) else "".join(traceback.format_tb(error.__traceback__))
+    log.critical("ending: %s: %s", type(error).__name__, text)
+    logging.shutdown()
+    os._exit(exit_status(error))
 
 
 _FENCED_CODES = frozenset(

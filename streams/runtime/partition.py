@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import logging
+import operator
 import threading
 import time
 from collections import deque
@@ -25,10 +27,13 @@ from streams.runtime.errors import FatalError
 from streams.runtime.metrics import Metrics
 from streams.runtime.records import Record
 from streams.runtime.restore import SOURCE, Restore, source_value
-from streams.runtime.rows import POSITION, position_of, position_value
+from streams.runtime.rows import OUTPUT, POSITION, position_of, position_value
+from streams.runtime.settle import outputs_between, outputs_of, settle, wait_decided
 from streams.runtime.store import Store
 from streams.runtime.timers import DueIndex
 from streams.runtime.tuning import Tuning
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Batch", "Event", "Partition", "Plan"]
 
@@ -36,6 +41,7 @@ __all__ = ["Batch", "Event", "Partition", "Plan"]
 # Batches begin small, so that work of any slowness gets done within one transaction's time, and grow as fast as this.
 _FIRST_BATCH_RECORDS = 64
 _BATCH_GROWTH = 4
+_ASK_AGAIN_SECONDS = 1.0  # while the broker is away
 
 
 class Phase(enum.Enum):
@@ -87,6 +93,7 @@ class Partition:
         self._closing = threading.Lock()
         self._batch_records = min(_FIRST_BATCH_RECORDS, plan.tuning.batch_records)
         self._began = 0.0
+        self._outputs: set[str] = set()
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -95,15 +102,15 @@ class Partition:
         plan = self._plan
         self._topic_ids = {topic: described[topic][0] for topic in plan.inputs}
         self._changelog_id = described[plan.changelog][0]
+        decided, end = plan.topics.decided_to(plan.changelog, self.number)
         self._producer = TransactionalProducer(plan.app, self.number, plan.settings, plan.tuning, plan.topics)
         self._producer.open(plan.tuning.open_timeout_seconds)
         self._store = Store(plan.folder / str(self.number), plan.tuning, plan.cache)
-        restore = Restore(
-            self._store, plan.changelog, self._changelog_id, self.number, plan.settings, plan.tuning, plan.clock_ms
-        )
-        restore.run()
-        plan.metrics.restored_records += restore.records
-        plan.metrics.restore_seconds += restore.seconds
+        self._restore()
+        if decided < end or operator.lt(*plan.topics.decided_to(plan.changelog, self.number)):
+            left = outputs_between(plan.settings, plan.changelog, self.number, decided, end)
+            settle(self._producer, plan.topics, self._outputs | left, plan.changelog, self.number)
+            self._restore()
         self._due = DueIndex(self._store)
         for topic, topic_id in self._topic_ids.items():
             row = self._store.get(POSITION + topic.encode())
@@ -111,6 +118,39 @@ class Partition:
                 kept_id, next_offset = position_of(row)
                 if kept_id == topic_id:
                     self._positions[topic] = next_offset
+
+    def _restore(self) -> None:
+        plan = self._plan
+        restore = Restore(
+            self._store, plan.changelog, self._changelog_id, self.number, plan.settings, plan.tuning, plan.clock_ms
+        )
+        restore.run()
+        plan.metrics.restored_records += restore.records
+        plan.metrics.restore_seconds += restore.seconds
+        self._outputs = outputs_of(self._store)
+
+    def is_doubtful(self) -> bool:
+        """Whether the broker went away since the last transaction."""
+        if self.phase is not Phase.RUNNING or not self.idle.is_set():
+            return False
+        self._producer.poll()
+        return self._producer.doubtful
+
+    def reassure(self) -> None:
+        """Returns when the last transaction is known to be decided. Blocking, for as long as the broker stays away.
+
+        Raises FatalError when the broker is back and does not decide it: then this partition has to be opened anew.
+        """
+        while True:
+            try:
+                self._plan.topics.decided_to(self._plan.changelog, self.number)
+            except FatalError as error:
+                log.info("%s; asking again", error)
+                time.sleep(_ASK_AGAIN_SECONDS)
+            else:
+                break
+        self._producer.doubtful = False
+        wait_decided(self._plan.topics, self._plan.changelog, self.number)
 
     def close(self) -> None:
         """Aborts what is open, frees the folder. Blocking. Safe after an open that failed or never ran."""
@@ -239,6 +279,11 @@ class Partition:
         """Commits the batch and writes it to the store. Blocking. Returns the new positions, for ``committed``."""
         producer, changelog, number = self._producer, self._plan.changelog, self.number
         rows = list(batch._overlay.items())
+        producer.used.discard(changelog)
+        if not producer.used <= self._outputs:  # before anything is committed there: settle has to know
+            fresh = producer.used - self._outputs
+            rows += [(OUTPUT + topic.encode(), b"") for topic in fresh]
+            self._outputs |= fresh
         for row, value in rows:
             producer.produce(changelog, value, row, number)
         positions: dict[str, int] = {}

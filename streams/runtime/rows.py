@@ -6,6 +6,7 @@ row        key                          value                               chan
 state      ``s`` + the agent's key      the agent's value                   yes
 timer      ``t`` + timer id             due_ms, priority, payload           yes
 position   ``p`` + topic                topic id (16 bytes), next offset    yes
+output     ``o`` + topic                empty: it was ever produced to       yes
 due index  ``d`` + priority, due_ms, id empty                               no: made from the timers
 meta       ``m`` + name                 about this store                    no
 ========== ============================ =================================== ==========
@@ -21,6 +22,7 @@ from streams.runtime.records import DueTimer
 STATE = b"s"
 TIMER = b"t"
 POSITION = b"p"
+OUTPUT = b"o"
 DUE = b"d"
 META = b"m"
 

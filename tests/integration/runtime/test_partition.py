@@ -12,6 +12,7 @@ from connectors.kafka import make_producer
 from streams.runtime import DueTimer, Event, FatalError, PoisonError, Record, Tuning
 from streams.runtime.errors import FencedError
 from streams.runtime.rows import STATE
+from streams.runtime.settle import outputs_of, settle, wait_decided
 from tests.conftest import Stack
 from tests.integration.runtime.conftest import NOW_MS, Bench
 
@@ -106,6 +107,9 @@ def test_the_new_owner_fences_the_old_one_before_it_restores(bench: Bench, tmp_p
         event.produce(bench.topics["out"], b"key", b"of the zombie")
 
     owner = bench.open(folder=tmp_path / "owner")
+    for number in range(4):  # nothing is left undecided, for which committed readers would have to wait
+        decided, end = bench.plan.topics.decided_to(bench.topics["out"], number)
+        assert decided == end
     bench.work(owner, [b"of the owner"], keep, first=1)
     with pytest.raises(FencedError):
         zombie.commit(batch)
@@ -186,3 +190,23 @@ def test_batches_grow_from_small_and_shrink_when_work_is_slow(stack: Stack, tmp_
     run(0)
     assert sizes[-1] <= 100
     bench.close()
+
+
+def test_what_a_broker_forgot_to_decide_is_aborted_everywhere_and_seen_by_nobody(bench: Bench) -> None:
+    def body(event: Event, subject: Record | DueTimer) -> None:
+        event.produce(bench.topics["out"], b"key", b"committed")
+        keep(event, subject)
+
+    partition = bench.open()
+    bench.work(partition, [b"0"], body)
+    assert outputs_of(partition._store) == {bench.topics["out"]}
+    for number in range(4):  # a commit is told before its markers are written
+        wait_decided(bench.plan.topics, bench.topics["out"], number)
+    before = [bench.plan.topics.decided_to(bench.topics["out"], number)[1] for number in range(4)]
+    settle(partition._producer, bench.plan.topics, outputs_of(partition._store), bench.topics["state"], 0)
+    after = [bench.plan.topics.decided_to(bench.topics["out"], number) for number in range(4)]
+    # A record and an abort marker in each partition, and everything before it decided.
+    assert after == [(end + 2, end + 2) for end in before]
+    assert bench.committed("out") == [(b"key", b"committed")]
+    bench.work(partition, [b"1"], body, first=1)
+    assert len(bench.committed("out")) == 2
