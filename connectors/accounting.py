@@ -24,7 +24,9 @@ from schemas.codec import Decoded
 ARRIVED = frozenset({"delivered", "read", "clicked"})
 FAILED = frozenset({"failed", "undelivered", "bounced", "unknown"})
 STOPPED = frozenset({"suppressed", "cancelled", "expired"})
-_TERMINAL = frozenset({"delivered"}) | FAILED | STOPPED
+# An unknown outcome is no end: the provider's receipt may still tell it.
+_TERMINAL = (frozenset({"delivered"}) | FAILED | STOPPED) - {"unknown"}
+_UNDER_WAY = ("sent", "unknown", "sending")  # the furthest first; before them only queued
 
 
 @dataclass(slots=True)
@@ -41,7 +43,7 @@ class _Delivery:
             return "bounced"
         if self.terminal is not None:
             return self.terminal[1]
-        return next((status for status in ("sent", "sending") if status in self.statuses), "queued")
+        return next((status for status in _UNDER_WAY if status in self.statuses), "queued")
 
 
 @dataclass(slots=True)

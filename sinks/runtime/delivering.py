@@ -155,9 +155,15 @@ class Delivering:
                     return Outcome.accepted(found, "found")
                 if not message["essential"]:
                     break
-            since = datetime.now(UTC)
+            leased = await self._leased(begun)
+            if leased is None:
+                # Nothing was sent, or an earlier call's outcome is still open: then that is what is told.
+                if since is not None:
+                    break
+                return self._refused(Refused("transient", code="lease_over"))
+            begun, since = leased, datetime.now(UTC)
             try:
-                return await self._call(life, message, content, begun)
+                return await self._call(life, message, content)
             except OutcomeUnknown as unknown:
                 doubt = unknown
         else:
@@ -178,19 +184,13 @@ class Delivering:
         others = await tools.attempts.known(candidate.provider_message_id for candidate in candidates)
         return next((found for found in candidates if found.provider_message_id not in others), None)
 
-    async def _call(self, life: DeliveryLife, message: Message, content: Message, begun: Begun) -> Outcome:
+    async def _call(self, life: DeliveryLife, message: Message, content: Message) -> Outcome:
         """The gates, then the provider. Raises OutcomeUnknown."""
         tools = self._tools
         try:
             address_hash = tools.records.ring.address_hash(tools.channel.name, content["to"])
         except ValueError:
             return self._refused(Refused("permanent_recipient", code="address_form"))
-        await tools.gates.wait_until_current()
-        if not self._is_leased(begun):
-            # Paused, or starved of the processor, since it was begun. Nothing was sent: go on, unless somebody else did.
-            renewed = await tools.attempts.renew(begun)
-            if renewed is None or not self._is_leased(renewed):
-                return self._refused(Refused("transient", code="lease_over"))
         verdict = tools.gates.gates.verdict(message, address_hash, datetime.now(UTC))
         if verdict is not None:
             return Outcome.gated(verdict)
@@ -200,6 +200,18 @@ class Delivering:
         except Refused as refused:
             await self._suppress(message, content, refused.error_class)
             return self._refused(refused)
+
+    async def _leased(self, begun: Begun) -> Begun | None:
+        """The attempt with a lease that outlives a call; None where another worker took it up.
+
+        Paused, or starved of the processor, an attempt may have waited too long for its call; so may one whose outcome is
+        open and that is to be sent again. It goes on if nobody else did.
+        """
+        await self._tools.gates.wait_until_current()
+        if self._is_leased(begun):
+            return begun
+        renewed = await self._tools.attempts.renew(begun)
+        return renewed if renewed is not None and self._is_leased(renewed) else None
 
     def _is_leased(self, begun: Begun) -> bool:
         return time.monotonic() + self._tools.tuning.call_timeout_seconds <= begun.lease_until_monotonic

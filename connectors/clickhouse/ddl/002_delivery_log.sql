@@ -2,6 +2,7 @@ CREATE OR REPLACE VIEW {database}.delivery_log
 AS
 -- One row a delivery (one step of one notification on one channel): its way and where it stands.
 -- Terminal statuses outrank the others; an email's bounce outranks its delivery (it comes after it), an SMS's first terminal one stays.
+-- An unknown outcome is no end: the provider's receipt may still tell it.
 SELECT
     m.delivery_id AS delivery_id, m.notification_id AS notification_id, m.notification_type AS notification_type,
     m.category AS category, m.channel AS channel, m.lane AS lane, m.step AS step,
@@ -14,6 +15,7 @@ SELECT
         s.bounced AND m.channel = 'email', 'bounced',
         s.final_status != '', s.final_status,
         s.sent_at IS NOT NULL, 'sent',
+        s.unknown, 'unknown',
         s.sending, 'sending',
         'queued') AS status,
     s.reason AS reason, s.provider AS provider, s.provider_message_id AS provider_message_id,
@@ -29,7 +31,8 @@ LEFT JOIN (
         minIf(toNullable(status_at), status = 'clicked') AS clicked_at,
         countIf(status = 'bounced') > 0 AS bounced,
         countIf(status = 'sending') > 0 AS sending,
-        argMinIf(toString(status), status_at, status IN ('delivered', 'undelivered', 'failed', 'bounced', 'expired', 'suppressed', 'cancelled', 'unknown')) AS final_status,
+        argMinIf(toString(status), status_at, status IN ('delivered', 'undelivered', 'failed', 'bounced', 'expired', 'suppressed', 'cancelled')) AS final_status,
+        countIf(status = 'unknown') > 0 AS unknown,
         anyIf(reason, reason != '') AS reason,
         anyIf(provider, provider != '') AS provider,
         any(provider_message_id) AS provider_message_id,

@@ -55,6 +55,9 @@ def status(status: str, delivery: str = "d", channel: str = "sms", seconds: int 
             ("failed", ""),
         ),
         ([REQUEST, DELIVER, SMS, status("delivered"), status("undelivered", seconds=5)], ("delivered", "")),
+        ([REQUEST, DELIVER, SMS, status("unknown", reason="no_answer")], ("failed", "no_answer")),
+        ([REQUEST, DELIVER, SMS, status("unknown"), status("sent")], ("sent", "")),
+        ([REQUEST, DELIVER, SMS, status("unknown"), status("delivered", seconds=9)], ("delivered", "")),
         ([REQUEST, DELIVER, SMS, status("suppressed", reason="opted_out")], ("suppressed", "opted_out")),
         (
             [REQUEST, record("Decision", outcome="suppress", sequence=0, reason="global_opt_out")],
