@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -212,7 +211,10 @@ def _totals(
     accounts: Accounts, published: Published, before: dict[str, dict[str, int]], seconds: float
 ) -> dict[str, Any]:
     kafka, states = accounts.kafka, accounts.kafka.states()
-    of: Callable[[str], int] = lambda wanted: sum(count for (state, _), count in states.items() if state == wanted)  # noqa: E731
+
+    def of(wanted: str) -> int:
+        return sum(count for (state, _), count in states.items() if state == wanted)
+
     channels = ("sms", "email")
     at_provider = {c: sum(accounts.provider.get(c, {}).values()) - sum(before.get(c, {}).values()) for c in channels}
     missing = sum(max(kafka.accepted[c] - at_provider[c], 0) for c in channels)

@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import aiokafka.codec
-import lz4.frame  # type: ignore[import-untyped]  # it ships no types
 from aiokafka.consumer.fetcher import PartitionRecords
-from aiokafka.record._crecords import default_records
 from faust.transport.consumer import Consumer
 from faust.utils.functional import consecutive_numbers
 from mode.utils.queues import FlowControlEvent
@@ -61,22 +58,10 @@ def consumer_record(_self: Any, tp: Any, record: Any) -> Record:
     )
 
 
-def has_lz4() -> bool:
-    """aiokafka decodes lz4, which our producers write, only with cramjam; the lz4 package is here already."""
-    return True
-
-
-def lz4_decode(payload: Any) -> bytes:
-    """An lz4 frame, as Kafka's record batches carry it."""
-    return bytes(lz4.frame.decompress(payload))
-
-
 _MENDS: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (FlowControlEvent, "resume", resume),
     (Consumer, "_new_offset", new_offset),
     (PartitionRecords, "_consumer_record", consumer_record),
-    (aiokafka.codec, "has_lz4", has_lz4),
-    (default_records, "lz4_decode", lz4_decode),
 )
 
 

@@ -8,14 +8,11 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Any
 
-import aiokafka.codec
 import faust
 import uvloop
-from aiokafka.record._crecords import default_records
 
 from connectors.settings import Settings
 from schemas.topics import REQUESTED
-from streams.runtime import mends
 from streams.runtime.records import Headers
 from tests.bench.yardsticks.work import Stopwatch, Task, as_record, hop_work, renamed, wall_clock_ms, work_on
 
@@ -53,9 +50,6 @@ def main() -> None:
     task, settings = Task.given(), Settings()
     work, watch = hop_work(task.hop, settings), Stopwatch(task.events)
     uvloop.install()
-    # Only that it can read what our producers write; all else stays as Faust is.
-    aiokafka.codec.has_lz4 = mends.has_lz4
-    default_records.lz4_decode = mends.lz4_decode
     app = faust.App(
         task.group,
         broker=f"kafka://{settings.kafka_bootstrap}",
