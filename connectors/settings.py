@@ -105,12 +105,49 @@ class Settings(BaseSettings):
     public_base_url: str = Field(
         "http://127.0.0.1:18090", description="How providers and patients reach the webhooks and the API."
     )
+    pages_base_url: str | None = Field(
+        None, description="How patients' browsers reach the API's pages, in links; None: as public_base_url says."
+    )
+    unsubscribe_days: int = Field(
+        180, ge=30, le=3650, description="How long an unsubscribe link works; CAN-SPAM (15 USC 7704) wants 30 days."
+    )
+    sms_keyword_answers: Literal["provider", "ours"] = Field(
+        "provider",
+        description="Who answers STOP, START and HELP: Twilio, as it does by default, or we, where it was told not to.",
+    )
+    api_host: str = Field("127.0.0.1")
+    api_port: int = Field(18080, ge=0, le=65535)
     log_format: Literal["text", "json"] = "text"
+
+    # Who may ask the API: tokens of the clinic's identity provider (JWKS), or signed with a secret that both sides hold.
+    api_jwt_secret: SecretStr | None = Field(
+        None, min_length=32, description="Signs HS256 tokens; default: the file <state_dir>/api-jwt-secret."
+    )
+    api_jwks: str | None = Field(
+        None, description="https URL, or path, of the identity provider's JWKS: RS256 tokens are taken too."
+    )
+    api_jwt_audience: str = Field("luxe-api", min_length=1, description="What tokens must be for (aud).")
+    api_jwt_issuer: str | None = Field(None, description="Who must have issued them (iss); None: whoever holds the key.")
+    api_jwt_skew_seconds: int = Field(30, ge=0, le=300, description="How far clocks may be apart.")
+
+    # How much the API takes
+    api_request_seconds: float = Field(10.0, gt=0, le=120, description="A request that takes longer is answered 503.")
+    api_in_force_seconds: float = Field(5.0, gt=0, le=60, description="How long a write waits to be in Kafka.")
+    api_requests_per_second: float = Field(50.0, gt=0, description="Of one caller, or of one address without a token.")
+    api_service_requests_per_second: float = Field(5_000.0, gt=0, description="Of one caller with the role service.")
+    api_cors_origins: tuple[str, ...] = Field(
+        (), description='Origins whose pages may call the API, as JSON (["https://portal.example"]); none by default.'
+    )
 
     @property
     def kek_path(self) -> Path:
         """The key ring's file."""
         return self.kek_file or self.state_dir / "keys.json"
+
+    @property
+    def pages_url(self) -> str:
+        """What links in messages begin with."""
+        return (self.pages_base_url or self.public_base_url).rstrip("/")
 
     @classmethod
     def settings_customise_sources(

@@ -39,7 +39,10 @@ def write_endpoints(state: StateDirectory, ports: Mapping[str, int]) -> dict[str
         "clickhouse_http_port": ports["clickhouse"],
         "webhook_host": LOOPBACK,
         "webhook_port": ports["webhooks"],
+        "api_host": LOOPBACK,
+        "api_port": ports["api"],
         "public_base_url": f"http://{LOOPBACK}:{ports['webhooks']}",
+        "pages_base_url": f"http://{LOOPBACK}:{ports['api']}",
     }
     key_file = state.root / "loopback" / SENDGRID_PUBLIC_KEY_FILE
     if key_file.exists():  # the provider makes it at its first start

@@ -19,6 +19,7 @@ PIPELINE: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("intake", ("streams", "intake"), (KAFKA,)),
     ("notify", ("streams", "notify"), (KAFKA,)),
     ("webhooks", ("connectors.webhooks",), (KAFKA, POSTGRES)),
+    ("api", ("api",), (KAFKA, POSTGRES)),
     ("sms", ("sinks", "sms"), (KAFKA, POSTGRES, LOOPBACK_PROVIDER)),
     ("email", ("sinks", "email"), (KAFKA, POSTGRES, LOOPBACK_PROVIDER)),
     ("clickhouse", ("sinks", "clickhouse"), (KAFKA,)),

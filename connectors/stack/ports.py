@@ -16,6 +16,7 @@ DEFAULT_PORTS: dict[str, int] = {
     "loopback": 18200,
     "clickhouse": 18123,
     "webhooks": 18090,
+    "api": 18080,
 }
 
 

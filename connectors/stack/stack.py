@@ -47,6 +47,7 @@ _PORTS_OF = {
     LOOPBACK_PROVIDER: ("loopback",),
     "clickhouse": ("clickhouse",),
     "webhooks": ("webhooks",),
+    "api": ("api",),
 }
 
 

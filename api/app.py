@@ -1,0 +1,114 @@
+"""The API's aiohttp application: tables of routes, each behind its guard, and what lives as long as the application.
+
+To add routes, write a module with a table ``ROUTES`` and name it in TABLES.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import jwt
+import orjson
+from aiohttp import web
+
+from api import health
+from api.answering import OUTAGE, Outage, answering, preflight
+from api.guard import guarded
+from api.identity import Verifier, rs256_keys
+from api.limits import Buckets
+from api.resources import BUCKETS, POOL, RECORDS, SETTINGS, VERIFIER
+from api.routes import Route
+from api.secret import jwt_secret
+from connectors.postgres.pool import open_pool
+from connectors.postgres.records import Records
+from connectors.settings import Settings, SettingsError
+
+log = logging.getLogger(__name__)
+
+TABLES: tuple[tuple[Route, ...], ...] = (health.ROUTES,)
+
+# A preference document is 2 KB, a policy 10; nothing that we take is larger.
+MAX_BODY_BYTES = 256 * 1024
+POOL_CONNECTIONS = 8
+# A caller waits for us; better 503 soon than an answer late.
+POSTGRES_TIMEOUT_SECONDS = 3.0
+# Identity providers rotate their keys ahead of use.
+JWKS_REFRESH_SECONDS = 300.0
+JWKS_TIMEOUT_SECONDS = 5.0
+MAX_JWKS_BYTES = 256 * 1024
+
+
+def make_app(settings: Settings) -> web.Application:
+    """The application. Raises SettingsError for a secret that is none."""
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[answering])
+    app[SETTINGS] = settings
+    app[OUTAGE] = Outage()
+    app[BUCKETS] = Buckets()
+    app[VERIFIER] = Verifier.of(settings, jwt_secret(settings))
+    app.cleanup_ctx.append(_identity_provider)
+    app.cleanup_ctx.append(_stores)
+    for route in all_routes():
+        app.router.add_route(route.method, route.path, guarded(route))
+    if settings.api_cors_origins:
+        app.router.add_route("OPTIONS", "/{path:.*}", preflight)
+    return app
+
+
+def all_routes() -> tuple[Route, ...]:
+    """Every route, in the order of its table."""
+    return tuple(route for table in TABLES for route in table)
+
+
+async def _stores(app: web.Application) -> AsyncIterator[None]:
+    settings = app[SETTINGS]
+    app[RECORDS] = Records.open(settings)
+    async with open_pool(settings, "api", size=POOL_CONNECTIONS, timeout_seconds=POSTGRES_TIMEOUT_SECONDS) as pool:
+        app[POOL] = pool
+        yield
+
+
+async def _identity_provider(app: web.Application) -> AsyncIterator[None]:
+    """The JWKS, read before the first request and again and again."""
+    where = app[SETTINGS].api_jwks
+    if where is None:
+        yield
+        return
+    app[VERIFIER].replace_keys(await _read_jwks(where))
+    refreshing = asyncio.create_task(_refresh(app[VERIFIER], where))
+    yield
+    refreshing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await refreshing
+
+
+async def _refresh(verifier: Verifier, where: str) -> None:
+    while True:
+        await asyncio.sleep(JWKS_REFRESH_SECONDS)
+        try:
+            verifier.replace_keys(await _read_jwks(where))
+        except SettingsError as error:
+            log.warning("%s; the keys read before are used on", error)
+
+
+async def _read_jwks(where: str) -> dict[str, jwt.PyJWK]:
+    """Raises SettingsError."""
+    try:
+        if where.startswith(("https://", "http://127.0.0.1:")):
+            timeout = aiohttp.ClientTimeout(total=JWKS_TIMEOUT_SECONDS)
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(where) as response:
+                response.raise_for_status()
+                document = await response.content.read(MAX_JWKS_BYTES)
+        elif "://" in where:
+            raise SettingsError("LUXE_API_JWKS: must be https, or the path of a file")
+        else:
+            document = await asyncio.to_thread(Path(where).read_bytes)
+        return rs256_keys(orjson.loads(document))
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        raise SettingsError(
+            f"LUXE_API_JWKS: cannot be read ({type(error).__name__}); see that it names a JWKS with RSA keys"
+        ) from error

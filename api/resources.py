@@ -1,0 +1,21 @@
+"""What handlers reach through the application: typed keys, and nothing else."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from api.identity import Identity, Verifier
+from api.limits import Buckets
+from connectors.postgres.pool import Pool
+from connectors.postgres.records import Records
+from connectors.settings import Settings
+
+SETTINGS = web.AppKey("settings", Settings)
+POOL: web.AppKey[Pool] = web.AppKey("pool")
+RECORDS = web.AppKey("records", Records)
+VERIFIER = web.AppKey("verifier", Verifier)
+BUCKETS = web.AppKey("buckets", Buckets)
+
+# Of a request: who asks (set by the guard, absent on open routes), and what our log calls it.
+IDENTITY = web.RequestKey("identity", Identity)
+REQUEST_ID = web.RequestKey("request_id", str)

@@ -1,0 +1,143 @@
+"""An API with a database, a key ring and a relay of its own, and callers with tokens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import aiohttp
+import jwt
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from pydantic import SecretStr
+
+from api.app import make_app
+from api.secret import jwt_secret
+from connectors.kafka_admin import create_topics
+from connectors.postgres.migrate import migrate
+from connectors.postgres.pool import Pool, open_pool
+from connectors.postgres.records import Records
+from connectors.postgres.relay import Relay
+from connectors.sealing import ensure_key_ring
+from connectors.settings import Settings
+from tests.conftest import Stack
+
+STOP_SECONDS = 30.0
+
+
+@pytest.fixture
+def settings(stack: Stack, tmp_path: Path) -> Settings:
+    """The stack's services, an empty database, a state directory of the test's own."""
+    changed = stack.settings_for(
+        tmp_path / "state", postgres_dsn=SecretStr(stack.new_database()), api_requests_per_second=5_000.0
+    )
+    migrate(changed, say=lambda line: None)
+    create_topics(changed)
+    ensure_key_ring(changed)
+    return changed
+
+
+@contextmanager
+def relaying(settings: Settings) -> Iterator[None]:
+    """A relay at work."""
+    stop = Event()
+    thread = Thread(target=Relay(settings).run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(STOP_SECONDS)
+
+
+@pytest.fixture
+def relay(settings: Settings) -> Iterator[None]:
+    with relaying(settings):
+        yield
+
+
+@pytest.fixture
+def records(settings: Settings) -> Records:
+    return Records.open(settings)
+
+
+@pytest.fixture
+async def pool(settings: Settings) -> AsyncIterator[Pool]:
+    async with open_pool(settings, "test", size=4) as opened:
+        yield opened
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, read."""
+
+    status: int
+    headers: dict[str, str]
+    json: Any
+
+    @property
+    def etag(self) -> str:
+        return self.headers["ETag"]
+
+    @property
+    def fields(self) -> list[str]:
+        """Which fields the problem names."""
+        return [error["field"] for error in self.json.get("errors", [])]
+
+
+class Caller:
+    """Somebody with a token."""
+
+    def __init__(self, client: TestClient[Any, Any], token: str | None) -> None:
+        self._client = client
+        self._token = token
+
+    async def __call__(
+        self, method: str, path: str, body: Any = None, *, content_type: str | None = None, **headers: str
+    ) -> Reply:
+        sent = {name.replace("_", "-"): text for name, text in headers.items()}
+        if self._token is not None:
+            sent["Authorization"] = f"Bearer {self._token}"
+        if content_type is not None:
+            sent["Content-Type"] = content_type
+        data: dict[str, Any] = {"data": body} if isinstance(body, bytes) else {} if body is None else {"json": body}
+        async with self._client.request(method, path, headers=sent, **data) as response:
+            text = await response.read()
+            is_json = response.content_type.endswith("json") and text
+            return Reply(
+                response.status, dict(response.headers), await response.json(content_type=None) if is_json else text
+            )
+
+
+class Api:
+    """The API, and callers of every role."""
+
+    def __init__(self, client: TestClient[Any, Any], settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+
+    def caller(self, role: str, subject: str = "x", *clinics: str) -> Caller:
+        now = int(time.time())
+        claims = {
+            **{"sub": subject, "role": role, "clinics": list(clinics), "aud": self._settings.api_jwt_audience},
+            **{"iat": now, "exp": now + 600},
+        }
+        return Caller(self._client, jwt.encode(claims, jwt_secret(self._settings), "HS256"))
+
+    def stranger(self) -> Caller:
+        return Caller(self._client, None)
+
+    @property
+    def url(self) -> str:
+        return str(self._client.make_url("/"))
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    async with TestClient(TestServer(make_app(settings)), timeout=aiohttp.ClientTimeout(total=60)) as client:
+        yield Api(client, settings)
