@@ -2,7 +2,7 @@
 
 File: ``{"active": "k1", "keys": {"k1": "<base64, 32 bytes>"}, "address_secret": "<base64, 32 bytes>"}``. A clinic's
 key-encryption key is derived from a master key (HKDF-SHA256), so clinics are separate without a key of theirs to keep.
-``address_secret`` is never rotated: suppressions are looked up by the hashes made with it.
+``address_secret`` is never rotated: suppressions are looked up by the hashes made with it, and links in old emails open by it.
 """
 
 from __future__ import annotations
@@ -144,6 +144,11 @@ class KeyRing:
         """
         text = f"{channel}\0{_normalised(channel, address)}".encode()
         return hmac.new(self._address_key, text, hashlib.sha256).hexdigest()[:ADDRESS_HASH_HEX_DIGITS]
+
+    def link_key(self, purpose: str) -> AESGCM:
+        """What seals the tokens of links. Like address hashes, they outlive rotations: an email is opened months later."""
+        derivation = HKDF(SHA256(), KEY_BYTES, salt=None, info=b"luxe-link\0" + purpose.encode())
+        return AESGCM(derivation.derive(self._contents.address_secret))
 
     # The file
 

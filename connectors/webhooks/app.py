@@ -27,6 +27,7 @@ from connectors.providers.twilio import STATUS_PATH
 from connectors.settings import Settings, SettingsError
 from connectors.statuses import AcknowledgedProducer, StatusLog
 from connectors.webhooks.desk import Desk
+from connectors.webhooks.inbound import INBOUND_PATH, Inbound, InboundDesk, InboundError
 from connectors.webhooks.receipts import Receipt, ReceiptError, from_sendgrid, from_twilio
 from connectors.webhooks.signatures import (
     SENDGRID_SIGNATURE_HEADER,
@@ -73,6 +74,7 @@ SETTINGS = web.AppKey("settings", Settings)
 OUTAGE = web.AppKey("outage", Outage)
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 DESK = web.AppKey("desk", Desk)
+INBOUND_DESK = web.AppKey("inbound_desk", InboundDesk)
 TWILIO = web.AppKey("twilio", TwilioSignatures)
 SENDGRID: web.AppKey[SendGridSignatures | None] = web.AppKey("sendgrid")
 
@@ -89,6 +91,7 @@ def make_app(settings: Settings) -> web.Application:
     app.cleanup_ctx.append(_serving)
     app.router.add_post(STATUS_PATH, twilio_status)
     app.router.add_post(EVENTS_PATH, sendgrid_events)
+    app.router.add_post(INBOUND_PATH, twilio_inbound)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     return app
@@ -115,6 +118,7 @@ async def _serving(app: web.Application) -> AsyncIterator[None]:
         )
         app[POOL] = pool
         app[DESK] = Desk(settings, pool, records, StatusLog(producer, records.codec))
+        app[INBOUND_DESK] = InboundDesk(settings, pool, records, producer)
         parked = asyncio.create_task(app[DESK].retry_parked())
         parked.add_done_callback(_parked_ended)
         yield
@@ -125,9 +129,9 @@ async def _serving(app: web.Application) -> AsyncIterator[None]:
 
 
 def _told_later(error: Exception) -> None:
-    """Every status of a request has its own waiter, who answers 503; nothing else is sent."""
+    """Every record of a request has its own waiter, who answers 503; nothing else is sent."""
     name = error.args[0].name() if isinstance(error, KafkaException) else type(error).__name__
-    log.warning("Kafka refused a status: %s", name)
+    log.warning("Kafka refused a record: %s", name)
 
 
 def _parked_ended(task: asyncio.Task[None]) -> None:
@@ -146,19 +150,9 @@ async def _away(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def twilio_status(request: web.Request) -> web.Response:
-    """A status callback of one text: a form, signed over the public URL and all its fields."""
-    body = await request.read()
-    if len(body) > MAX_FORM_BYTES:
-        raise web.HTTPRequestEntityTooLarge(MAX_FORM_BYTES, len(body))
-    try:
-        form = MultiDict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS))
-    except ValueError:
-        return web.Response(status=403)  # nothing that could have been signed
-    url = request.app[SETTINGS].public_base_url.rstrip("/") + request.raw_path
-    if not request.app[TWILIO].genuine(url, form, request.headers.get(TWILIO_SIGNATURE_HEADER)):
-        log.warning(
-            "a Twilio callback with a wrong signature was refused; is LUXE_PUBLIC_BASE_URL what Twilio posts to?"
-        )
+    """A status callback of one text."""
+    form = await _twilio_form(request)
+    if form is None:
         return web.Response(status=403)
     try:
         receipt = from_twilio(
@@ -172,6 +166,36 @@ async def twilio_status(request: web.Request) -> web.Response:
         return web.Response(status=400)
     await _take(request, [receipt])
     return web.Response(status=204)
+
+
+async def twilio_inbound(request: web.Request) -> web.Response:
+    """A text from a phone. 200 with TwiML once what it says is in force, or is an event in Kafka."""
+    form = await _twilio_form(request)
+    if form is None:
+        return web.Response(status=403)
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answer = await request.app[INBOUND_DESK].take(Inbound.read(form), datetime.now(UTC))
+    except InboundError as error:
+        log.warning("a text from a phone is not in its form: %s", error)
+        return web.Response(status=400)
+    return web.Response(text=answer, content_type="text/xml")
+
+
+async def _twilio_form(request: web.Request) -> MultiDict[str] | None:
+    """A form that Twilio signed, over the public URL and all its fields; None for anything else."""
+    body = await request.read()
+    if len(body) > MAX_FORM_BYTES:
+        raise web.HTTPRequestEntityTooLarge(MAX_FORM_BYTES, len(body))
+    try:
+        form = MultiDict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS))
+    except ValueError:
+        return None  # nothing that could have been signed
+    url = request.app[SETTINGS].public_base_url.rstrip("/") + request.raw_path
+    if not request.app[TWILIO].genuine(url, form, request.headers.get(TWILIO_SIGNATURE_HEADER)):
+        log.warning("a form with a wrong signature was refused; is LUXE_PUBLIC_BASE_URL what Twilio posts to?")
+        return None
+    return form
 
 
 async def sendgrid_events(request: web.Request) -> web.Response:

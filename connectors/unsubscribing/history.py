@@ -1,0 +1,70 @@
+"""The history of every no and every yes again (table ``opt_outs``): appended to, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import psycopg
+
+Action = Literal["out", "in"]
+Path = Literal["text", "link", "one_click", "page"]
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """One entry. ``scope``: category:<opt-in>, channel, everything, or sender:<class>[,<class>]. Prints without people."""
+
+    action: Action
+    path: Path
+    actor: str
+    recipients: Sequence[str]
+    channel: str
+    scope: str
+    address_hash: str | None = None
+    message_id: str | None = None
+    notification_id: str | None = None
+
+    def __repr__(self) -> str:
+        return f"OptOut({self.action}, {self.path}, {self.channel}, {self.scope})"
+
+
+class Noted(NamedTuple):
+    """What was entered for a provider's message id."""
+
+    action: Action
+    scope: str
+    address_hash: str
+    recipients: list[str]
+
+
+async def append(connection: psycopg.AsyncConnection, entry: OptOut) -> None:
+    """Add an entry, in the transaction of what it changed."""
+    await connection.execute(
+        """INSERT INTO opt_outs
+               (action, path, actor, recipients, channel, scope, address_hash, message_id, notification_id)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+        (
+            entry.action,
+            entry.path,
+            entry.actor,
+            list(entry.recipients),
+            entry.channel,
+            entry.scope,
+            entry.address_hash,
+            entry.message_id,
+            entry.notification_id,
+        ),
+    )
+
+
+async def noted(connection: psycopg.AsyncConnection, message_id: str) -> Noted | None:
+    """What was made of a text that came before; until the transaction's end nobody else makes anything of it."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"opt-out {message_id}",))
+    cursor = await connection.execute(
+        "SELECT action, scope, coalesce(address_hash, ''), recipients FROM opt_outs WHERE message_id = %s",
+        (message_id,),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else Noted(*row)

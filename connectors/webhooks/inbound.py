@@ -1,0 +1,226 @@
+"""Texts from phones: a keyword changes what is sent from then on, everything else is a message for the clinic's people.
+
+Everything may be repeated: Twilio posts a text again when our answer was lost, under the same MessageSid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import psycopg
+from confluent_kafka import KafkaException
+
+from connectors.postgres import outbox, recipients
+from connectors.postgres.pool import Pool
+from connectors.postgres.records import SYSTEM_CLINIC, Records
+from connectors.settings import Settings
+from connectors.statuses import AcknowledgedProducer
+from connectors.suppressing import sms_sender_class
+from connectors.unsubscribing import carrying_out
+from connectors.unsubscribing.carrying_out import CarriedOut, Text
+from connectors.unsubscribing.wishes import SenderClass
+from connectors.webhooks.answers import SILENCE, AnswerTo, twiml
+from connectors.webhooks.keywords import keyword
+from schemas.events import EVENT_TYPES
+from schemas.ids import derived_id
+
+log = logging.getLogger(__name__)
+
+INBOUND_PATH = "/webhooks/twilio/inbound"
+EVENT_TYPE = "message.received"
+# The contract's own limit; Twilio's is 1,600.
+MAX_TEXT_CHARACTERS = 20_000
+IN_FORCE_SECONDS = 5.0
+# Who wrote, where nobody is known under that number: staff see the number, and that we do not know whose it is.
+STRANGER = "unknown"
+
+
+class InboundError(Exception):
+    """A signed form that is no text from a phone. Names the field and the shape of what stood there."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Inbound:
+    """One text. Carries PHI: never printed."""
+
+    message_id: str
+    number: str
+    senders: tuple[str, ...]
+    body: str
+    media: int
+    answered: bool
+
+    @classmethod
+    def read(cls, form: Mapping[str, str]) -> Inbound:
+        """From Twilio's form. Raises InboundError."""
+        message_id, number = form.get("MessageSid", ""), form.get("From", "")
+        senders = tuple(sender for name in ("To", "MessagingServiceSid") if (sender := form.get(name)))
+        body, media = form.get("Body", ""), form.get("NumMedia", "0")
+        if not 2 <= len(message_id) <= 64:
+            raise InboundError(f"MessageSid: {len(message_id)} characters; Twilio's have 34")
+        if not number or not senders:
+            raise InboundError("From or To is missing")
+        if len(body) > MAX_TEXT_CHARACTERS:
+            raise InboundError(f"Body: {len(body)} characters; at most {MAX_TEXT_CHARACTERS}")
+        # Twilio says so where a messaging service's Advanced Opt-Out recognised the word, and answered it.
+        return cls(
+            message_id, number, senders, body, int(media) if media.isdecimal() else 0, bool(form.get("OptOutType"))
+        )
+
+
+class _Clinic(NamedTuple):
+    clinic_id: str
+    name: str
+    phone: str | None
+    locale: str
+
+
+class InboundDesk:
+    """Takes texts."""
+
+    def __init__(self, settings: Settings, pool: Pool, records: Records, producer: AcknowledgedProducer) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._records = records
+        self._producer = producer
+        name, self._topic = EVENT_TYPES[EVENT_TYPE]
+        self._encode = records.codec.encoder(self._topic, name)
+
+    async def take(self, text: Inbound, now: datetime) -> str:
+        """TwiML, once what was said is in Kafka. Raises InboundError for a sender that is no telephone.
+
+        psycopg.Error, KafkaException, BufferError or OutboxDelayed: it is perhaps stored, but not in force; post it again.
+        """
+        try:
+            self._records.ring.address_hash("sms", text.number)
+        except ValueError as error:
+            raise InboundError(f"From: {error}") from None
+        word = keyword(text.body)
+        if word is None:
+            await self._pass_on(text, now)
+            return SILENCE
+        async with self._pool.connection() as connection:
+            sender_class = await self._sender_class(connection, text.senders)
+            said = Text(text.message_id, text.number, sender_class)
+            answer: AnswerTo = "help"
+            if word in ("stop", "stop_all"):
+                everything = word == "stop_all" or sender_class == "care"
+                done = await carrying_out.stop(connection, self._records, said, now, every_sender=everything)
+                answer = "stopped" if everything else "stopped_marketing"
+            elif word in ("start", "yes"):
+                done = await carrying_out.start(connection, self._records, said, now, if_opted_out=word == "yes")
+                answer = "started"
+            else:
+                done = CarriedOut(None, (), [])
+        if word == "yes" and done.action is None:
+            await self._pass_on(text, now)
+            return SILENCE
+        async with self._pool.connection() as connection:
+            await outbox.published(connection, done.waiting, IN_FORCE_SECONDS)
+        log.info("a text said %s to the %s sender: %d patients", word, sender_class, len(done.recipients))
+        return await self._answer(answer, text)
+
+    async def _answer(self, answer: AnswerTo, text: Inbound) -> str:
+        """Once: by us only where the provider does not."""
+        if text.answered or self._settings.sms_keyword_answers == "provider":
+            return SILENCE
+        async with self._pool.connection() as connection:
+            [clinic, *_] = await self._clinics(connection, await self._people(connection, text.number))
+        return twiml(answer, clinic.locale, clinic.name, clinic.phone)
+
+    async def _pass_on(self, text: Inbound, now: datetime) -> None:
+        """One ``message.received`` for each clinic that knows the number; its ids follow from the text's, so twice is once."""
+        async with self._pool.connection() as connection:
+            by_clinic = await self._people(connection, text.number)
+        events = [self._event(text, clinic_id, patients, now) for clinic_id, patients in by_clinic.items()]
+        await asyncio.gather(*(self._publish(event) for event in events))
+
+    def _event(self, text: Inbound, clinic_id: str, patients: list[str], now: datetime) -> dict[str, Any]:
+        address_hash = self._records.ring.address_hash("sms", text.number)
+        conversation = derived_id("conversation", "sms", address_hash, clinic_id)
+        metadata = {"media": str(text.media)} if text.media else {}
+        if len(patients) > 1:
+            metadata["phone_shared_by"] = str(len(patients))
+        return {
+            "event_id": derived_id("text", text.message_id, clinic_id),
+            "event_type": EVENT_TYPE,
+            "occurred_at": now,
+            "schema_version": "1.0",
+            "source": "twilio",
+            "correlation_id": text.message_id,
+            "clinic_id": clinic_id,
+            "aggregate_id": conversation,
+            "aggregate_version": int(now.timestamp() * 1000),
+            "metadata": metadata,
+            "message_id": text.message_id,
+            "conversation_id": conversation,
+            "patient_id": patients[0].partition(":")[2] if patients else STRANGER,
+            "from": text.number,
+            "body": text.body,
+            "channel": "sms",
+            "received_at": now,
+            "urgent": False,
+            "patient_name": None,
+            "staff_ids": [],
+        }
+
+    async def _publish(self, event: Mapping[str, Any]) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def failed(error: KafkaException) -> None:
+            if not done.done():
+                done.set_exception(error)
+
+        headers = [("correlation_id", event["correlation_id"])]
+        headers.append(("occurred_at_ms", str(int(event["occurred_at"].timestamp() * 1000))))
+        self._producer.send(
+            self._topic,
+            event["aggregate_id"].encode(),
+            self._encode(event),
+            headers,
+            lambda: None if done.done() else done.set_result(None),
+            failed,
+        )
+        await done
+
+    async def _people(self, connection: psycopg.AsyncConnection, number: str) -> dict[str, list[str]]:
+        """Clinic → patients with this number; the system's stand-in clinic, and nobody, where none is known."""
+        found = await recipients.find_by_address(connection, self._records, "sms", number)
+        cursor = await connection.execute(
+            "SELECT clinic_id, recipient FROM recipients WHERE recipient = ANY(%s) ORDER BY clinic_id, recipient",
+            ([recipient for recipient in found if recipient.startswith("patient:")],),
+        )
+        by_clinic: dict[str, list[str]] = {}
+        for clinic_id, recipient in await cursor.fetchall():
+            by_clinic.setdefault(clinic_id, []).append(recipient)
+        return by_clinic or {SYSTEM_CLINIC: []}
+
+    async def _clinics(self, connection: psycopg.AsyncConnection, by_clinic: Mapping[str, list[str]]) -> list[_Clinic]:
+        """The clinics as an answer names them; in the language of the one patient there is."""
+        cursor = await connection.execute(
+            """SELECT clinic_id, content->>'name', content->>'phone', content->>'locale' FROM policies
+               WHERE clinic_id = ANY(%s) OR clinic_id = %s ORDER BY clinic_id = %s, clinic_id""",
+            (list(by_clinic), SYSTEM_CLINIC, SYSTEM_CLINIC),
+        )
+        clinics = [_Clinic(*row) for row in await cursor.fetchall()]
+        everybody = [patient for patients in by_clinic.values() for patient in patients]
+        if len(everybody) == 1:
+            person = (await recipients.get_many(connection, self._records, everybody)).get(everybody[0])
+            locale = person.content["locale"] if person is not None else None
+            clinics = [clinic._replace(locale=locale or clinic.locale) for clinic in clinics]
+        return clinics or [_Clinic(SYSTEM_CLINIC, "", None, "en")]
+
+    async def _sender_class(self, connection: psycopg.AsyncConnection, senders: Sequence[str]) -> SenderClass:
+        """Which of our senders was written to: the installation's, or a clinic's own for marketing."""
+        if self._settings.twilio_care_sender in senders:
+            return "care"
+        cursor = await connection.execute(
+            "SELECT 1 FROM policies WHERE content->>'sms_marketing_sender' = ANY(%s) LIMIT 1", (list(senders),)
+        )
+        ours = any(sms_sender_class(self._settings, sender) == "marketing" for sender in senders)
+        return "marketing" if ours or await cursor.fetchone() is not None else "care"

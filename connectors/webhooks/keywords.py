@@ -1,0 +1,44 @@
+"""What a text to one of our senders asks for, by the words that carriers know. Pure.
+
+A keyword is the whole text, or it is none: "restart" does not start, and "please stop by at 5" stops nothing. Letter case does
+not count, nor what stands around the word (spaces, punctuation, emoji); the word itself is never guessed.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Literal
+
+Keyword = Literal["stop", "stop_all", "start", "yes", "help"]
+
+# Twilio's words for toll-free and long numbers ("Twilio support for opt-out keywords", help.twilio.com 223134027). REVOKE and
+# OPTOUT came with 47 CFR 64.1200(a)(10), which writes "opt out"; Telnyx takes "stop all", AWS "opt-out".
+_WORDS: dict[str, Keyword] = {
+    **dict.fromkeys(("STOP", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"), "stop"),
+    "STOPALL": "stop_all",
+    **dict.fromkeys(("START", "UNSTOP"), "start"),
+    "YES": "yes",
+    **dict.fromkeys(("HELP", "INFO"), "help"),
+}
+_WRITTEN_APART = {"OPT OUT": "OPTOUT", "OPT-OUT": "OPTOUT", "STOP ALL": "STOPALL", "STOP-ALL": "STOPALL"}
+# Longer texts are none; and nobody makes us normalise a novel.
+_MAX_CHARACTERS = 64
+
+
+def keyword(text: str) -> Keyword | None:
+    """The keyword that the text is; None: it is a message for people."""
+    if len(text) > _MAX_CHARACTERS:
+        return None
+    word = _bare(unicodedata.normalize("NFKC", text)).upper()
+    word = " ".join(word.split())
+    return _WORDS.get(_WRITTEN_APART.get(word, word))
+
+
+def _bare(text: str) -> str:
+    """Without what is neither letter nor digit at both ends."""
+    start, end = 0, len(text)
+    while start < end and not text[start].isalnum():
+        start += 1
+    while end > start and not text[end - 1].isalnum():
+        end -= 1
+    return text[start:end]
