@@ -212,6 +212,7 @@ class NotificationType(Row):
     lane: Lane
     essential: bool
     important: bool = False
+    answers: bool = False
     consent_scope: ConsentScope
     opt_in: OptIn
     preference_category: PreferenceCategory | None

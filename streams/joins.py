@@ -28,6 +28,11 @@ class Joined(NamedTuple):
     key: DataKey
 
 
+def spread_of(notification_id: str) -> int:
+    """0 to 65535, evenly over ids, and always the same for one: ids are hashes."""
+    return int(notification_id[-4:], 16)
+
+
 class Joins:
     """Looks up."""
 
@@ -63,6 +68,9 @@ class Joins:
             disabled_types=clinic.disabled_types,
             disabled_channels=clinic.disabled_channels,
             event_opt_outs=[channel for field, channel in _OPT_INS if happened.get(field) is False],
+            zone=clinic.zone,
+            clinic_quiet=clinic.quiet,
+            spread=spread_of(request["notification_id"]),
         )
         return Joined(given, event, clinic, clinic.key if known is None else known.key)
 

@@ -16,13 +16,17 @@ from streams.render.variables import Facts
 from streams.rules.person import Person
 from streams.rules.terms import Channel
 from streams.tables import Clinic, Templates
+from streams.waiting import at_ms, ms_of
 
 CONTENT = "luxe.pipeline.MessageContent"
 MESSAGE = "luxe.pipeline.ChannelMessage"
 
 
 class Told(NamedTuple):
-    """What a message is about: the request, its opened event, to whom, in whose name, sealed with which key."""
+    """What a message is about: the request, its opened event, to whom, in whose name, sealed with which key.
+
+    ``not_after_ms``: channel → when it is quiet next.
+    """
 
     request: Mapping[str, Any]
     event: Decoded
@@ -30,6 +34,7 @@ class Told(NamedTuple):
     clinic: Clinic
     key: DataKey
     now: datetime
+    not_after_ms: Mapping[Channel, int]
 
 
 class Message(NamedTuple):
@@ -98,6 +103,10 @@ class Messages:
             content = push.content(rendered, to, request["notification_id"], name)
         else:
             content = in_app.content(rendered, to, request["aggregate_type"], request["aggregate_id"])
+        not_after = request["expires_at"]
+        quiet_ms = told.not_after_ms.get(channel)
+        if quiet_ms is not None and (not_after is None or quiet_ms < ms_of(not_after)):
+            not_after = at_ms(quiet_ms)
         topic, encode = self._encoders[channel, request["lane"]]
         message = {
             "delivery_id": delivery_id,
@@ -118,7 +127,7 @@ class Messages:
             "template_version": template.version,
             "locale": locale,
             "segments": segments,
-            "send_not_after": request["expires_at"],
+            "send_not_after": not_after,
             "expires_at": request["expires_at"],
             "occurred_at": request["occurred_at"],
             "created_at": told.now,

@@ -94,7 +94,7 @@ class Notify:
         steps = plan_steps(asked.request, outcome.steps)
         made = Conclusion("deliver", Reason.DELIVER, outcome.verdicts, None, steps, *versions)
         first = steps[: sent_at_once(outcome.steps)]
-        about = Told(asked.request, told, given.person, clinic, key, at_ms(batch.now_ms))
+        about = Told(asked.request, told, given.person, clinic, key, at_ms(batch.now_ms), outcome.not_after_ms)
         for step, message in zip(first, self._messages.make(about, first), strict=True):
             step["template_version"], made.template_id = message.template_version, message.template_id
             event.produce(message.topic, asked.recipient, message.value, asked.headers)

@@ -15,7 +15,7 @@ from schemas.codec import Codec, CodecError
 from streams.render.ceilings import TemplateError
 from streams.render.engine import CompiledTemplate
 from streams.render.formats import fallbacks
-from streams.rules.person import Person, person_of
+from streams.rules.person import Person, Quiet, person_of, quiet_of
 from streams.rules.terms import Channel
 from streams.rules.timing import UnknownZoneError, zone
 from streams.runtime.errors import FatalError, PoisonError
@@ -97,7 +97,13 @@ class Recipients:
         except (CodecError, SealError) as error:
             raise _unreadable("recipients", error) from error
         content["time_zone"] = known_zone(content["time_zone"])
-        return Recipient(raw, person_of(record, content), key, self._ring)
+        if content["preferences"] and (quiet := content["preferences"]["quiet_hours"]):
+            quiet["time_zone"] = known_zone(quiet["time_zone"])
+        try:
+            person = person_of(record, content)
+        except ValueError as error:
+            raise UnreadableError("recipients: quiet hours that are no times of day; write HH:MM") from error
+        return Recipient(raw, person, key, self._ring)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -109,6 +115,8 @@ class Clinic:
     key: DataKey
     disabled_types: frozenset[str]
     disabled_channels: frozenset[Channel]
+    zone: str
+    quiet: Quiet | None
 
     def __repr__(self) -> str:
         return f"<Clinic policy version {self.policy['version']}>"
@@ -140,7 +148,11 @@ class Clinics:
         except (CodecError, SealError) as error:
             raise _unreadable("policies", error) from error
         types, channels = frozenset(policy["disabled_types"]), frozenset(policy["disabled_channels"])
-        return Clinic(raw, policy, key, types, channels)
+        try:
+            quiet = quiet_of(policy["quiet_hours"])
+        except ValueError as error:
+            raise UnreadableError("policies: quiet hours that are no times of day; write HH:MM") from error
+        return Clinic(raw, policy, key, types, channels, known_zone(policy["time_zone"]) or "UTC", quiet)
 
 
 class Templates:

@@ -32,6 +32,14 @@ def channel_enabled(given: Given) -> Finding:
     return narrowed(closed)
 
 
+def verified(given: Given) -> Finding:
+    """Addresses that nobody verified are not used, save to verify them, or to answer who wrote from them."""
+    unverified = given.person.unverified
+    if given.terms.answers:
+        return NOT_APPLICABLE
+    return narrowed({c: Reason.UNVERIFIED for c in given.terms.all_channels if c in unverified}) if unverified else PASS
+
+
 def reachable(given: Given) -> Finding:
     """Channels without an address; a stranger has no inbox."""
     addresses = given.person.addresses

@@ -10,12 +10,19 @@ from streams.rules.terms import Channel
 
 
 class Finding(NamedTuple):
-    """A rule's answer. ``closed``: channels it removes; ``wait_until_ms``: for a deferral, ms since the epoch."""
+    """A rule's answer. ``closed``: channels it removes; ``wait_until_ms``: for a deferral, ms since the epoch.
+
+    ``held``: channels that may be used only later. ``silent``: channels that may be used although it should wait, where waiting
+    would take too long; ``late``: why it is not sent where none of them is left.
+    """
 
     verdict: str
     reason: Reason | None = None
     closed: Mapping[Channel, Reason] = {}
     wait_until_ms: int | None = None
+    held: Mapping[Channel, Reason] = {}
+    silent: tuple[Channel, ...] = ()
+    late: Reason = Reason.EXPIRED
 
 
 PASS = Finding("pass")
@@ -39,6 +46,11 @@ def narrowed(closed: Mapping[Channel, Reason]) -> Finding:
     return Finding("narrow", None, closed) if closed else PASS
 
 
-def wait(reason: Reason, until_ms: int) -> Finding:
+def wait(reason: Reason, until_ms: int, silent: tuple[Channel, ...] = (), late: Reason = Reason.EXPIRED) -> Finding:
     """Decided again at ``until_ms``."""
-    return Finding("defer", reason, {}, until_ms)
+    return Finding("defer", reason, {}, until_ms, silent=silent, late=late)
+
+
+def held(channels: Mapping[Channel, Reason]) -> Finding:
+    """Some channels have to wait; none: pass."""
+    return Finding("hold", held=channels) if channels else PASS

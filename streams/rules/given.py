@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from streams.rules.person import Person
+from streams.rules.person import Person, Quiet
 from streams.rules.reasons import Reason
 from streams.rules.terms import Channel, Terms
 
@@ -15,7 +15,9 @@ class Given:
     """One notification, its recipient, and the world at ``now_ms``. Times in ms since the epoch.
 
     ``overtaken``: what newer versions of its aggregate say. ``blocked``, ``suppressed``: the gates on the recipient and on their
-    addresses. ``disabled_*``: the clinic's policy. ``event_opt_outs``: channels that the event itself closes.
+    addresses. ``disabled_*``: the clinic's policy. ``event_opt_outs``: channels that the event itself closes. ``zone``,
+    ``clinic_quiet``: the clinic's. ``spread``: 0 to 65535, drawn from the notification's id: where within the minutes after a
+    window's end it is released. ``is_duplicate``: the same was told within the type's window.
     """
 
     terms: Terms
@@ -28,3 +30,7 @@ class Given:
     disabled_types: Collection[str] = ()
     disabled_channels: Collection[Channel] = ()
     event_opt_outs: Collection[Channel] = ()
+    zone: str = "UTC"
+    clinic_quiet: Quiet | None = None
+    spread: int = 0
+    is_duplicate: bool = False

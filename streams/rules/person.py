@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, time
 from typing import Any, NamedTuple
 
-from streams.rules.terms import Channel
+from streams.rules.terms import CHANNELS, Channel
 
 # Somebody who was never asked: the specification's defaults. Open for care, closed for marketing, membership and reviews.
 NEVER_ASKED: Mapping[str, Any] = {
@@ -38,6 +38,12 @@ NEVER_ASKED: Mapping[str, Any] = {
     "category_educational": True,
     "category_events": True,
     "channel_order": [],
+    "quiet_hours": None,
+    "frequency_marketing": "weekly",
+    "frequency_reviews": "always",
+    "frequency_follow_ups": "all",
+    "do_not_disturb": False,
+    "do_not_disturb_until": None,
 }
 
 
@@ -48,9 +54,31 @@ class ConsentState(NamedTuple):
     expires_ms: int | None
 
 
+class Quiet(NamedTuple):
+    """Quiet hours as somebody set them. ``start``, ``end``: HH:MM. ``zone`` None: the recipient's, else the clinic's.
+
+    ``weekdays``: ISO, those on which a period begins; none: every day. ``channels``: those that are quiet.
+    """
+
+    start: str
+    end: str
+    zone: str | None = None
+    weekdays: tuple[int, ...] = ()
+    channels: tuple[Channel, ...] = CHANNELS
+    exceptions: frozenset[str] = frozenset()
+
+
+# Where quiet hours are not to apply to all channels: those that ring.
+RINGING: tuple[Channel, ...] = ("sms", "push")
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Person:
-    """Whom a decision is about. ``version`` 0: there is no record of them, all we have came with the event."""
+    """Whom a decision is about. ``version`` 0: there is no record of them, all we have came with the event.
+
+    ``unverified``: channels whose address nobody has verified. ``undisturbed_until_ms``: the end of do-not-disturb, None: it has
+    none, or is off.
+    """
 
     recipient: str
     version: int
@@ -62,6 +90,9 @@ class Person:
     last_name: str | None = None
     time_zone: str | None = None
     locale: str | None = None
+    unverified: frozenset[Channel] = frozenset()
+    quiet: Quiet | None = None
+    undisturbed_until_ms: int | None = None
 
     def __repr__(self) -> str:
         return f"<Person version={self.version} channels={len(self.addresses)} consents={len(self.consents)}>"
@@ -73,12 +104,18 @@ class Person:
 
 
 def person_of(record: Mapping[str, Any], content: Mapping[str, Any]) -> Person:
-    """From the recipient's record and its opened content."""
+    """From the recipient's record and its opened content. Raises ValueError for quiet hours that are no times of day."""
+    preferences = content["preferences"] or NEVER_ASKED
+    unverified: set[Channel] = set()
     addresses: dict[Channel, str] = {"in_app": record["recipient"]}
     if phone := _best(content["phones"]):
         addresses["sms"] = phone["e164"]
+        if not phone["verified"]:
+            unverified.add("sms")
     if email := _best(content["emails"]):
         addresses["email"] = email["address"]
+        if not email["verified"]:
+            unverified.add("email")
     if content["devices"]:
         addresses["push"] = max(content["devices"], key=_registered)["token"]
     return Person(
@@ -87,12 +124,26 @@ def person_of(record: Mapping[str, Any], content: Mapping[str, Any]) -> Person:
         active=record["active"],
         addresses=addresses,
         consents={c["consent_type"]: ConsentState(c["status"], _ms(c["expires_at"])) for c in content["consents"]},
-        preferences=content["preferences"] or NEVER_ASKED,
+        preferences=preferences,
         first_name=content["preferred_name"] or content["first_name"],
         last_name=content["last_name"],
         time_zone=content["time_zone"],
         locale=content["locale"],
+        unverified=frozenset(unverified),
+        quiet=quiet_of(preferences["quiet_hours"]),
+        undisturbed_until_ms=_ms(preferences["do_not_disturb_until"]),
     )
+
+
+def quiet_of(kept: Mapping[str, Any] | None) -> Quiet | None:
+    """Quiet hours that are switched on: a recipient's QuietHours, or a PolicyQuietHours. Raises ValueError."""
+    if kept is None or not kept.get("enabled", True):
+        return None
+    for end in (kept["start"], kept["end"]):
+        time.fromisoformat(end)
+    channels = CHANNELS if kept.get("apply_to_all_channels", True) else RINGING
+    weekdays = tuple(sorted(set(kept.get("weekdays", ()))))
+    return Quiet(kept["start"], kept["end"], kept.get("time_zone"), weekdays, channels, frozenset(kept["exceptions"]))
 
 
 def stranger(recipient: str, event: Mapping[str, Any]) -> Person:

@@ -24,6 +24,38 @@ class Reason(StrEnum):
     SUPERSEDED = "superseded", "A newer version of the same appointment (payment, membership …) made it void."
     CANCELLED = "cancelled", "What it is about was cancelled, or no longer concerns this recipient."
     EXPIRED = "expired", "Its time had passed before it could be sent."
+    DUPLICATE = "duplicate", "The same was told them a moment ago, asked for by another event."
+    DO_NOT_DISTURB = (
+        "do_not_disturb",
+        "The recipient does not want to be disturbed: it waits for the end of that; where there is none, what is essential comes "
+        "by email and in the portal, and nothing else.",
+    )
+    QUIET_HOURS = "quiet_hours", "The recipient's quiet hours: it waits for their end."
+    CLINIC_QUIET_HOURS = "clinic_quiet_hours", "The clinic's quiet hours: it waits for their end."
+    TELEPHONE_HOURS = (
+        "telephone_hours",
+        "United States: texts that are not essential wait for 8 o'clock where the recipient is.",
+    )
+    BEFORE_QUIET_HOURS = (
+        "before_quiet_hours",
+        "It would be due in quiet hours and mean nothing after them: it is sent before they begin.",
+    )
+    SILENT_ONLY = "silent_only", "Waiting would take too long: it is sent now, only where it disturbs nobody."
+    UNVERIFIED = "unverified", "Nobody has verified the number or address yet."
+    FREQUENCY_NEVER = "frequency_never", "The recipient wants no such notifications."
+    FREQUENCY_GAP = (
+        "frequency_gap",
+        "The recipient wants such notifications less often: the last one is not long enough ago.",
+    )
+    NOT_IMPORTANT = "not_important", "The recipient wants only important follow-ups."
+    DAILY_CAP = (
+        "daily_cap",
+        "The recipient has had as many notifications today as the clinic sends one person in a day.",
+    )
+    CATEGORY_CAP = "category_cap", "The recipient has had as many of this category today as the clinic sends in a day."
+    RATE_LIMIT = "rate_limit", "Too many messages to one recipient within a minute or an hour: it waits for its turn."
+    DIGEST = "digest", "It is collected, and told with others in one message at the recipient's hour."
+    IN_DIGEST = "in_digest", "It was told together with others, in a digest."
     OPTED_OUT = "opted_out", "The recipient withdrew the consent that it needs on this channel."
     CONSENT_EXPIRED = "consent_expired", "The consent that it needs on this channel has run out."
     NO_CONSENT = "no_consent", "Marketing needs an explicit consent on this channel; there is none."

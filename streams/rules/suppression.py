@@ -16,6 +16,11 @@ def overtaken(given: Given) -> Finding:
     return PASS
 
 
+def duplicate(given: Given) -> Finding:
+    """The same was told a moment ago. A newer version of what it is about is never a duplicate."""
+    return veto(Reason.DUPLICATE) if given.is_duplicate else PASS
+
+
 def suppression(given: Given) -> Finding:
     """Gates as they stand now. The sink looks again just before the call; this keeps the reason where it can be explained."""
     if given.blocked:

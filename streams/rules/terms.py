@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -16,6 +17,10 @@ CHANNELS: tuple[Channel, ...] = ("sms", "email", "push", "in_app")
 CHANNEL_CEILINGS: Mapping[Channel, int] = {"sms": 1, "email": 2, "push": 1, "in_app": 3}
 
 
+# The hours in a reminder's name: quiet hours' exceptions speak of appointment_reminders, whichever they are.
+_HOURS = re.compile(r"_\d+h$")
+
+
 class LaterStep(NamedTuple):
     """A step taken when those before it did not succeed. ``wait_seconds`` 0: only when they failed for good."""
 
@@ -26,7 +31,11 @@ class LaterStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the rules need to know of one type. ``consents`` and ``opt_ins`` lack the channels that need none."""
+    """What the rules need to know of one type. ``consents`` and ``opt_ins`` lack the channels that need none.
+
+    ``answers``: the recipient asked for it a moment ago (a code to verify an address, the answer to STOP or HELP). ``words``: by
+    which quiet hours' exceptions may name it. ``cap``: drop, defer or digest.
+    """
 
     name: str
     category: str
@@ -42,6 +51,12 @@ class Terms:
     preference_category: str | None
     phi_level: int
     above_ceiling: tuple[Channel, ...]
+    critical: bool = False
+    answers: bool = False
+    words: frozenset[str] = frozenset()
+    cap: str = "defer"
+    frequency_class: str = "none"
+    important: bool = False
 
     @classmethod
     def of(cls, kind: NotificationType) -> Terms:
@@ -65,4 +80,14 @@ class Terms:
             preference_category=None if category is None else f"category_{category}",
             phi_level=kind.phi_level,
             above_ceiling=tuple(c for c in channels if kind.phi_level > CHANNEL_CEILINGS[c]),
+            critical=kind.lane == "critical",
+            answers=kind.answers,
+            words=frozenset(filter(None, (kind.name, _plural(kind.name), kind.category, category, kind.lane))),
+            cap=kind.cap,
+            frequency_class=kind.frequency_class,
+            important=kind.important,
         )
+
+
+def _plural(name: str) -> str:
+    return f"{_HOURS.sub('', name)}s"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
-from streams.rules.person import NEVER_ASKED, Person, person_of, stranger
+from streams.rules.person import NEVER_ASKED, Person, Quiet, person_of, stranger
 
 RECORD = {"recipient": "patient:1", "version": 4, "active": True}
 NAME = "luxe.pipeline.RecipientContent"
@@ -47,6 +49,22 @@ def test_verified_addresses_come_first_and_the_newest_device() -> None:
         "push": "new",
     }
     assert person.first_name == "Sal"
+    assert person.unverified == {"email"}
+
+
+def test_quiet_hours_count_where_they_are_switched_on() -> None:
+    hours = {"start": "22:00", "end": "08:00", "weekdays": [7, 1, 7], "exceptions": ["appointment_reminders"]}
+    opted: dict[str, Any] = {"sms_opt_in": {}, "email_opt_in": {}, "push_opt_in": {}}
+    off = person_of(RECORD, content(preferences={**opted, "quiet_hours": {**hours, "enabled": False}}))
+    assert off.quiet is None
+    on = person_of(
+        RECORD,
+        content(preferences={**opted, "quiet_hours": {**hours, "enabled": True, "apply_to_all_channels": False}}),
+    )
+    assert on.quiet == Quiet("22:00", "08:00", None, (1, 7), ("sms", "push"), frozenset({"appointment_reminders"}))
+    broken = content(preferences={**opted, "quiet_hours": {**hours, "enabled": True, "start": "25:00"}})
+    with pytest.raises(ValueError, match="hour"):
+        person_of(RECORD, broken)
 
 
 def test_a_strangers_data_are_the_events_only_where_they_are_hers() -> None:

@@ -1,0 +1,38 @@
+"""When a number may be texted by law: countries' telephone hours, as data, and the zone a number says it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import phonenumbers
+from phonenumbers.timezone import UNKNOWN_TIMEZONE, time_zones_for_number
+
+# Country → when non-essential texts must not come, local time of the called party.
+# US: 47 CFR § 64.1200(c)(1), "before the hour of 8 a.m. or after 9 p.m. (local time at the called party's location)";
+# Twilio refuses such texts with error 30610. Puerto Rico and the other territories are under the same rule.
+TELEPHONE_HOURS: Mapping[str, tuple[str, str]] = dict.fromkeys(("US", "PR", "VI", "GU", "AS", "MP"), ("21:00", "08:00"))
+
+# +1, area code and exchange tell the zone (data of the phonenumbers library, from Google's libphonenumber).
+_TELLING_DIGITS = len("+12125550")
+# Area codes across a border of zones have two or three; free-phone numbers have all of a country's and tell nothing.
+_ZONES_AT_MOST = 4
+
+
+def hours_of(number: str) -> tuple[tuple[str, str], tuple[str, ...]] | None:
+    """((start, end), zones) for an E.164 number; no zones where the number tells none. None: no rule holds for its country."""
+    return _hours_of(number[:_TELLING_DIGITS], len(number)) if number.startswith("+1") else None
+
+
+@lru_cache(maxsize=65_536)  # exchanges that one instance meets; some hundred bytes each
+def _hours_of(telling: str, length: int) -> tuple[tuple[str, str], tuple[str, ...]] | None:
+    try:
+        parsed = phonenumbers.parse(telling + "0" * (length - len(telling)))
+    except phonenumbers.NumberParseException:
+        return None
+    # An area code that is not in use, as 555 is, belongs to no country: held to the rule rather than let off it.
+    held = TELEPHONE_HOURS.get(phonenumbers.region_code_for_number(parsed) or "US")
+    if held is None:
+        return None
+    zones = tuple(name for name in time_zones_for_number(parsed) if name != UNKNOWN_TIMEZONE)
+    return held, zones if len(zones) <= _ZONES_AT_MOST else ()
