@@ -41,6 +41,9 @@ class _Inbound(_Strict):
     sender: str = Field(alias="from", pattern=r"^\+[1-9]\d{6,14}$")
     to: str = Field(min_length=3, max_length=34)
     body: str = Field(max_length=1600)
+    # The provider's id, to post a text again; and whether the provider deals with STOP, START and HELP itself.
+    message_sid: str | None = Field(None, pattern=r"^SM[0-9a-f]{32}$")
+    handled: bool = True
 
     def __repr__(self) -> str:
         return f"_Inbound(body=<{len(self.body)} characters>)"
@@ -171,7 +174,7 @@ class Control:
         return web.Response(text=self._signer.public_key)
 
     async def inbound(self, request: web.Request) -> web.Response:
-        """POST /inbound {from, to, body}: a phone texts us."""
+        """POST /inbound {from, to, body[, message_sid, handled]}: a phone texts us."""
         try:
             asked = _Inbound.model_validate_json(await request.read())
         except ValidationError as error:
@@ -181,7 +184,9 @@ class Control:
                 409, {"problems": [{"field": "--webhook-url", "problem": "start with it, and with receipts on"}]}
             )
         try:
-            sid, status = await self._twilio.inbound(self._inbound_url, asked.sender, asked.to, asked.body)
+            sid, status = await self._twilio.inbound(
+                self._inbound_url, asked.sender, asked.to, asked.body, sid=asked.message_sid, handled=asked.handled
+            )
         except StoreError as error:
             return _json(503, {"problems": [{"field": "--state-dir", "problem": str(error)}]})
         return _json(200 if 200 <= status < 300 else 502, {"message_sid": sid, "webhook_status": status})

@@ -73,6 +73,7 @@ class Posted:
     """What our webhook answered; ``status`` 0: no answer."""
 
     status: int
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(slots=True)
@@ -274,7 +275,6 @@ class Courier:
             return Posted(0)
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
-                await answer.read()
-                return Posted(answer.status)
+                return Posted(answer.status, await answer.read())
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return Posted(0)

@@ -6,7 +6,6 @@ Shapes from Twilio's API reference (https://www.twilio.com/docs/messaging/api/me
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 import time
 import uuid
@@ -22,6 +21,7 @@ import orjson
 from aiohttp import web
 
 from connectors.loopback.faults import FaultBook, Status, TwilioError, Verdict
+from connectors.loopback.keywords import OWN_ANSWERS, keyword, twiml_messages
 from connectors.loopback.misconduct import Dropped, after_accepting, before_accepting
 from connectors.loopback.receipts import Courier, SmsReceipt
 from connectors.loopback.segments import segment_count
@@ -34,9 +34,6 @@ DEFAULT_PAGE_SIZE = 50
 MAX_FIELDS = 200  # the real request has some 30
 
 # Carrier-side opt-out words of Twilio's default handling.
-STOP_WORDS = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"})
-START_WORDS = frozenset({"START", "YES", "UNSTOP"})
-HELP_WORDS = frozenset({"HELP", "INFO"})
 
 
 class TwilioMessages:
@@ -171,19 +168,17 @@ class TwilioMessages:
         payload = self._store.payload(kept)
         self._send_receipts(kept, payload["form"], set(payload.get("receipt_modes", ())), payload.get("late_ms", 0))
 
-    async def inbound(self, url: str, sender: str, to: str, body: str) -> tuple[str, int]:
-        """Post a text from a phone to our webhook, with Twilio's own opt-out handling; (sid, what we answered)."""
-        word = re.sub(r"[^A-Z]", "", body.upper())
-        opt_out_type = ""
-        if word in STOP_WORDS:
-            opt_out_type = "STOP"
-            self._store.block(to, sender, blocked=True)
-        elif word in START_WORDS:
-            opt_out_type = "START"
-            self._store.block(to, sender, blocked=False)
-        elif word in HELP_WORDS:
-            opt_out_type = "HELP"
-        sid = f"SM{secrets.token_hex(16)}"
+    async def inbound(
+        self, url: str, sender: str, to: str, body: str, *, sid: str | None = None, handled: bool = True
+    ) -> tuple[str, int]:
+        """Post a text from a phone to our webhook; (sid, what we answered). Answers to the phone are kept like messages.
+
+        ``handled``: with Twilio's own opt-out handling, else as where Twilio was told to leave that to us.
+        """
+        kind = keyword(body, blocked=self._store.is_blocked(to, sender)) if handled else None
+        if kind in ("STOP", "START"):
+            self._store.block(to, sender, blocked=kind == "STOP")
+        sid = sid or f"SM{secrets.token_hex(16)}"
         form = [
             ("ToCountry", "US"),
             ("SmsMessageSid", sid),
@@ -198,12 +193,31 @@ class TwilioMessages:
             ("From", sender),
             ("ApiVersion", "2010-04-01"),
         ]
-        if opt_out_type:
-            form.append(("OptOutType", opt_out_type))
+        if kind is not None:
+            form.append(("OptOutType", kind))
         if self._courier is None:
             return sid, 0
+        if kind is not None:
+            self._answer(to, sender, OWN_ANSWERS[kind])
         posted = await self._courier.post_twilio(url, form, str(uuid.uuid4()))
+        for text in twiml_messages(posted):
+            if not self._store.is_blocked(to, sender):
+                self._answer(to, sender, text)
         return sid, posted.status
+
+    def _answer(self, sender: str, to: str, body: str) -> None:
+        """A text to a phone that nobody asked for by the API."""
+        self._store.accept(
+            message_id=f"SM{secrets.token_hex(16)}",
+            channel="sms",
+            to=to,
+            sender=sender,
+            accepted_ms=time.time_ns() // 1_000_000,
+            outcome="delivered",
+            error_code=None,
+            awaits_receipts=False,
+            payload={"form": {"To": to, "From": sender, "Body": body}},
+        )
 
     def _authenticate(self, request: web.Request) -> None:
         # A stand-in on loopback with a known token: an ordinary comparison is enough.

@@ -131,6 +131,11 @@ class Provider:
         ).json()["messages"]
         return found
 
+    def inbound(self, said: Mapping[str, Any]) -> None:
+        """A text from a phone, which our webhooks took."""
+        answer = requests.post(f"{self.url}/inbound", json=said, timeout=20)
+        assert answer.status_code == 200, answer.text
+
     def count(self) -> int:
         """All it ever took."""
         return int(requests.get(f"{self.url}/messages/count", timeout=10).json()["total"])
