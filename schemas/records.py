@@ -121,6 +121,12 @@ class ClinicPolicy(TypedDict):
     quiet_hours: NotRequired[PolicyQuietHours | None]
     disabled_types: NotRequired[list[str]]
     disabled_channels: NotRequired[list[Channel]]
+    daily_cap: NotRequired[int]
+    category_caps: NotRequired[dict[str, int]]
+    messages_per_minute: NotRequired[int]
+    messages_per_hour: NotRequired[int]
+    digest_categories: NotRequired[list[str]]
+    digest_hour: NotRequired[int]
     sms_care_sender: NotRequired[str]
     sms_marketing_sender: NotRequired[str]
     email_from: NotRequired[str]
@@ -219,9 +225,11 @@ class Decision(TypedDict):
     steps: NotRequired[list[PlanStep]]
     rules: NotRequired[list[RuleVerdict]]
     recipient_version: NotRequired[int]
+    consent_versions: NotRequired[dict[str, int]]
     policy_version: NotRequired[int]
     catalog_version: str
     template_id: NotRequired[str]
+    digest_id: NotRequired[str]
     source_topic: str
     source_partition: int
     source_offset: int
