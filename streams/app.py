@@ -7,6 +7,7 @@ import time
 
 from connectors.sealing import KeyCache, KeyRing
 from connectors.settings import Settings
+from connectors.unsubscribing.links import Links
 from schemas.codec import Codec
 from schemas.registry import open_registry
 from schemas.topics import GATES, NOTIFY_STATE, POLICIES, RECIPIENTS, REQUESTED, STATUS, TEMPLATES
@@ -35,6 +36,7 @@ def notify_on(
     policies: Lookup,
     gates: Lookup,
     templates: Templates,
+    links: Links,
 ) -> tuple[Notify, DeadLetters]:
     """The agent's work and its dead letters, over these tables."""
     keys = KeyCache(ring)
@@ -44,7 +46,9 @@ def notify_on(
     joins = Joins(
         requests, Recipients(recipients, codec, keys, ring), clinics, Gates(gates, codec), sender_classes, ring
     )
-    notify = Notify(codec, requests, joins, Messages(catalog, templates, codec), Decisions(codec, catalog.version))
+    notify = Notify(
+        codec, requests, joins, Messages(catalog, templates, codec, links), Decisions(codec, catalog.version)
+    )
     return notify, DeadLetters("notify", codec, clinics)
 
 
@@ -56,14 +60,16 @@ def build_notify(settings: Settings) -> RuntimeApp:
     recipients = View(RECIPIENTS, partitions="assigned", kept="disk")
     policies, gates = View(POLICIES), View(GATES)
     texts = View(TEMPLATES, on_change=templates.changed)
+    ring = KeyRing.load(settings.kek_path)
     notify, dead_letters = notify_on(
         codec,
-        KeyRing.load(settings.kek_path),
+        ring,
         Catalog.load(),
         recipients=recipients,
         policies=policies,
         gates=gates,
         templates=templates,
+        links=Links.of(settings, ring),
     )
     app = build_app(
         "notify",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from connectors.sealing import DataKey, seal
+from connectors.unsubscribing.links import Links
 from schemas.codec import Codec, Decoded
 from schemas.topics import CHANNELS, LANES, deliver_topic
 from streams.catalog import Catalog
 from streams.render import email, in_app, push, sms
 from streams.render.engine import CompiledTemplate
-from streams.render.variables import Facts
+from streams.render.variables import Facts, unsubscribe_url
 from streams.rules.person import Person
 from streams.rules.terms import Channel
 from streams.tables import Clinic, Templates
@@ -49,8 +51,9 @@ class Message(NamedTuple):
 class Messages:
     """Makes the messages of a plan's steps."""
 
-    def __init__(self, catalog: Catalog, templates: Templates, codec: Codec) -> None:
+    def __init__(self, catalog: Catalog, templates: Templates, codec: Codec, links: Links) -> None:
         self._templates = templates
+        self._links = links
         self._codec = codec
         # Every deliver topic has the same record; its schema id may differ by topic, since subjects do.
         self._encoders: dict[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], bytes]]] = {
@@ -71,6 +74,12 @@ class Messages:
             for name, kind in catalog.types.items()
             for channel in kind.all_channels
         }
+        # An essential email goes out whatever is wished: a link in it would promise what it does not do.
+        self._unsubscribed_from = {
+            name: kind.opt_in.email
+            for name, kind in catalog.types.items()
+            if kind.recipient_kind == "patient" and not kind.essential and kind.opt_in.email
+        }
         self._template_ids = {name: kind.template_id for name, kind in catalog.types.items()}
 
     def make(self, told: Told, steps: Sequence[Mapping[str, Any]]) -> list[Message]:
@@ -90,7 +99,13 @@ class Messages:
         if facts is None:
             zone = person.time_zone or policy["time_zone"]
             facts = facts_by_locale[locale] = Facts(
-                told.event.value, person, policy, request["aggregate_id"], locale, zone
+                told.event.value,
+                person,
+                policy,
+                request["aggregate_id"],
+                locale,
+                zone,
+                partial(self._unsubscribe_url, request, locale, told.now),
             )
         rendered = template.bound_to(told.event.name).render(facts)
         to = person.addresses[channel]
@@ -98,7 +113,7 @@ class Messages:
         if channel == "sms":
             content, segments = sms.content(rendered, to)
         elif channel == "email":
-            content = email.content(rendered, to, person)
+            content = email.content(rendered, to, person, locale, unsubscribe_url(facts))
         elif channel == "push":
             content = push.content(rendered, to, request["notification_id"], name)
         else:
@@ -136,6 +151,15 @@ class Messages:
             **self._of_type[name],
         }
         return Message(topic, encode(message), template.template_id, template.version)
+
+    def _unsubscribe_url(self, request: Mapping[str, Any], locale: str, now: datetime) -> str:
+        """Where the email's reader says no to such emails; empty for essential ones and staff's."""
+        category = self._unsubscribed_from.get(request["notification_type"])
+        if category is None:
+            return ""
+        return self._links.unsubscribe_url(
+            request["recipient"], "email", category, request["notification_id"], locale, now
+        )
 
 
 def written_in(wanted: str, template: CompiledTemplate) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from connectors.sealing import DataKey, KeyRing, open_sealed, seal
+from connectors.unsubscribing.links import Links
 from schemas.codec import Codec
 from schemas.ids import notification_id
 from schemas.registry import FileRegistry
@@ -126,6 +127,7 @@ class World:
             policies=self.policies,
             gates=self.gates,
             templates=self.templates,
+            links=Links(self.ring, "https://luxe.example", unsubscribe_days=180),
         )
         self.add_policy("*")
         self.add_policy(CLINIC)

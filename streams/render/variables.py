@@ -31,6 +31,7 @@ class Facts:
     reference: str
     locale: str
     zone: str
+    unsubscribe: Callable[[], str] = str  # the link of this message's email; ``str()``: it has none
     made: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -177,6 +178,16 @@ def _first_name(facts: Facts) -> str:
     return facts.person.first_name or ""
 
 
+def _unsubscribe_url(facts: Facts) -> str:
+    return facts.unsubscribe()
+
+
+def unsubscribe_url(facts: Facts) -> str:
+    """The link of this message's email, the same as in its text; empty where there is none."""
+    url: str = value("unsubscribe_url", _unsubscribe_url, facts)
+    return url
+
+
 def _reference(facts: Facts) -> str:
     return facts.reference
 
@@ -191,6 +202,7 @@ _COMPUTED: Mapping[str, Resolver] = {
     "first_name": _first_name,
     "preferred_name": _first_name,
     "reference": _reference,
+    "unsubscribe_url": _unsubscribe_url,
     "service_generic": _service_generic,
 }
 

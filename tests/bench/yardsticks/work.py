@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 from connectors.kafka import read_to_end
 from connectors.sealing import KeyRing
 from connectors.settings import Settings
+from connectors.unsubscribing.links import Links
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.topics import GATES, POLICIES, RECIPIENTS, REQUESTED, TEMPLATES
@@ -176,7 +177,14 @@ def hop_work(hop: str, settings: Settings) -> Work:
     for key, value in tables[TEMPLATES].items():
         templates.changed(key, value)
     return notify_on(
-        codec, ring, catalog, recipients=recipients, policies=policies, gates=tables[GATES], templates=templates
+        codec,
+        ring,
+        catalog,
+        recipients=recipients,
+        policies=policies,
+        gates=tables[GATES],
+        templates=templates,
+        links=Links.of(settings, ring),
     )[0].work
 
 
