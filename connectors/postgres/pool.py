@@ -25,6 +25,8 @@ SESSION_OPTIONS = " ".join(
         "tcp_keepalives_count": 3,
     }.items()
 )
+# Adds to the outbox's urgent lane (migration 0007): for writers whose caller waits.
+URGENT_OPTION = " -c luxe.urgent=on"
 # Three sinks, webhooks, API and relay of one machine stay below Postgres' default of 100 connections.
 DEFAULT_POOL_SIZE = 8
 
@@ -33,9 +35,16 @@ Pool = AsyncConnectionPool[psycopg.AsyncConnection]
 
 @asynccontextmanager
 async def open_pool(
-    settings: Settings, name: str, *, size: int = DEFAULT_POOL_SIZE, timeout_seconds: float = 30.0
+    settings: Settings,
+    name: str,
+    *,
+    size: int = DEFAULT_POOL_SIZE,
+    timeout_seconds: float = 30.0,
+    urgent: bool = False,
 ) -> AsyncIterator[Pool]:
     """A pool of up to ``size`` connections, ready. ``name`` shows in pg_stat_activity.
+
+    ``urgent``: what its writers add to the outbox does not wait behind imports.
 
     ``async with pool.connection() as connection:`` is one transaction: committed at its end, rolled back by an exception.
     Raises psycopg_pool.PoolTimeout when the server does not answer within ``timeout_seconds``.
@@ -45,7 +54,7 @@ async def open_pool(
         kwargs={
             "application_name": f"luxe-{name}",
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            "options": SESSION_OPTIONS,
+            "options": SESSION_OPTIONS + (URGENT_OPTION if urgent else ""),
         },
         min_size=1,
         max_size=size,

@@ -1,4 +1,6 @@
-"""The relay: publishes outbox rows to Kafka, strictly in the order of their ids, and marks them once Kafka has them.
+"""The relay: publishes outbox rows to Kafka, each key's in the order of their ids, and marks them once Kafka has them.
+
+Rows of interactive writers are urgent: they go before the others, and take with them what is older under their keys.
 
 One relay works, any other waits for its lock. Each batch is a Kafka transaction under the database's own transactional id:
 should a relay lose its lock without noticing, its successor's first act fences it, so that an old row never lands after a
@@ -28,6 +30,8 @@ RELAY_LOCK = 7305808869232276
 
 # A batch is one Kafka transaction (~5 ms) and one update; thousands of rows make both cheap per row.
 BATCH_ROWS = 4_000
+# How many urgent rows go at once: a few milliseconds' work, so that the first of them is not kept by the last.
+URGENT_ROWS = 500
 # Bounds memory: rows of many megabytes come in batches of few.
 BATCH_BYTES = 32 * 1024 * 1024
 # Woken by NOTIFY; this is how late a lost one is noticed, and how fast SIGTERM is obeyed.
@@ -61,6 +65,29 @@ _NEXT_ROWS = """
     ) AS head
     WHERE coalesce(before, 0) < %s ORDER BY id
 """
+
+# Urgent rows, and before each whatever is older under its key: a prefix of every key's rows, so that no key's order changes.
+# It waits for no writer: whoever adds for a key holds that key's own lock until the end (outbox.py), so that all rows of a key
+# that are older than one to be seen are to be seen too.
+_URGENT_ROWS = """
+    WITH urgent AS (
+        SELECT topic, key, max(id) AS up_to FROM (
+            SELECT topic, key, id FROM outbox WHERE published_at IS NULL AND urgent ORDER BY id LIMIT %s
+        ) AS head GROUP BY topic, key
+    )
+    SELECT o.id, o.topic, o.key, o.value, o.headers, (extract(epoch FROM o.created_at) * 1000)::bigint
+    FROM urgent u JOIN outbox o ON o.topic = u.topic AND o.key = u.key AND o.id <= u.up_to AND o.published_at IS NULL
+    ORDER BY o.id
+"""
+# Wakes whoever waits for its rows to be in Kafka: in_force.py.
+_MARK = """
+    WITH marked AS (
+        UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY(%s) RETURNING id
+    )
+    SELECT pg_notify('luxe_outbox_published', %s) FROM (SELECT count(*) FROM marked) AS done
+"""
+# A NOTIFY carries less than 8,000 bytes; whoever waits looks for itself when the ids do not fit.
+NOTIFIED_BYTES = 7_900
 
 
 class _Row(NamedTuple):
@@ -137,17 +164,25 @@ class Relay:
         log.info("publishing the outbox of %s to %s", where(self._settings), self._settings.kafka_bootstrap)
         self._on_ready()
         while not stop.is_set():
-            count = self._publish_batch(connection, producer, stop)
-            self._published += count
+            count = self._publish_urgent(connection, producer) + self._publish_others(connection, producer, stop)
             self._report()
             if count == 0:
                 self._keep_house(connection)
                 for _wake in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
                     pass
 
-    def _publish_batch(self, connection: psycopg.Connection, producer: Producer, stop: Event) -> int:
-        """Publish the rows at the head of the outbox; how many. All of them reach Kafka, or none."""
-        rows = self._next_rows(connection, stop)
+    def _publish_urgent(self, connection: psycopg.Connection, producer: Producer) -> int:
+        """Publish what somebody waits for; how many rows."""
+        return self._publish(
+            connection, producer, [_Row(*row) for row in connection.execute(_URGENT_ROWS, (URGENT_ROWS,))]
+        )
+
+    def _publish_others(self, connection: psycopg.Connection, producer: Producer, stop: Event) -> int:
+        """Publish the rows at the head of the outbox; how many."""
+        return self._publish(connection, producer, self._next_rows(connection, producer, stop))
+
+    def _publish(self, connection: psycopg.Connection, producer: Producer, rows: list[_Row]) -> int:
+        """All of them reach Kafka, or none; then they are marked."""
         if not rows:
             return 0
         producer.begin_transaction()
@@ -165,31 +200,36 @@ class Relay:
                 log.warning("outbox row %d for %s cannot be published; all behind it wait", row.id, row.topic)
                 raise
         producer.commit_transaction(KAFKA_TIMEOUT_SECONDS)
-        connection.execute(
-            "UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY(%s)", ([row.id for row in rows],)
-        )
+        ids = [row.id for row in rows]
+        told = " ".join(map(str, ids))
+        connection.execute(_MARK, (ids, told if len(told) <= NOTIFIED_BYTES else ""))
+        self._published += len(rows)
         return len(rows)
 
-    def _next_rows(self, connection: psycopg.Connection, stop: Event) -> list[_Row]:
+    def _next_rows(self, connection: psycopg.Connection, producer: Producer, stop: Event) -> list[_Row]:
         """The first unpublished rows, with none missing before the last."""
         highest = _one(
             connection,
             "SELECT max(id) FROM (SELECT id FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT %s) AS head",
             self._batch_rows,
         )
-        if highest is None or not self._writers_are_done(connection, stop):
+        if highest is None or not self._writers_are_done(connection, producer, stop):
             return []
         found = connection.execute(_NEXT_ROWS, (highest, self._batch_rows, BATCH_BYTES)).fetchall()
         return [_Row(*row) for row in found]
 
-    def _writers_are_done(self, connection: psycopg.Connection, stop: Event) -> bool:
-        """Wait for every transaction that may hold an id below one already seen; False when stopped before that."""
+    def _writers_are_done(self, connection: psycopg.Connection, producer: Producer, stop: Event) -> bool:
+        """Wait for every transaction that may hold an id below one already seen; False when stopped before that.
+
+        Urgent rows go on meanwhile: a writer may take its time.
+        """
         since = time.monotonic()
         warned = False
         writers = _holders(connection)
         while writers:
             if stop.wait(WRITERS_POLL_SECONDS):
                 return False
+            self._publish_urgent(connection, producer)
             writers &= _holders(connection)
             if not warned and time.monotonic() - since > SLOW_WRITER_SECONDS:
                 log.warning("%d transactions keep the outbox waiting for over %g s", len(writers), SLOW_WRITER_SECONDS)
