@@ -16,21 +16,22 @@ import jwt
 import orjson
 from aiohttp import web
 
-from api import health
+from api import health, preferences
 from api.answering import OUTAGE, Outage, answering, preflight
 from api.guard import guarded
 from api.identity import Verifier, rs256_keys
 from api.limits import Buckets
-from api.resources import BUCKETS, POOL, RECORDS, SETTINGS, VERIFIER
+from api.resources import BUCKETS, IN_FORCE, POOL, RECORDS, SETTINGS, VERIFIER
 from api.routes import Route
 from api.secret import jwt_secret
+from connectors.postgres.in_force import open_in_force
 from connectors.postgres.pool import open_pool
 from connectors.postgres.records import Records
 from connectors.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
-TABLES: tuple[tuple[Route, ...], ...] = (health.ROUTES,)
+TABLES: tuple[tuple[Route, ...], ...] = (health.ROUTES, preferences.ROUTES)
 
 # A preference document is 2 KB, a policy 10; nothing that we take is larger.
 MAX_BODY_BYTES = 256 * 1024
@@ -67,8 +68,13 @@ def all_routes() -> tuple[Route, ...]:
 async def _stores(app: web.Application) -> AsyncIterator[None]:
     settings = app[SETTINGS]
     app[RECORDS] = Records.open(settings)
-    async with open_pool(settings, "api", size=POOL_CONNECTIONS, timeout_seconds=POSTGRES_TIMEOUT_SECONDS) as pool:
-        app[POOL] = pool
+    async with (
+        open_pool(
+            settings, "api", size=POOL_CONNECTIONS, timeout_seconds=POSTGRES_TIMEOUT_SECONDS, urgent=True
+        ) as pool,
+        open_in_force(settings, "api") as in_force,
+    ):
+        app[POOL], app[IN_FORCE] = pool, in_force
         yield
 
 

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from api.identity import Identity, Verifier
 from api.limits import Buckets
+from connectors.postgres.in_force import InForce
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
 from connectors.settings import Settings
@@ -13,9 +14,15 @@ from connectors.settings import Settings
 SETTINGS = web.AppKey("settings", Settings)
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 RECORDS = web.AppKey("records", Records)
+IN_FORCE = web.AppKey("in_force", InForce)
 VERIFIER = web.AppKey("verifier", Verifier)
 BUCKETS = web.AppKey("buckets", Buckets)
 
 # Of a request: who asks (set by the guard, absent on open routes), and what our log calls it.
 IDENTITY = web.RequestKey("identity", Identity)
 REQUEST_ID = web.RequestKey("request_id", str)
+
+
+def identity_of(request: web.Request) -> Identity:
+    """Who asks. Raises LookupError on an open route, where nobody is asked."""
+    return request[IDENTITY]

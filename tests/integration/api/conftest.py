@@ -14,6 +14,7 @@ import aiohttp
 import jwt
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from multidict import CIMultiDictProxy
 from pydantic import SecretStr
 
 from api.app import make_app
@@ -34,7 +35,9 @@ STOP_SECONDS = 30.0
 def settings(stack: Stack, tmp_path: Path) -> Settings:
     """The stack's services, an empty database, a state directory of the test's own."""
     changed = stack.settings_for(
-        tmp_path / "state", postgres_dsn=SecretStr(stack.new_database()), api_requests_per_second=5_000.0
+        tmp_path / "state",
+        postgres_dsn=SecretStr(stack.new_database()),
+        api_requests_per_second=5_000.0,
     )
     migrate(changed, say=lambda line: None)
     create_topics(changed)
@@ -77,7 +80,7 @@ class Reply:
     """An answer, read."""
 
     status: int
-    headers: dict[str, str]
+    headers: CIMultiDictProxy[str]
     json: Any
 
     @property
@@ -109,9 +112,7 @@ class Caller:
         async with self._client.request(method, path, headers=sent, **data) as response:
             text = await response.read()
             is_json = response.content_type.endswith("json") and text
-            return Reply(
-                response.status, dict(response.headers), await response.json(content_type=None) if is_json else text
-            )
+            return Reply(response.status, response.headers, await response.json(content_type=None) if is_json else text)
 
 
 class Api:

@@ -1,0 +1,16 @@
+"""Which roles may do what at all; whose, is decided at the resource. One table, so that it can be read at once."""
+
+from __future__ import annotations
+
+CARE: frozenset[str] = frozenset({"patient", "staff", "provider", "admin", "service"})
+
+READ_PREFERENCES = CARE
+CHANGE_PREFERENCES = frozenset({"patient", "staff", "admin", "service"})
+READ_CONSENTS = CARE
+CHANGE_CONSENTS = CHANGE_PREFERENCES
+READ_ADDRESSES = CARE
+CHANGE_ADDRESSES = CHANGE_PREFERENCES
+READ_SUPPRESSIONS = frozenset({"staff", "admin", "service"})
+CHANGE_SUPPRESSIONS = frozenset({"staff", "admin", "service"})
+READ_POLICIES = frozenset({"staff", "provider", "marketing", "admin", "service"})
+CHANGE_POLICIES = frozenset({"admin", "service"})

@@ -1,0 +1,344 @@
+"""The specification's preference document, field for field, and what we add under ``ours``; to and from what is stored.
+
+What somebody else decides stands in the document to be read: addresses (their own endpoints verify them), consents, and who
+changed it last. It may be sent back as it was read, or left out. Pure: ``now`` is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from connectors.postgres.recipients import Recipient
+from schemas.formats import FORMATS, MENDS
+from schemas.shapes import Violation, shape_of
+
+# Clocks differ; a do-not-disturb that ended a moment ago is no contradiction yet.
+PAST_TOLERANCE = timedelta(minutes=5)
+# A longer do-not-disturb is one without an end.
+MAX_DO_NOT_DISTURB = timedelta(days=366)
+
+Channel = Literal["sms", "email", "push", "in_app"]
+# A type, a category, or `critical`: names of the catalogue.
+ExceptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Weekday = Annotated[int, Field(ge=1, le=7)]
+
+
+class Strict(BaseModel):
+    """A part of a document: camelCase, nothing unknown, nothing coerced."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", populate_by_name=True, strict=True)
+
+
+class ChannelOptIns(Strict):
+    """Five of SMS and of email."""
+
+    transactional: bool = Field(
+        True, description="Cannot be opted out of; turn the channel off, or revoke its consent."
+    )
+    clinical: bool = True
+    marketing: bool = False
+    membership: bool = False
+    reviews: bool = False
+
+
+class PushOptIns(Strict):
+    """Push has its own five."""
+
+    appointments: bool = True
+    waitlist: bool = True
+    messages: bool = True
+    marketing: bool = False
+    system_alerts: bool = True
+
+
+class SmsPreferences(Strict):
+    """Texts."""
+
+    enabled: bool = True
+    phone_number: str | None = Field(None, description="Read only: see the addresses.")
+    verified: bool = Field(False, description="Read only: see the addresses.")
+    opt_in: ChannelOptIns = ChannelOptIns()
+
+
+class EmailPreferences(Strict):
+    """Email."""
+
+    enabled: bool = True
+    email_address: str | None = Field(None, description="Read only: see the addresses.")
+    verified: bool = Field(False, description="Read only: see the addresses.")
+    opt_in: ChannelOptIns = ChannelOptIns()
+
+
+class PushPreferences(Strict):
+    """Push."""
+
+    enabled: bool = True
+    opt_in: PushOptIns = PushOptIns()
+
+
+class InAppPreferences(Strict):
+    """The portal's inbox."""
+
+    enabled: bool = True
+    desktop: bool = True
+    sound: bool = True
+
+
+class Channels(BaseModel):
+    """By channel; named as the specification names them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    sms: SmsPreferences = SmsPreferences()
+    email: EmailPreferences = EmailPreferences()
+    push: PushPreferences = PushPreferences()
+    in_app: InAppPreferences = InAppPreferences()
+
+
+class QuietHours(Strict):
+    """When not to be disturbed: half-open, over midnight where the end is before the start."""
+
+    enabled: bool = False
+    start: str = Field("22:00", description="HH:MM", json_schema_extra={"pattern": r"^([01][0-9]|2[0-3]):[0-5][0-9]$"})
+    end: str = Field("08:00", description="HH:MM", json_schema_extra={"pattern": r"^([01][0-9]|2[0-3]):[0-5][0-9]$"})
+    timezone: str | None = Field(None, description="IANA; null: the recipient's, else the clinic's.")
+    apply_to_all_channels: bool = True
+    exceptions: list[ExceptionName] = Field(
+        [], max_length=50, description="Notification types, categories, or `critical`: not held by these hours."
+    )
+
+
+class Frequency(Strict):
+    """How often."""
+
+    marketing: Literal["daily", "weekly", "monthly", "never"] = "weekly"
+    reviews: Literal["always", "occasionally", "never"] = "always"
+    follow_ups: Literal["all", "important_only", "none"] = "all"
+
+
+class Categories(Strict):
+    """What about."""
+
+    appointments: bool = True
+    treatments: bool = True
+    financial: bool = True
+    marketing: bool = True
+    educational: bool = True
+    events: bool = True
+
+
+class DoNotDisturb(Strict):
+    """Only what is critical; everything else waits for its end."""
+
+    enabled: bool = False
+    until: AwareDatetime | None = Field(None, strict=False, description="Null: until it is turned off.")
+
+
+class Ours(Strict):
+    """What the specification lacks."""
+
+    channel_order: list[Channel] = Field([], max_length=4, description="Best first; empty: as the catalogue says.")
+    quiet_weekdays: list[Weekday] = Field(
+        [], max_length=7, description="ISO weekdays on which quiet hours begin; empty: all."
+    )
+    asked: bool = Field(False, description="Read only: false where nobody ever stated a wish.")
+
+
+class Preferences(Strict):
+    """PatientNotificationPreferences of the specification."""
+
+    patient_id: str = Field("", max_length=200, description="Read only.")
+    global_opt_out: bool = Field(False, description="Out of everything that is not essential.")
+    channels: Channels = Channels()
+    quiet_hours: QuietHours = QuietHours()
+    frequency: Frequency = Frequency()
+    categories: Categories = Categories()
+    language: str | None = Field(None, description="BCP 47, e.g. en-US; null: the clinic's.")
+    do_not_disturb: DoNotDisturb = DoNotDisturb()
+    updated_at: AwareDatetime | None = Field(None, strict=False, description="Read only.")
+    updated_by: str = Field("", max_length=300, description="Read only.")
+    consent_recorded: bool = Field(False, description="Read only: see the consents.")
+    consent_date: AwareDatetime | None = Field(None, strict=False, description="Read only: see the consents.")
+    ours: Ours = Ours()
+
+
+# Where a document's fields are stored: (path in the document, path in RecipientContent.preferences).
+_STORED: tuple[tuple[str, str], ...] = (
+    ("globalOptOut", "global_opt_out"),
+    *(
+        (f"channels.{channel}.{field}", f"{channel}_{field}")
+        for channel, fields in (
+            ("sms", ("enabled",)),
+            ("email", ("enabled",)),
+            ("push", ("enabled",)),
+            ("in_app", ("enabled", "desktop", "sound")),
+        )
+        for field in fields
+    ),
+    *(
+        (f"channels.{channel}.optIn.{field}", f"{channel}_opt_in.{field}")
+        for channel in ("sms", "email")
+        for field in ("transactional", "clinical", "marketing", "membership", "reviews")
+    ),
+    *((f"channels.push.optIn.{field}", f"push_opt_in.{field}") for field in ("appointments", "waitlist", "messages")),
+    ("channels.push.optIn.marketing", "push_opt_in.marketing"),
+    ("channels.push.optIn.systemAlerts", "push_opt_in.system_alerts"),
+    *((f"quietHours.{field}", f"quiet_hours.{field}") for field in ("enabled", "start", "end", "exceptions")),
+    ("quietHours.timezone", "quiet_hours.time_zone"),
+    ("quietHours.applyToAllChannels", "quiet_hours.apply_to_all_channels"),
+    ("frequency.marketing", "frequency_marketing"),
+    ("frequency.reviews", "frequency_reviews"),
+    ("frequency.followUps", "frequency_follow_ups"),
+    *(
+        (f"categories.{name}", f"category_{name}")
+        for name in ("appointments", "treatments", "financial", "marketing", "educational", "events")
+    ),
+    ("doNotDisturb.enabled", "do_not_disturb"),
+    ("doNotDisturb.until", "do_not_disturb_until"),
+    ("ours.channelOrder", "channel_order"),
+    ("ours.quietWeekdays", "quiet_hours.weekdays"),
+)
+_READ_ONLY = (
+    "patientId",
+    "channels.sms.phoneNumber",
+    "channels.sms.verified",
+    "channels.email.emailAddress",
+    "channels.email.verified",
+    "updatedAt",
+    "updatedBy",
+    "consentRecorded",
+    "consentDate",
+    "ours.asked",
+)
+
+
+def document(recipient: Recipient) -> dict[str, Any]:
+    """A recipient's preferences as they are served; the defaults, ``ours.asked`` false, where nobody ever asked."""
+    content = recipient.content
+    found = Preferences().model_dump(by_alias=True)
+    stored = content.get("preferences")
+    if stored is not None:
+        for served, kept in _STORED:
+            if kept.startswith("quiet_hours.") and stored["quiet_hours"] is None:
+                continue
+            _put(found, served, _get(stored, kept))
+        for served, kept in (("updatedAt", "updated_at"), ("updatedBy", "updated_by")):
+            found[served] = stored[kept]
+        found["consentRecorded"], found["consentDate"] = stored["consent_recorded"], stored["consent_date"]
+        found["ours"]["asked"] = True
+    found["patientId"] = recipient.recipient.partition(":")[2]
+    found["language"] = content.get("locale")
+    for channel, entries, own, served in (
+        ("sms", "phones", "e164", "phoneNumber"),
+        ("email", "emails", "address", "emailAddress"),
+    ):
+        best = next(iter(content.get(entries, ())), None)
+        if best is not None:
+            found["channels"][channel] |= {served: best[own], "verified": best["verified"]}
+    return found
+
+
+def stored_preferences(
+    wanted: Preferences, before: Mapping[str, Any] | None, actor: str, now: datetime
+) -> dict[str, Any]:
+    """RecipientContent.preferences for a document; who and when change only where something else does."""
+    served = wanted.model_dump(by_alias=True)
+    # What is stored and not in the document stays.
+    basis: dict[str, Any] = deepcopy(dict(before or {"sms_opt_in": {}, "email_opt_in": {}, "push_opt_in": {}}))
+    basis["quiet_hours"] = basis.get("quiet_hours") or _no_hours()
+    after = deepcopy(basis)
+    for path, kept in _STORED:
+        _put(after, kept, _get(served, path))
+    if before is not None and after == basis:
+        return dict(before)
+    return after | {"updated_at": now, "updated_by": actor}
+
+
+def contradictions(wanted: Preferences, before: Mapping[str, Any], now: datetime) -> Iterator[Violation]:
+    """What a document says that cannot be, or cannot both be. ``before``: as it was served."""
+    served = wanted.model_dump(by_alias=True)
+    for path in _READ_ONLY:
+        field = _get(served, path)
+        if field != _get(before, path) and not _left_out(wanted, path):
+            yield Violation(path, shape_of(field), "leave it out, or as it was read: it cannot be changed here")
+    for channel in ("sms", "email"):
+        if not served["channels"][channel]["optIn"]["transactional"]:
+            yield Violation(
+                f"channels.{channel}.optIn.transactional",
+                "bool",
+                "leave it true; to stop all of a channel turn it off (enabled), or revoke its consent",
+            )
+    hours = wanted.quiet_hours
+    for name in ("start", "end"):
+        text = getattr(hours, name)
+        if not FORMATS["hh:mm"](text):
+            yield Violation(f"quietHours.{name}", shape_of(text), MENDS["hh:mm"])
+    if hours.enabled and hours.start == hours.end:
+        yield Violation("quietHours.end", "the same as start", "end them at another time, or turn them off (enabled)")
+    if hours.timezone is not None and not FORMATS["iana-zone"](hours.timezone):
+        yield Violation("quietHours.timezone", shape_of(hours.timezone), MENDS["iana-zone"])
+    if wanted.language is not None and not FORMATS["locale"](wanted.language):
+        yield Violation("language", shape_of(wanted.language), MENDS["locale"])
+    yield from _disturbing(wanted.do_not_disturb, before["doNotDisturb"], now)
+    for path, given in (
+        ("quietHours.exceptions", hours.exceptions),
+        ("ours.channelOrder", wanted.ours.channel_order),
+        ("ours.quietWeekdays", wanted.ours.quiet_weekdays),
+    ):
+        if len(set(given)) != len(given):
+            yield Violation(path, shape_of(given), "name each only once")
+
+
+def _disturbing(wanted: DoNotDisturb, before: Mapping[str, Any], now: datetime) -> Iterator[Violation]:
+    if wanted.until is None or (wanted.enabled, wanted.until) == (before["enabled"], before["until"]):
+        return  # one that ended since is what was stored, not what is asked for
+    if not wanted.enabled:
+        yield Violation("doNotDisturb.until", "a time", "leave out its end, or turn it on (enabled)")
+    elif wanted.until < now - PAST_TOLERANCE:
+        yield Violation("doNotDisturb.until", "a time in the past", "send a time to come, or turn it off (enabled)")
+    elif wanted.until > now + MAX_DO_NOT_DISTURB:
+        yield Violation("doNotDisturb.until", "a time over a year ahead", "send null for one without an end")
+
+
+def _left_out(wanted: Preferences, path: str) -> bool:
+    """Whether a read-only field was not sent."""
+    part: BaseModel = wanted
+    *parents, name = path.split(".")
+    for parent in parents:
+        part = getattr(part, _python_name(parent))
+    return _python_name(name) not in part.model_fields_set
+
+
+def _python_name(served: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in served)
+
+
+def _no_hours() -> dict[str, Any]:
+    """What stands in for quiet hours that nobody ever set."""
+    hours = QuietHours().model_dump()
+    zone = hours.pop("timezone")
+    return hours | {"time_zone": zone, "weekdays": []}
+
+
+def _get(tree: Mapping[str, Any], path: str) -> Any:
+    for step in path.split("."):
+        tree = tree[step]
+    return tree
+
+
+def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+    *parents, name = path.split(".")
+    for parent in parents:
+        tree = tree[parent]
+    tree[name] = value
+
+
+def milliseconds(moment: datetime) -> datetime:
+    """As our records keep times."""
+    return moment.astimezone(UTC).replace(microsecond=moment.microsecond // 1000 * 1000)

@@ -1,0 +1,142 @@
+"""A patient's preferences: read, replaced, patched; every change names the version that it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from api import access
+from api.bodies import (
+    JSON,
+    MERGE_PATCH,
+    entity_tag,
+    merged,
+    parsed,
+    read_json,
+    recipient_of,
+    required_version,
+    versions_named,
+)
+from api.preference_model import Preferences, contradictions, document, milliseconds, stored_preferences
+from api.problems import unusable
+from api.recipients import change, seen
+from api.resources import identity_of
+from api.routes import Answer, Parameter, Route
+from connectors.postgres.recipients import Recipient
+
+PATH = "/v1/recipients/{id}/preferences"
+
+ID = Parameter(
+    "id",
+    "path",
+    "`me`, `patient:<id>`, `staff:<id>`, or a patient's bare id.",
+    {"type": "string", "maxLength": 210},
+    True,
+)
+IF_MATCH = Parameter(
+    "If-Match", "header", "The ETag of what you read, or `*`; without it the answer is 428.", {"type": "string"}, False
+)
+
+
+async def read(request: web.Request) -> web.Response:
+    """The document, with its version as ETag; 304 where If-None-Match names it."""
+    identity = identity_of(request)
+    found = await seen(request, recipient_of(request, identity), identity)
+    known = request.headers.get("If-None-Match")
+    if known is not None:
+        versions = versions_named(known)
+        if versions is None or str(found.version) in versions:
+            return web.Response(status=304, headers={"ETag": entity_tag(found.version)})
+    return _answer(found)
+
+
+async def replace_all(request: web.Request) -> web.Response:
+    """Everything as the body says; what it leaves out takes its default."""
+    body = await read_json(request, (JSON,))
+    return await _write(request, lambda _served: body)
+
+
+async def patch(request: web.Request) -> web.Response:
+    """RFC 7396: what the body names changes, null returns it to its default."""
+    body = await read_json(request, (MERGE_PATCH, JSON))
+    return await _write(request, lambda served: merged(served, body))
+
+
+async def _write(request: web.Request, body_of: Callable[[Any], Any]) -> web.Response:
+    identity = identity_of(request)
+    recipient = recipient_of(request, identity)
+    versions = required_version(request)
+    now = milliseconds(datetime.now(UTC))
+
+    def to(found: Recipient) -> Recipient:
+        before = document(found)
+        wanted = parsed(Preferences, body_of(orjson.loads(_json(before))))
+        if wanted.do_not_disturb.until is not None:
+            wanted.do_not_disturb.until = milliseconds(wanted.do_not_disturb.until)
+        wrong = list(contradictions(wanted, before, now))
+        if wrong:
+            raise unusable(wrong)
+        content = {
+            **found.content,
+            "locale": wanted.language,
+            "preferences": stored_preferences(wanted, found.content.get("preferences"), identity.actor, now),
+        }
+        return replace(found, content=content)
+
+    return _answer((await change(request, recipient, identity, to, versions=versions)).recipient)
+
+
+def _answer(found: Recipient) -> web.Response:
+    return web.Response(body=_json(document(found)), content_type=JSON, headers={"ETag": entity_tag(found.version)})
+
+
+def _json(served: Any) -> bytes:
+    return orjson.dumps(served, option=orjson.OPT_UTC_Z)
+
+
+_DOCUMENT = Answer(200, "The document", Preferences, etag=True)
+_STORED = Answer(200, "Stored, and in force: the document as it is now", Preferences, etag=True)
+
+ROUTES = (
+    Route(
+        "GET",
+        PATH,
+        read,
+        access.READ_PREFERENCES,
+        "Read preferences",
+        (_DOCUMENT, Answer(304, "Not changed since", etag=True)),
+        parameters=(ID, Parameter("If-None-Match", "header", "ETags that are known already.")),
+        problems=(404,),
+        tag="preferences",
+    ),
+    Route(
+        "PUT",
+        PATH,
+        replace_all,
+        access.CHANGE_PREFERENCES,
+        "Replace preferences",
+        (_STORED,),
+        takes=Preferences,
+        parameters=(ID, IF_MATCH),
+        problems=(404, 412, 428),
+        tag="preferences",
+    ),
+    Route(
+        "PATCH",
+        PATH,
+        patch,
+        access.CHANGE_PREFERENCES,
+        "Change some preferences",
+        (_STORED,),
+        takes=Preferences,
+        takes_type=MERGE_PATCH,
+        parameters=(ID, IF_MATCH),
+        problems=(404, 412, 428),
+        tag="preferences",
+    ),
+)
