@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from connectors.sealing import DataKey, seal
 from connectors.unsubscribing.links import Links
+from connectors.unsubscribing.wishes import OPT_INS
 from schemas.codec import Codec, Decoded
 from schemas.topics import CHANNELS, LANES, deliver_topic
 from streams.catalog import Catalog
@@ -37,6 +38,7 @@ class Told(NamedTuple):
     key: DataKey
     now: datetime
     not_after_ms: Mapping[Channel, int]
+    attempt: int = 1
 
 
 class Message(NamedTuple):
@@ -74,11 +76,11 @@ class Messages:
             for name, kind in catalog.types.items()
             for channel in kind.all_channels
         }
-        # An essential email goes out whatever is wished: a link in it would promise what it does not do.
+        # What is essential or transactional goes out whatever is wished: a link in it would promise what it does not do.
         self._unsubscribed_from = {
             name: kind.opt_in.email
             for name, kind in catalog.types.items()
-            if kind.recipient_kind == "patient" and not kind.essential and kind.opt_in.email
+            if kind.recipient_kind == "patient" and not kind.essential and kind.opt_in.email in OPT_INS["email"]
         }
         self._template_ids = {name: kind.template_id for name, kind in catalog.types.items()}
 
@@ -136,7 +138,7 @@ class Messages:
             "lane": request["lane"],
             "channel": channel,
             "step": step,
-            "attempt": 1,
+            "attempt": told.attempt,
             "consent_scope": self._consents[name, channel],
             "template_id": template.template_id,
             "template_version": template.version,

@@ -24,10 +24,10 @@ _CONSENTS: Mapping[str, tuple[str, ...]] = {
     "push": ("push_notifications",),
 }
 _MARKETING_CONSENT: Mapping[str, str] = {"sms": "sms_marketing", "email": "email_marketing"}
-# The specification's opt-ins, by channel.
+# The specification's opt-ins, by channel, that one can say no to. Transactional ones end with their channel, or its consent.
 OPT_INS: Mapping[str, tuple[str, ...]] = {
-    "sms": ("transactional", "clinical", "marketing", "membership", "reviews"),
-    "email": ("transactional", "clinical", "marketing", "membership", "reviews"),
+    "sms": ("clinical", "marketing", "membership", "reviews"),
+    "email": ("clinical", "marketing", "membership", "reviews"),
     "push": ("appointments", "waitlist", "messages", "marketing", "system_alerts"),
 }
 # Somebody who was never asked gets the schema's defaults, which are the specification's.
@@ -55,7 +55,7 @@ def unsubscribed(content: Content, channel: str, scope: Scope, category: str, sa
 
     Raises ValueError for a channel or category that nobody can say no to.
     """
-    withdrawn = consents_withdrawn(channel, scope, category)
+    taken_back = consents_withdrawn(channel, scope, category)
     preferences = _preferences(content)
     if scope == "everything":
         preferences["global_opt_out"] = True
@@ -65,7 +65,7 @@ def unsubscribed(content: Content, channel: str, scope: Scope, category: str, sa
         preferences[f"{channel}_enabled"] = False
     else:
         _switch_off(preferences, channel, category)
-    return _with(content, preferences, [_withdrawn(name, said) for name in withdrawn], said)
+    return _with(content, preferences, [withdrawn(name, said) for name in taken_back], said)
 
 
 def consents_withdrawn(channel: str, scope: Scope, category: str) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ def stopped(content: Content, said: Said) -> dict[str, Any]:
     """The content after STOP by text, to whichever sender: no marketing texts. That the number is shut is its gate's business."""
     preferences = _preferences(content)
     _switch_off(preferences, "sms", "marketing")
-    return _with(content, preferences, [_withdrawn("sms_marketing", said)], said)
+    return _with(content, preferences, [withdrawn("sms_marketing", said)], said)
 
 
 def started(content: Content, before: str | None, said: Said) -> dict[str, Any]:
@@ -101,13 +101,13 @@ def started(content: Content, before: str | None, said: Said) -> dict[str, Any]:
     preferences = _preferences(content)
     if again:
         preferences["sms_opt_in"] = {**preferences["sms_opt_in"], "marketing": True}
-    fresh = {**_withdrawn("sms_marketing", said), "status": "opted_in" if again else "pending"}
+    fresh = {**withdrawn("sms_marketing", said), "status": "opted_in" if again else "pending"}
     return _with(content, preferences, [fresh], said)
 
 
 def agreed(consent_type: str, said: Said) -> dict[str, Any]:
     """A consent given now."""
-    return {**_withdrawn(consent_type, said), "status": "opted_in"}
+    return {**withdrawn(consent_type, said), "status": "opted_in"}
 
 
 def with_preferences(
@@ -117,9 +117,22 @@ def with_preferences(
     return _with(content, preferences, consents, said)
 
 
-def preferences_of(content: Content) -> dict[str, Any]:
-    """The preferences as they are, or as they are for somebody never asked (to be filled in by the schema's defaults)."""
-    return _preferences(content)
+def channel_consent(channel: str) -> str:
+    """The consent without which nothing at all goes by a channel."""
+    return _CONSENTS[channel][0]
+
+
+def withdrawn(consent_type: str, said: Said) -> dict[str, Any]:
+    """A consent taken back now."""
+    return {
+        "consent_type": consent_type,
+        "status": "opted_out",
+        "consent_date": said.at,
+        "method": "electronic",
+        "source": said.source,
+        "expires_at": None,
+        "text_version": said.text_version,
+    }
 
 
 def marketing_consent(channel: str) -> str | None:
@@ -137,18 +150,6 @@ def _switch_off(preferences: dict[str, Any], channel: str, category: str) -> Non
 
 def _consent(content: Content, consent_type: str) -> Mapping[str, Any] | None:
     return next((one for one in content.get("consents", ()) if one["consent_type"] == consent_type), None)
-
-
-def _withdrawn(consent_type: str, said: Said) -> dict[str, Any]:
-    return {
-        "consent_type": consent_type,
-        "status": "opted_out",
-        "consent_date": said.at,
-        "method": "electronic",
-        "source": said.source,
-        "expires_at": None,
-        "text_version": said.text_version,
-    }
 
 
 def _with(

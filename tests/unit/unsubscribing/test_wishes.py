@@ -94,7 +94,9 @@ def test_somebody_never_asked_can_say_no() -> None:
     assert after["preferences"]["sms_opt_in"] == {"clinical": False}
 
 
-@pytest.mark.parametrize(("channel", "category"), [("in_app", "marketing"), ("email", "appointments"), ("", "")])
+@pytest.mark.parametrize(
+    ("channel", "category"), [("in_app", "marketing"), ("email", "appointments"), ("email", "transactional"), ("", "")]
+)
 def test_what_nobody_can_say_no_to_is_refused(channel: str, category: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         wishes.unsubscribed(everything_on(), channel, "category", category, SAID)
