@@ -16,12 +16,12 @@ import jwt
 import orjson
 from aiohttp import web
 
-from api import health, preferences
+from api import addresses, consents, health, preferences
 from api.answering import OUTAGE, Outage, answering, preflight
 from api.guard import guarded
 from api.identity import Verifier, rs256_keys
 from api.limits import Buckets
-from api.resources import BUCKETS, IN_FORCE, POOL, RECORDS, SETTINGS, VERIFIER
+from api.resources import BUCKETS, CODE_SECRET, IN_FORCE, POOL, RECORDS, SETTINGS, VERIFIER
 from api.routes import Route
 from api.secret import jwt_secret
 from connectors.postgres.in_force import open_in_force
@@ -31,7 +31,7 @@ from connectors.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
-TABLES: tuple[tuple[Route, ...], ...] = (health.ROUTES, preferences.ROUTES)
+TABLES: tuple[tuple[Route, ...], ...] = (health.ROUTES, preferences.ROUTES, consents.ROUTES, addresses.ROUTES)
 
 # A preference document is 2 KB, a policy 10; nothing that we take is larger.
 MAX_BODY_BYTES = 256 * 1024
@@ -50,7 +50,8 @@ def make_app(settings: Settings) -> web.Application:
     app[SETTINGS] = settings
     app[OUTAGE] = Outage()
     app[BUCKETS] = Buckets()
-    app[VERIFIER] = Verifier.of(settings, jwt_secret(settings))
+    app[CODE_SECRET] = secret = jwt_secret(settings)
+    app[VERIFIER] = Verifier.of(settings, secret)
     app.cleanup_ctx.append(_identity_provider)
     app.cleanup_ctx.append(_stores)
     for route in all_routes():

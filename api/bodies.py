@@ -66,6 +66,16 @@ def recipient_of(request: web.Request, identity: Identity) -> str:
     return recipient
 
 
+def whole_number(request: web.Request, name: str, default: int, low: int, high: int) -> int:
+    """A whole number of the query. Raises Problem."""
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and low <= int(text) <= high):
+        raise unusable([Violation(name, f"string of {len(text)} characters", f"send a whole number, {low} to {high}")])
+    return int(text)
+
+
 def entity_tag(version: int) -> str:
     """A version's ETag."""
     return f'"{version}"'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import psycopg
@@ -12,7 +12,7 @@ from api.bodies import changed_since, entity_tag
 from api.identity import Identity
 from api.problems import not_found, unusable
 from api.resources import IN_FORCE, POOL, RECORDS, SETTINGS
-from connectors.postgres import recipients
+from connectors.postgres import recipient_rows, recipients
 from connectors.postgres.gates import consent_gate
 from connectors.postgres.in_force import unpublished
 from connectors.postgres.recipient_columns import consent_types
@@ -22,6 +22,9 @@ from schemas.topics import GATES, RECIPIENTS
 
 # Gives the recipient as she shall be. Raises Problem.
 Change = Callable[[Recipient], Recipient]
+
+# What else is done in the same transaction, to the recipient as stored; ids of its outbox rows.
+Also = Callable[[psycopg.AsyncConnection, Recipient], Awaitable[list[int]]]
 
 
 class Changed(NamedTuple):
@@ -43,6 +46,13 @@ async def seen(request: web.Request, recipient: str, identity: Identity) -> Reci
     return found
 
 
+async def may_change(connection: psycopg.AsyncConnection, recipient: str, identity: Identity) -> None:
+    """Raises Problem 404 unless there is such a recipient, and it is the caller's to change. Opens nothing."""
+    row = (await recipient_rows.read(connection, [recipient])).get(recipient)
+    if row is None or row.erased or not identity.may_see(recipient, row.clinic_id):
+        raise not_found()
+
+
 async def change(
     request: web.Request,
     recipient: str,
@@ -50,20 +60,19 @@ async def change(
     to: Change,
     *,
     versions: frozenset[str] | None = None,
-    source: str = "api",
+    consent_address_hash: str | None = None,
+    also: Also | None = None,
 ) -> Changed:
     """Change a recipient and return once it is in force.
 
     ``versions``: what she may be at, None for any. A change that was made already is in force or waited for, whatever the
     version: so a request that was answered 503 may be sent again as it was. Raises Problem 404 and 412, OutboxDelayed.
     """
-    outcome: list[Recipient] = []
 
     def edit(found: Recipient | None) -> Recipient | None:
         if found is None or not identity.may_see(recipient, found.clinic_id):
             raise not_found()
         wanted = to(found)
-        outcome.append(found)
         if wanted == found:
             return None
         if versions is not None and str(found.version) not in versions:
@@ -74,12 +83,19 @@ async def change(
     try:
         async with app[POOL].connection() as connection:
             written = await recipients.edit_many(
-                connection, app[RECORDS], {recipient: edit}, identity.actor, source=source
+                connection,
+                app[RECORDS],
+                {recipient: edit},
+                identity.actor,
+                source="api",
+                consent_address_hash=consent_address_hash,
             )
             if written.erased:
                 raise not_found()
             stored = (await recipients.get_many(connection, app[RECORDS], [recipient]))[recipient]
             ids = written.outbox_ids or await _on_their_way(connection, recipient)
+            if also is not None:
+                ids = [*ids, *await also(connection, stored)]
     except RecipientError as error:
         raise unusable([Violation(error.field, error.shape, error.mend)]) from None
     await app[IN_FORCE].wait(ids, app[SETTINGS].api_in_force_seconds)

@@ -16,6 +16,8 @@ POOL: web.AppKey[Pool] = web.AppKey("pool")
 RECORDS = web.AppKey("records", Records)
 IN_FORCE = web.AppKey("in_force", InForce)
 VERIFIER = web.AppKey("verifier", Verifier)
+# Keys the codes that verify addresses.
+CODE_SECRET = web.AppKey("code_secret", str)
 BUCKETS = web.AppKey("buckets", Buckets)
 
 # Of a request: who asks (set by the guard, absent on open routes), and what our log calls it.

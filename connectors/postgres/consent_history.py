@@ -40,17 +40,51 @@ def merged(
     return {**after, "consents": list(latest.values())}, changes
 
 
-async def append(connection: psycopg.AsyncConnection, changes: Sequence[ConsentChange]) -> None:
-    """Add changes to the history."""
+class Entry(NamedTuple):
+    """One line of the history. ``address_hash``: for which address it was said, keyed; None for all."""
+
+    id: int
+    consent_type: str
+    status: str
+    consent_date: datetime
+    method: str
+    source: str
+    expires_at: datetime | None
+    text_version: str
+    version: int
+    updated_by: str
+    recorded_at: datetime
+    address_hash: str | None
+
+
+async def history(
+    connection: psycopg.AsyncConnection, recipient: str, *, before_id: int | None, limit: int
+) -> list[Entry]:
+    """The newest ``limit`` entries older than ``before_id``, newest first."""
+    cursor = await connection.execute(
+        """SELECT id, consent_type, status, consent_date, method, source, expires_at, text_version, version, updated_by,
+                  recorded_at, address_hash
+           FROM consents WHERE recipient = %s AND (%s::bigint IS NULL OR id < %s) ORDER BY id DESC LIMIT %s""",
+        (recipient, before_id, before_id, limit),
+    )
+    return [Entry(*row) for row in await cursor.fetchall()]
+
+
+async def append(
+    connection: psycopg.AsyncConnection, changes: Sequence[ConsentChange], address_hash: str | None = None
+) -> None:
+    """Add changes to the history. ``address_hash``: of the address that they were said for."""
     if not changes:
         return
     consents = [change.consent for change in changes]
     await connection.execute(
         """INSERT INTO consents
-               (recipient, consent_type, status, consent_date, method, source, expires_at, text_version, version, updated_by)
-           SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::text[],
-                                %s::timestamptz[], %s::text[], %s::int[], %s::text[])""",
+               (recipient, consent_type, status, consent_date, method, source, expires_at, text_version, version, updated_by,
+                address_hash)
+           SELECT c.*, %s::text FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::text[],
+                                %s::timestamptz[], %s::text[], %s::int[], %s::text[]) AS c""",
         (
+            address_hash,
             [change.recipient for change in changes],
             *(
                 [consent[name] for consent in consents]

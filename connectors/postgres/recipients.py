@@ -93,11 +93,13 @@ async def edit_many(
     edits: Mapping[str, Edit],
     updated_by: str = "",
     source: str = "operator",
+    consent_address_hash: str | None = None,
 ) -> Written:
     """Read, edit and store recipients by key, in the caller's transaction; their rows stay locked until its end.
 
     Consents are never removed, only changed; each change is appended to the history, and shuts or opens its gate. An erased
-    recipient is left as she is. ``source``: of a gate's reason (webhook, api, import, operator).
+    recipient is left as she is. ``source``: of a gate's reason (webhook, api, import, operator). ``consent_address_hash``: for
+    which address the consents were said, for the history.
 
     Raises RecipientError, and SealError where what is stored cannot be opened.
     """
@@ -158,7 +160,7 @@ async def edit_many(
     await data_keys.insert(connection, new_keys)
     await data_keys.rewrap(connection, moved_keys)
     await store(connection, changes, sorted(edits))
-    await append(connection, consents)
+    await append(connection, consents, consent_address_hash)
     written.outbox_ids = await _publish(connection, records, changes)
     written.outbox_ids += await _turn_gates(connection, records, consents, source)
     return written
