@@ -112,7 +112,9 @@ async def _serving(app: web.Application) -> AsyncIterator[None]:
     """Pool, producer and desk for the application's life."""
     settings = app[SETTINGS]
     records = Records.open(settings)
-    async with open_pool(settings, "webhooks", size=POOL_CONNECTIONS, timeout_seconds=POSTGRES_TIMEOUT_SECONDS) as pool:
+    async with open_pool(
+        settings, "webhooks", size=POOL_CONNECTIONS, timeout_seconds=POSTGRES_TIMEOUT_SECONDS, urgent=True
+    ) as pool:
         producer = AcknowledgedProducer(
             settings, on_failure=_told_later, linger_ms=LINGER_MS, message_timeout_seconds=KAFKA_TIMEOUT_SECONDS
         )

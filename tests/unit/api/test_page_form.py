@@ -1,0 +1,202 @@
+"""The page: its texts in both languages, what its switches show, what a sent form means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from api import page_form
+from api.page_form import CHOICES, SWITCHES, FormError
+from api.page_rendering import CONTENT_SECURITY_POLICY, LANGUAGES, language_of, notice, page, texts
+from api.preference_model import Preferences, contradictions
+from connectors.postgres.recipients import Recipient
+from connectors.unsubscribing.wishes import Said
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+SAID = Said("patient:1", "preferences page", NOW, "preferences-page-1")
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, Mapping):
+        for name, part in tree.items():
+            yield from leaves(part, f"{path}.{name}")
+    elif isinstance(tree, list):
+        for number, part in enumerate(tree):
+            yield from leaves(part, f"{path}.{number}")
+    else:
+        yield path, tree
+
+
+def consent(consent_type: str, status: str, **fields: Any) -> dict[str, Any]:
+    return {"consent_type": consent_type, "status": status, "expires_at": None, "source": "form"} | fields
+
+
+def patient(*consents: dict[str, Any], preferences: dict[str, Any] | None = None) -> Recipient:
+    return Recipient(
+        "patient:1", "c1", {"locale": "es-MX", "consents": list(consents), "preferences": preferences}, version=3
+    )
+
+
+def sent(found: Mapping[str, Any], **changes: Any) -> dict[str, str]:
+    """The form as a browser sends it back."""
+    values = page_form.fields(found) | {name.replace("__", "."): value for name, value in changes.items()}
+    return {path: "on" if value is True else str(value) for path, value in values.items() if value is not False}
+
+
+def test_both_languages_say_the_same_things() -> None:
+    english, spanish = (dict(leaves(texts(language))) for language in LANGUAGES)
+    assert english.keys() == spanish.keys()
+    for path, text in [*english.items(), *spanish.items()]:
+        assert isinstance(text, str), path
+        assert text.strip(), path
+
+
+@pytest.mark.parametrize(
+    ("locale", "asked", "language"),
+    [
+        ("es-MX", None, "es"),
+        ("es", "en", "en"),
+        ("fr-CA", None, "en"),
+        (None, None, "en"),
+        ("en", "xx", "en"),
+        ("es", "<", "es"),
+    ],
+)
+def test_the_language_is_asked_for_or_the_person_s(locale: str | None, asked: str | None, language: str) -> None:
+    assert language_of(locale, asked) == language
+
+
+def test_a_form_sent_back_as_it_was_shown_changes_nothing() -> None:
+    found = page_form.shown(patient(), NOW)
+    assert page_form.meant(sent(found), found) == found
+    assert page_form.consents_of(found, found, SAID) == []
+    assert list(contradictions(Preferences.model_validate(found), found, NOW)) == []
+
+
+@pytest.mark.parametrize("path", SWITCHES)
+def test_every_switch_switches_its_own_field_only(path: str) -> None:
+    found = page_form.shown(patient(), NOW)
+    turned = not page_form.get(found, path)
+    wanted = page_form.meant(sent(found) | {path: "on"} if turned else _without(sent(found), path), found)
+    changed = {one for one in SWITCHES if page_form.get(wanted, one) != page_form.get(found, one)}
+    assert changed == {path}
+    assert page_form.narrowed(found, wanted) == ((path == "globalOptOut") == turned)
+
+
+def _without(form: dict[str, str], path: str) -> dict[str, str]:
+    return {name: value for name, value in form.items() if name != path}
+
+
+@pytest.mark.parametrize("path", [*CHOICES, "language"])
+def test_what_was_not_offered_is_refused(path: str) -> None:
+    found = page_form.shown(patient(), NOW)
+    for wrong in ("always!", "<script>"):
+        with pytest.raises(FormError):
+            page_form.meant(sent(found) | {path: wrong}, found)
+
+
+def test_an_empty_post_is_no_form() -> None:
+    with pytest.raises(FormError):
+        page_form.meant({}, page_form.shown(patient(), NOW))
+
+
+def test_marketing_shows_what_holds_and_switching_it_on_is_a_fresh_opt_in() -> None:
+    for consents in (
+        (),
+        (consent("sms_marketing", "opted_out"),),
+        (consent("sms_marketing", "opted_in", expires_at=NOW - timedelta(days=1)),),
+    ):
+        found = page_form.shown(patient(*consents), NOW)
+        assert found["channels"]["sms"]["optIn"]["marketing"] is False
+        wanted = page_form.meant(sent(found) | {"channels.sms.optIn.marketing": "on"}, found)
+        [given] = page_form.consents_of(found, wanted, SAID)
+        assert (given["consent_type"], given["status"], given["method"]) == ("sms_marketing", "opted_in", "electronic")
+        assert (given["source"], given["text_version"], given["consent_date"]) == (SAID.source, SAID.text_version, NOW)
+
+
+def test_a_channel_that_was_closed_by_a_link_is_opened_by_its_switch() -> None:
+    found = page_form.shown(patient(consent("email_transactional", "opted_out")), NOW)
+    assert found["channels"]["email"]["enabled"] is False
+    wanted = page_form.meant(sent(found) | {"channels.email.enabled": "on"}, found)
+    assert [(one["consent_type"], one["status"]) for one in page_form.consents_of(found, wanted, SAID)] == [
+        ("email_transactional", "opted_in")
+    ]
+
+
+class Outline(HTMLParser):
+    """What assistive technology sees of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.labelled: set[str] = set()
+        self.controls: list[dict[str, str | None]] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.lang: str | None = None
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        if given.get("id"):
+            self.ids.append(str(given["id"]))
+        if tag == "html":
+            self.lang = given.get("lang")
+        if tag == "label":
+            self.labelled.add(str(given["for"]))
+        if tag in ("input", "select") and given.get("type") != "hidden":
+            self.controls.append(given)
+
+
+def body_of(response: Any) -> str:
+    return str(response.text)
+
+
+def preferences_page(language: str, **changes: Any) -> str:
+    found = page_form.shown(patient(), NOW)
+    values: dict[str, Any] = {
+        "clinic": "Luxe <Spa>", "version": 3, "values": page_form.fields(found),
+        "languages": {"": "–", **page_form.LANGUAGES, "es-MX": "es-MX"}, "problems": [], "outdated": False, "saved": False,
+        "stopped": False,
+    }  # fmt: skip
+    return body_of(page("preferences", language, **(values | changes)))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_control_has_a_label_every_id_is_one_and_nothing_runs(language: str) -> None:
+    unsubscribe = body_of(
+        page("unsubscribe", language, clinic="Luxe", channel="email", category="marketing", problem=True)
+    )
+    for html in (
+        preferences_page(language),
+        preferences_page(language, problems=["quietHours.end"], outdated=True, saved=True, stopped=True),
+        unsubscribe,
+        body_of(notice("done", language, 200)),
+    ):
+        outline = Outline(html)
+        assert outline.lang == language
+        assert outline.tags.count("h1") == outline.tags.count("main") == outline.tags.count("title") == 1
+        assert {str(control["id"]) for control in outline.controls} == outline.labelled
+        assert len(set(outline.ids)) == len(outline.ids)
+        assert not {"script", "img", "iframe", "link"} & set(outline.tags)
+        assert " style=" not in html
+        assert " on" not in " ".join(name for control in outline.controls for name in control)
+    assert "Luxe &lt;Spa&gt;" in preferences_page(language)
+
+
+def test_the_page_has_every_switch_and_choice() -> None:
+    names = {str(control["name"]) for control in Outline(preferences_page("en")).controls}
+    assert names == {*SWITCHES, *CHOICES, *page_form.TIMES, "language"}
+
+
+def test_a_page_may_do_nothing_but_be_read_and_posted_back() -> None:
+    response = notice("expired", "en", 410)
+    assert response.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+    assert "default-src 'none'" in CONTENT_SECURITY_POLICY
+    assert "form-action 'self'" in CONTENT_SECURITY_POLICY
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+    assert response.headers["Cache-Control"] == "no-store"
