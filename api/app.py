@@ -16,12 +16,13 @@ import jwt
 import orjson
 from aiohttp import web
 
-from api import addresses, consents, health, preferences
+from api import addresses, consents, description, health, pages, policies, preferences, registry, suppressions
 from api.answering import OUTAGE, Outage, answering, preflight
 from api.guard import guarded
 from api.identity import Verifier, rs256_keys
 from api.limits import Buckets
-from api.resources import BUCKETS, CODE_SECRET, IN_FORCE, POOL, RECORDS, SETTINGS, VERIFIER
+from api.openapi import openapi
+from api.resources import BUCKETS, CODE_SECRET, DESCRIPTION, IN_FORCE, POOL, RECORDS, SETTINGS, VERIFIER
 from api.routes import Route
 from api.secret import jwt_secret
 from connectors.postgres.in_force import open_in_force
@@ -31,7 +32,17 @@ from connectors.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
-TABLES: tuple[tuple[Route, ...], ...] = (health.ROUTES, preferences.ROUTES, consents.ROUTES, addresses.ROUTES)
+TABLES: tuple[tuple[Route, ...], ...] = (
+    health.ROUTES,
+    preferences.ROUTES,
+    consents.ROUTES,
+    addresses.ROUTES,
+    suppressions.ROUTES,
+    policies.ROUTES,
+    pages.ROUTES,
+    registry.ROUTES,
+    description.ROUTES,
+)
 
 # A preference document is 2 KB, a policy 10; nothing that we take is larger.
 MAX_BODY_BYTES = 256 * 1024
@@ -54,6 +65,7 @@ def make_app(settings: Settings) -> web.Application:
     app[VERIFIER] = Verifier.of(settings, secret)
     app.cleanup_ctx.append(_identity_provider)
     app.cleanup_ctx.append(_stores)
+    app[DESCRIPTION] = orjson.dumps(openapi(all_routes()))
     for route in all_routes():
         app.router.add_route(route.method, route.path, guarded(route))
     if settings.api_cors_origins:

@@ -74,7 +74,7 @@ class Consents(Strict):
     consents: list[Consent]
 
 
-class Entry(Strict):
+class HistoryEntry(Strict):
     """One line of the history."""
 
     id: int
@@ -94,7 +94,7 @@ class Entry(Strict):
 class History(Strict):
     """Newest first. ``next``: of the next page's `before`; null on the last."""
 
-    entries: list[Entry]
+    entries: list[HistoryEntry]
     next: int | None
 
 
@@ -116,7 +116,7 @@ async def read_history(request: web.Request) -> web.Response:
     page = entries[:limit]
     return _json(
         {
-            "entries": [Entry(**entry._asdict()).model_dump(by_alias=True) for entry in page],
+            "entries": [HistoryEntry(**entry._asdict()).model_dump(by_alias=True) for entry in page],
             "next": page[-1].id if len(entries) > limit else None,
         }
     )

@@ -18,6 +18,8 @@ IN_FORCE = web.AppKey("in_force", InForce)
 VERIFIER = web.AppKey("verifier", Verifier)
 # Keys the codes that verify addresses.
 CODE_SECRET = web.AppKey("code_secret", str)
+# What /openapi.json answers.
+DESCRIPTION = web.AppKey("description", bytes)
 BUCKETS = web.AppKey("buckets", Buckets)
 
 # Of a request: who asks (set by the guard, absent on open routes), and what our log calls it.

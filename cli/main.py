@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "recipients": ("cli.recipients", "Import patients and staff from a file; show one, redacted."),
     "policies": ("cli.policies", "Import clinics' policies from YAML; list them."),
     "templates": ("cli.templates", "Check, preview and publish the texts of notifications."),
+    "api": ("cli.api", "The API's OpenAPI description: print it, write it, compare it."),
     "token": ("cli.token", "A token for the API, signed with this installation's secret."),
     "keys": ("cli.keys", "Status and rotation of the encryption keys; erase a person."),
     "schemas": ("cli.schemas", "List, check, generate, document and push the record contracts."),

@@ -81,6 +81,30 @@ async def put(
     return PolicyWritten(version, await publish(connection, records, [clinic_id]))
 
 
+class Current(NamedTuple):
+    """A policy as stored: its version, and the content without what its row holds."""
+
+    version: int
+    content: dict[str, Any]
+    updated_at: datetime
+    updated_by: str
+
+
+async def lock(connection: psycopg.AsyncConnection, clinic_id: str) -> Current | None:
+    """A clinic's policy, locked until the transaction's end; None where it has none."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (clinic_subject(clinic_id),))
+    return await current(connection, clinic_id)
+
+
+async def current(connection: psycopg.AsyncConnection, clinic_id: str) -> Current | None:
+    """A clinic's policy; None where it has none."""
+    cursor = await connection.execute(
+        "SELECT version, content, updated_at, updated_by FROM policies WHERE clinic_id = %s", (clinic_id,)
+    )
+    row = await cursor.fetchone()
+    return None if row is None else Current(*row)
+
+
 async def publish(connection: psycopg.AsyncConnection, records: Records, clinic_ids: list[str]) -> list[int]:
     """Publish policies as they are stored; the caller changed them, or how their keys are wrapped."""
     cursor = await connection.execute(
