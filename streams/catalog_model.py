@@ -41,6 +41,7 @@ PhiClass = Literal["none", "identifier", "contact", "indirect", "direct"]
 CapPolicy = Literal["drop", "defer", "digest"]
 SenderClass = Literal["care", "marketing"]
 FrequencyClass = Literal["none", "marketing", "reviews", "follow_ups"]
+DedupeBy = Literal["content", "subject"]
 Success = Literal["accepted", "delivered", "seen"]
 Withdraws = Literal["none", "older", "all"]
 IfLate = Literal["skip", "send_now"]
@@ -226,6 +227,7 @@ class NotificationType(Row):
     sender_class: SenderClass
     frequency_class: FrequencyClass = "none"
     dedupe: IsoDuration | None = None
+    dedupe_by: DedupeBy = "content"
     recipient_kind: Literal["patient", "staff"]
     triggers: tuple[Trigger, ...] = Field(min_length=1)
 

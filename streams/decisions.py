@@ -14,6 +14,7 @@ from schemas.topics import DECISIONS
 from schemas.writer import Encoded, compile_array_writer
 from streams.requests import Asked
 from streams.rules.decision import Verdict
+from streams.rules.given import Given
 from streams.rules.plan import PlannedStep
 from streams.rules.reasons import Reason
 
@@ -54,6 +55,14 @@ class Conclusion:
     recipient_version: int = 0
     policy_version: int = 0
     template_id: str = ""
+    consent_versions: Mapping[str, int] = field(default_factory=dict)
+    digest_id: str = ""
+
+
+def consent_versions(given: Given) -> dict[str, int]:
+    """The consents that the type needs, as the decision found them."""
+    known = given.person.consents
+    return {consent: known[consent].version for _, consent in given.terms.consents if consent in known} if known else {}
 
 
 def plan_steps(request: Mapping[str, Any], planned: Sequence[PlannedStep]) -> list[dict[str, Any]]:
@@ -104,6 +113,7 @@ class Decisions:
         value["policy_version"] = made.policy_version
         value["catalog_version"] = self._catalog_version
         value["template_id"] = made.template_id
+        value["consent_versions"], value["digest_id"] = made.consent_versions, made.digest_id
         value["source_topic"], value["source_partition"], value["source_offset"] = asked.source
         value["decided_at"] = now
         value["sealed"] = None

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 from connectors.sealing import DataKey, KeyRing
 from schemas.codec import Decoded
 from streams.requests import ERASED, Requests
+from streams.reservations import Meaning, meaning_of
 from streams.rules.given import Given
 from streams.rules.person import Person, stranger
+from streams.rules.quiet import LONGEST_NIGHT_MS, before_quiet
 from streams.rules.reasons import Reason
 from streams.rules.terms import Channel
 from streams.tables import Clinic, Clinics, Gates, Recipient, Recipients, address_gates
@@ -20,12 +22,16 @@ _OPT_INS: tuple[tuple[str, Channel], ...] = (("sms_opt_in", "sms"), ("email_opt_
 
 
 class Joined(NamedTuple):
-    """What was found. An event that cannot be read any more, since its recipient was erased, is ERASED, and they are blocked."""
+    """What was found. An event that cannot be read any more, since its recipient was erased, is ERASED, and they are blocked.
+
+    ``meaning``: what it tells, where it must not be told twice.
+    """
 
     given: Given
     event: Decoded
     clinic: Clinic
     key: DataKey
+    meaning: Meaning | None
 
 
 def spread_of(notification_id: str) -> int:
@@ -47,6 +53,8 @@ class Joins:
     ) -> None:
         self._requests, self._recipients, self._clinics, self._gates = requests, recipients, clinics, gates
         self._sender_classes, self._ring = sender_classes, ring
+        # Of hashes of what was told: as lasting as address hashes, and told apart from them by its name.
+        self._content_key = bytes.fromhex(ring.address_hash("content", "told"))
 
     def of(self, request: Mapping[str, Any], overtaken: Reason | None, now_ms: int) -> Joined:
         """The join. Raises RequestError, UnreadableError, CodecError; FatalError."""
@@ -71,8 +79,24 @@ class Joins:
             zone=clinic.zone,
             clinic_quiet=clinic.quiet,
             spread=spread_of(request["notification_id"]),
+            limits=clinic.limits,
         )
-        return Joined(given, event, clinic, clinic.key if known is None else known.key)
+        meaning = None if event is ERASED else meaning_of(request, terms, event, self._content_key)
+        return Joined(given, event, clinic, clinic.key if known is None else known.key, meaning)
+
+    def before_quiet(self, request: Mapping[str, Any], due_ms: int, now_ms: int) -> int | None:
+        """When to send instead what would be due in quiet hours and mean nothing after them; None: when it is due."""
+        terms, expires_at = self._requests.terms(request), request["expires_at"]
+        if expires_at is None or ms_of(expires_at) - due_ms > LONGEST_NIGHT_MS or terms.critical or terms.answers:
+            return None
+        known = self._recipients.get(request["recipient"])
+        clinic = self._clinics.get(request["clinic_id"])
+        if known is None:
+            return None  # the event that says how to reach a stranger is opened when it is due
+        given = Given(
+            terms, known.person, now_ms, ms_of(expires_at), zone=clinic.zone, clinic_quiet=clinic.quiet,
+        )  # fmt: skip
+        return before_quiet(given, due_ms)
 
     def _suppressed(
         self, request: Mapping[str, Any], known: Recipient | None, person: Person, now_ms: int

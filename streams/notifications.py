@@ -1,6 +1,6 @@
 """What notify remembers of each notification: decided or not, its plan, and how far each step came. Forgotten after some weeks.
 
-Rows: ``n`` + notification id → NotificationState. Timer ``f`` + notification id, to forget it.
+Rows: ``n`` + notification id → NotificationState. Timer ``f`` + notification id, with what it takes up, to forget it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from schemas.codec import Codec
 from streams.decisions import Conclusion
 from streams.requests import Asked
+from streams.reservations import Reservations, Taken
 from streams.rules.schedule import STATE_KEPT_MS
 from streams.rules.status import final_of, merged, new_step
 from streams.runtime import DueTimer
@@ -39,12 +40,13 @@ class Notifications:
         kept = state.get(_NOTIFICATION + id_bytes(notification_id))
         return None if kept is None else self._codec.decode_bare(STATE, kept)
 
-    def remember(self, state: State, asked: Asked, made: Conclusion, now: datetime) -> None:
-        """After a decision."""
+    def remember(self, state: State, asked: Asked, made: Conclusion, now: datetime, taken: Taken | None) -> None:
+        """After a decision. ``taken``: what it takes up."""
         request = asked.request
         key = id_bytes(request["notification_id"])
         topic, partition, offset = asked.source
         reason = made.reason.value
+        attempt = 1 if taken is None else taken.attempt
         row = {
             "notification_id": request["notification_id"],
             "recipient": request["recipient"],
@@ -53,7 +55,7 @@ class Notifications:
             "reason": reason,
             "sequence": asked.sequence + 1,
             "final": _ENDED.get(reason, "suppressed") if made.outcome == "suppress" else "",
-            "steps": [new_step(step["step"], step["channel"], step["delivery_id"]) for step in made.steps],
+            "steps": [new_step(step["step"], step["channel"], step["delivery_id"], attempt) for step in made.steps],
             "source_topic": topic,
             "source_partition": partition,
             "source_offset": offset,
@@ -61,18 +63,31 @@ class Notifications:
         }
         state.put(_NOTIFICATION + key, self._codec.encode_bare(STATE, row))
         forget_ms = ms_of(made.until or now) + STATE_KEPT_MS
-        state.set_timer(FORGET_STATE + key, forget_ms, b"", PRIORITIES["low"])
+        state.set_timer(FORGET_STATE + key, forget_ms, b"" if taken is None else taken.encoded(), PRIORITIES["low"])
+
+    @staticmethod
+    def taken(state: State, notification_id: str) -> Taken | None:
+        """What a notification takes up; None: nothing."""
+        timer = state.get_timer(FORGET_STATE + id_bytes(notification_id))
+        return None if timer is None else Taken.decoded(timer.payload)
+
+    @staticmethod
+    def keep(state: State, notification_id: str, taken: Taken) -> None:
+        """What it took up has changed."""
+        timer = state.get_timer(FORGET_STATE + id_bytes(notification_id))
+        if timer is not None:
+            state.set_timer(timer.timer_id, timer.due_ms, taken.encoded(), PRIORITIES["low"])
 
     def source_of(self, state: State, notification_id: str) -> tuple[str, int, int]:
         """Where the request of a notification that waits lay."""
         kept = self.get(state, notification_id)
         return ("", -1, -1) if kept is None else (kept["source_topic"], kept["source_partition"], kept["source_offset"])
 
-    def note_status(self, state: State, status: Mapping[str, Any], now: datetime) -> bool:
-        """Merges one DeliveryStatus. False: nothing is known of the notification, or it has no such step."""
+    def note_status(self, state: State, status: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
+        """The notification after one DeliveryStatus. None: nothing is known of it, or it has no such step."""
         kept = self.get(state, status["notification_id"])
         if kept is None:
-            return False
+            return None
         for number, step in enumerate(kept["steps"]):
             if step["delivery_id"] != status["delivery_id"]:
                 continue
@@ -81,10 +96,13 @@ class Notifications:
                 kept["steps"][number] = after
                 kept |= {"final": final_of(kept["steps"]), "updated_at": now}
                 state.put(_NOTIFICATION + id_bytes(status["notification_id"]), self._codec.encode_bare(STATE, kept))
-            return True
-        return False
+            return kept
+        return None
 
     @staticmethod
     def forget(state: State, timer: DueTimer) -> None:
         """A notification has grown old."""
         state.delete(_NOTIFICATION + timer.timer_id[1:])
+        taken = Taken.decoded(timer.payload)
+        if taken is not None:
+            Reservations.forget(state, taken)

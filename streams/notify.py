@@ -11,11 +11,12 @@ from collections.abc import Sequence
 
 from schemas.codec import Codec
 from schemas.topics import DECISIONS, STATUS
-from streams.decisions import Conclusion, Decisions, plan_steps
+from streams.decisions import Conclusion, Decisions, consent_versions, plan_steps
 from streams.joins import Joins
 from streams.messages import Messages, Told
 from streams.notifications import Notifications
 from streams.requests import Asked, Requests
+from streams.reservations import SETTLING, Reservations, Taken
 from streams.rules.decision import OVERTAKEN, Defer, Suppress, Verdict, decide
 from streams.rules.plan import sent_at_once
 from streams.rules.reasons import Reason
@@ -31,7 +32,7 @@ class Notify:
     ) -> None:
         self._codec, self._requests, self._joins = codec, requests, joins
         self._messages, self._decisions = messages, decisions
-        self._waiting, self._notifications = Waiting(codec), Notifications(codec)
+        self._waiting, self._notifications, self._reservations = Waiting(codec), Notifications(codec), Reservations()
         self.counts: Counter[str] = Counter()
 
     def work(self, batch: Batch) -> None:
@@ -64,10 +65,12 @@ class Notify:
         self._requests.terms(request)  # an unknown type is found out now, not when it is due
         overtaken = self._waiting.overtaken(mark, request)
         due_at = request["due_at"]
-        if overtaken is None and due_at is not None and ms_of(due_at) > batch.now_ms:
-            self._wait(event, asked, Reason.NOT_DUE, ms_of(due_at), (), batch)
-        else:
+        if overtaken is not None or due_at is None or (due_ms := ms_of(due_at)) <= batch.now_ms:
             self._decide(event, asked, overtaken, batch)
+        elif (before_ms := self._joins.before_quiet(request, due_ms, batch.now_ms)) is not None:
+            self._wait(event, asked, Reason.BEFORE_QUIET_HOURS, before_ms, (), batch)
+        else:
+            self._wait(event, asked, Reason.NOT_DUE, due_ms, (), batch)
 
     def _fired(self, event: Event, timer: DueTimer, batch: Batch) -> None:
         """A timer is due. What was withdrawn meanwhile had its timer cancelled, so nothing is overtaken here."""
@@ -81,24 +84,33 @@ class Notify:
 
     def _decide(self, event: Event, asked: Asked, overtaken: Reason | None, batch: Batch) -> None:
         """It is due: look up, decide, render the plan's first steps, send."""
-        given, told, clinic, key = self._joins.of(asked.request, overtaken, batch.now_ms)
+        request = asked.request
+        given, told, clinic, key, meaning = self._joins.of(request, overtaken, batch.now_ms)
+        terms, limits, now_ms = given.terms, given.limits, batch.now_ms
+        given.is_duplicate = self._reservations.is_duplicate(event, request, terms, meaning, now_ms)
+        given.tally = self._reservations.tally(event, request, terms, limits)
         outcome = decide(given)
         if isinstance(outcome, Defer):
             self._wait(event, asked, outcome.reason, outcome.until_ms, outcome.verdicts, batch)
             return
-        versions = (given.person.version, clinic.policy["version"])
+        made = Conclusion("suppress", Reason.DELIVER, outcome.verdicts, recipient_version=given.person.version)
+        made.policy_version, made.consent_versions = clinic.policy["version"], consent_versions(given)
         if isinstance(outcome, Suppress):
-            made = Conclusion("suppress", outcome.reason, outcome.verdicts, None, [], *versions)
+            made.reason = outcome.reason
             self._conclude(event, asked, made, batch)
             return
-        steps = plan_steps(asked.request, outcome.steps)
-        made = Conclusion("deliver", Reason.DELIVER, outcome.verdicts, None, steps, *versions)
-        first = steps[: sent_at_once(outcome.steps)]
-        about = Told(asked.request, told, given.person, clinic, key, at_ms(batch.now_ms), outcome.not_after_ms)
+        before = self._notifications.taken(event, request["notification_id"]) if asked.sequence else None
+        attempt = 1 if before is None else before.attempt + 1
+        made.outcome, made.steps = "deliver", plan_steps(request, outcome.steps)
+        first = made.steps[: sent_at_once(outcome.steps)]
+        about = Told(request, told, given.person, clinic, key, at_ms(now_ms), outcome.not_after_ms, attempt)
         for step, message in zip(first, self._messages.make(about, first), strict=True):
             step["template_version"], made.template_id = message.template_version, message.template_id
             event.produce(message.topic, asked.recipient, message.value, asked.headers)
-        self._conclude(event, asked, made, batch)
+        # Where quiet hours come before the expiry, a message that is late for them comes back, and is decided again.
+        wire = asked.wire if outcome.not_after_ms else b""
+        taken = self._reservations.take(event, given, request, meaning, len(first), attempt, wire)
+        self._conclude(event, asked, made, batch, taken)
 
     def _wait(
         self, event: Event, asked: Asked, reason: Reason, until_ms: int, verdicts: Sequence[Verdict], batch: Batch
@@ -110,14 +122,28 @@ class Notify:
         source = self._notifications.source_of(event, waited.notification_id)
         return self._requests.again(waited.wire, waited.sequence, source)
 
-    def _conclude(self, event: Event, asked: Asked, made: Conclusion, batch: Batch) -> None:
-        """Writes the decision, and remembers it."""
+    def _conclude(self, event: Event, asked: Asked, made: Conclusion, batch: Batch, taken: Taken | None = None) -> None:
+        """Writes the decision, and remembers it, and what its messages take up; those of an earlier decision still do."""
         self.counts[made.outcome] += 1
         now = at_ms(batch.now_ms)
         event.produce(DECISIONS, asked.recipient, self._decisions.record(asked, made, now), asked.headers)
-        self._notifications.remember(event, asked, made, now)
+        if taken is None and asked.sequence:
+            taken = self._notifications.taken(event, asked.request["notification_id"])
+        self._notifications.remember(event, asked, made, now, taken)
 
     def _receipt(self, event: Event, record: Record, batch: Batch) -> None:
+        """A status: kept; what failed gives back what it took up; what came too late for quiet hours is decided again."""
         status = self._requests.status(record)
-        known = self._notifications.note_status(event, status, at_ms(batch.now_ms))
-        self.counts["receipts" if known else "receipts_unknown"] += 1
+        notification_id = status["notification_id"]
+        kept = self._notifications.note_status(event, status, at_ms(batch.now_ms))
+        self.counts["receipts" if kept else "receipts_unknown"] += 1
+        if kept is None or status["status"] not in SETTLING:
+            return
+        taken = self._notifications.taken(event, notification_id)
+        if taken is None:
+            return
+        if self._reservations.settle(event, taken, kept["steps"]):
+            self._notifications.keep(event, notification_id, taken)
+        if kept["outcome"] == "deliver" and taken.too_late(kept["steps"], status):
+            source = (kept["source_topic"], kept["source_partition"], kept["source_offset"])
+            self._decide(event, self._requests.again(taken.wire, kept["sequence"], source), None, batch)

@@ -15,6 +15,7 @@ from schemas.codec import Codec, CodecError
 from streams.render.ceilings import TemplateError
 from streams.render.engine import CompiledTemplate
 from streams.render.formats import fallbacks
+from streams.rules.limits import Limits
 from streams.rules.person import Person, Quiet, person_of, quiet_of
 from streams.rules.terms import Channel
 from streams.rules.timing import UnknownZoneError, zone
@@ -117,6 +118,7 @@ class Clinic:
     disabled_channels: frozenset[Channel]
     zone: str
     quiet: Quiet | None
+    limits: Limits
 
     def __repr__(self) -> str:
         return f"<Clinic policy version {self.policy['version']}>"
@@ -152,7 +154,9 @@ class Clinics:
             quiet = quiet_of(policy["quiet_hours"])
         except ValueError as error:
             raise UnreadableError("policies: quiet hours that are no times of day; write HH:MM") from error
-        return Clinic(raw, policy, key, types, channels, known_zone(policy["time_zone"]) or "UTC", quiet)
+        return Clinic(
+            raw, policy, key, types, channels, known_zone(policy["time_zone"]) or "UTC", quiet, _limits(policy)
+        )
 
 
 class Templates:
@@ -232,6 +236,17 @@ class Gates:
         return tuple(
             channel for channel, keys in gates if any(get(key) is not None and self.closed(key, now_ms) for key in keys)
         )
+
+
+def _limits(policy: Mapping[str, Any]) -> Limits:
+    return Limits(
+        policy["daily_cap"],
+        policy["category_caps"],
+        policy["messages_per_minute"],
+        policy["messages_per_hour"],
+        policy["digest_hour"] % 24,
+        frozenset(policy["digest_categories"]),
+    )
 
 
 def known_zone(name: str | None) -> str | None:

@@ -24,6 +24,7 @@ from streams.rules.channels import (
 from streams.rules.consent import consent
 from streams.rules.disturbance import do_not_disturb
 from streams.rules.findings import PASS, Finding
+from streams.rules.frequency import caps, digest, frequency, rate_limit
 from streams.rules.given import Given
 from streams.rules.phi_ceiling import phi_ceiling
 from streams.rules.plan import PlannedStep, can_be_sent, first_channels, plan_of, silent_plan
@@ -60,7 +61,11 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("category_opt_in", category_opt_in),
     ("category_preference", category_preference),
     ("phi_ceiling", phi_ceiling),
+    ("frequency", frequency),
+    ("caps", caps),
+    ("digest", digest),
     ("quiet_hours", quiet_hours),
+    ("rate_limit", rate_limit),
 )
 # The last verdict is no rule's: whether what has to wait can.
 IN_TIME = "in_time"
@@ -79,11 +84,12 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class Defer:
-    """It waits, and is decided again at ``until_ms`` (ms since the epoch)."""
+    """It waits, and is decided again at ``until_ms`` (ms since the epoch); ``collects``: for a digest, with others."""
 
     until_ms: int
     reason: Reason
     verdicts: tuple[Verdict, ...]
+    collects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +190,7 @@ def _waiting(
     reason = heard.held[first[0]] if longest is None or longest.reason is None else longest.reason
     if given.expires_at_ms is None or until_ms < given.expires_at_ms:
         verdicts.append(_PASSES[IN_TIME])
-        return Defer(until_ms, reason, tuple(verdicts))
+        return Defer(until_ms, reason, tuple(verdicts), longest is not None and longest.collects)
     silent = {channel for channel in open_channels if all(channel in found.silent for found in heard.waits)}
     silent -= {channel for channel in heard.held if channel not in _SILENT}
     if not heard.waits:

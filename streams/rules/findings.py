@@ -13,7 +13,7 @@ class Finding(NamedTuple):
     """A rule's answer. ``closed``: channels it removes; ``wait_until_ms``: for a deferral, ms since the epoch.
 
     ``held``: channels that may be used only later. ``silent``: channels that may be used although it should wait, where waiting
-    would take too long; ``late``: why it is not sent where none of them is left.
+    would take too long; ``late``: why it is not sent where none of them is left. ``collects``: for a digest.
     """
 
     verdict: str
@@ -23,6 +23,7 @@ class Finding(NamedTuple):
     held: Mapping[Channel, Reason] = {}
     silent: tuple[Channel, ...] = ()
     late: Reason = Reason.EXPIRED
+    collects: bool = False
 
 
 PASS = Finding("pass")
@@ -54,3 +55,8 @@ def wait(reason: Reason, until_ms: int, silent: tuple[Channel, ...] = (), late: 
 def held(channels: Mapping[Channel, Reason]) -> Finding:
     """Some channels have to wait; none: pass."""
     return Finding("hold", held=channels) if channels else PASS
+
+
+def collected(reason: Reason, until_ms: int) -> Finding:
+    """Told in a digest at ``until_ms``; where that is too late, in the portal alone."""
+    return Finding("defer", reason, {}, until_ms, silent=("in_app",), late=reason, collects=True)

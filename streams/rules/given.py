@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from streams.rules.limits import NO_LIMITS, NOTHING_SENT, Limits, Tally
 from streams.rules.person import Person, Quiet
 from streams.rules.reasons import Reason
 from streams.rules.terms import Channel, Terms
@@ -18,6 +19,8 @@ class Given:
     addresses. ``disabled_*``: the clinic's policy. ``event_opt_outs``: channels that the event itself closes. ``zone``,
     ``clinic_quiet``: the clinic's. ``spread``: 0 to 65535, drawn from the notification's id: where within the minutes after a
     window's end it is released. ``is_duplicate``: the same was told within the type's window.
+    ``limits``: the clinic's; ``tally``: what the recipient was sent lately, without this one. ``digest_due``: it was collected,
+    and its digest is due.
     """
 
     terms: Terms
@@ -34,3 +37,6 @@ class Given:
     clinic_quiet: Quiet | None = None
     spread: int = 0
     is_duplicate: bool = False
+    limits: Limits = NO_LIMITS
+    tally: Tally = NOTHING_SENT
+    digest_due: bool = False

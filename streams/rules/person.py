@@ -52,6 +52,7 @@ class ConsentState(NamedTuple):
 
     status: str
     expires_ms: int | None
+    version: int = 0
 
 
 class Quiet(NamedTuple):
@@ -123,7 +124,10 @@ def person_of(record: Mapping[str, Any], content: Mapping[str, Any]) -> Person:
         version=record["version"],
         active=record["active"],
         addresses=addresses,
-        consents={c["consent_type"]: ConsentState(c["status"], _ms(c["expires_at"])) for c in content["consents"]},
+        consents={
+            c["consent_type"]: ConsentState(c["status"], _ms(c["expires_at"]), c["version"])
+            for c in content["consents"]
+        },
         preferences=preferences,
         first_name=content["preferred_name"] or content["first_name"],
         last_name=content["last_name"],

@@ -19,6 +19,10 @@ from streams.rules.terms import Channel
 # Not everybody who slept until eight is written to at eight sharp: providers' rates, and the clinic's telephone, are glad of it.
 SPREAD_MS = 10 * 60 * 1000
 _SPREADS = 1 << 16
+# So long before quiet hours it is sent: a text needs minutes at worst, and it must not be late for them.
+AHEAD_MS = 15 * 60 * 1000
+# No quiet hours hold longer than a day, and the spread after them.
+LONGEST_NIGHT_MS = 25 * 60 * 60 * 1000 + SPREAD_MS
 # How often hours may follow upon each other without a gap before we take them to have no end.
 _CHAINED = 16
 _SMS: tuple[Channel, ...] = ("sms",)
@@ -83,11 +87,38 @@ def free_from(found: Iterable[Window], channel: Channel, at_ms: int) -> int:
 def released_at(given: Given, found: Iterable[Window], channels: Iterable[Channel], not_before_ms: int) -> int:
     """When it is decided again: as soon as one of these channels is free, and some minutes later, each notification its own."""
     free_ms, channel = min((free_from(found, channel, not_before_ms), channel) for channel in channels)
-    room_ms = SPREAD_MS
+    room_ms = min(SPREAD_MS, (free_ms - given.now_ms) // 4)
     if given.expires_at_ms is not None:
         room_ms = min(room_ms, max(0, (given.expires_at_ms - free_ms) // 2))
     spread_ms = free_ms + room_ms * given.spread // _SPREADS
     return spread_ms if free_from(found, channel, spread_ms) == spread_ms else free_ms
+
+
+def before_quiet(given: Given, due_ms: int) -> int | None:
+    """When to send what is due later, in quiet hours, and would expire before they end: just before they begin, if that is ahead.
+
+    None: it is sent when it is due, or waits for the end of the quiet hours then.
+    """
+    found = windows(given)
+    if not found or given.expires_at_ms is None:
+        return None
+    terms, addresses = given.terms, given.person.addresses
+    first = [channel for channel in terms.channels if channel in addresses]
+    if not first or min(free_from(found, channel, due_ms) for channel in first) < given.expires_at_ms:
+        return None
+    before_ms = max(_free_until(found, channel, due_ms) for channel in first) - AHEAD_MS
+    return before_ms if before_ms > given.now_ms else None
+
+
+def _free_until(found: Iterable[Window], channel: Channel, at_ms: int) -> int:
+    """The last instant before ``at_ms`` at which something begins to hold the channel, after nothing did."""
+    mine = [window.hours for window in found if channel in window.channels]
+    for _ in range(_CHAINED):
+        starts = [period.start_ms for one in mine if (period := one.period(at_ms - 1)).start_ms < at_ms]
+        if not starts:
+            break
+        at_ms = min(starts)
+    return at_ms
 
 
 def quiet_from(found: Iterable[Window], channel: Channel, at_ms: int) -> int | None:

@@ -29,14 +29,14 @@ _SUCCESS = frozenset(_SEEN)
 _FIRST_TERMINAL_STANDS = frozenset({"sms"})
 
 
-def new_step(step: int, channel: str, delivery_id: str) -> StepState:
+def new_step(step: int, channel: str, delivery_id: str, attempt: int = 1) -> StepState:
     """A step of the plan that no status is known of."""
     return {
         "step": step,
         "channel": channel,
         "delivery_id": delivery_id,
         "status": "",
-        "attempt": 1,
+        "attempt": attempt,
         "status_at": None,
     }
 

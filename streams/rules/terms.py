@@ -35,6 +35,7 @@ class Terms:
 
     ``answers``: the recipient asked for it a moment ago (a code to verify an address, the answer to STOP or HELP). ``words``: by
     which quiet hours' exceptions may name it. ``cap``: drop, defer or digest.
+    ``dedupe_ms``: its window, 0: none; ``dedupe_by``: content or subject.
     """
 
     name: str
@@ -57,6 +58,8 @@ class Terms:
     cap: str = "defer"
     frequency_class: str = "none"
     important: bool = False
+    dedupe_ms: int = 0
+    dedupe_by: str = "content"
 
     @classmethod
     def of(cls, kind: NotificationType) -> Terms:
@@ -86,6 +89,8 @@ class Terms:
             cap=kind.cap,
             frequency_class=kind.frequency_class,
             important=kind.important,
+            dedupe_ms=kind.dedupe_seconds * 1000,
+            dedupe_by=kind.dedupe_by,
         )
 
 
