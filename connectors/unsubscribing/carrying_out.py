@@ -15,12 +15,14 @@ import psycopg
 
 from connectors.postgres import gates, recipients
 from connectors.postgres.gates import Suppression, address_gate, consent_gate
+from connectors.postgres.in_force import unpublished
 from connectors.postgres.recipients import Edit, Recipient
 from connectors.postgres.records import Records
 from connectors.unsubscribing import history, wishes
 from connectors.unsubscribing.history import Action, OptOut, Path
 from connectors.unsubscribing.links import Link
 from connectors.unsubscribing.wishes import START_SOURCE, STOP_SOURCE, Said, Scope, SenderClass
+from schemas.topics import GATES, RECIPIENTS
 
 LINK_SOURCES: Mapping[Path, str] = {"link": "unsubscribe link", "one_click": "one-click unsubscribe"}
 
@@ -51,7 +53,9 @@ async def stop(
         return await _again(connection, earlier)
     patients = await _patients(connection, records, text.number)
     said = Said(f"number:{address_hash}", STOP_SOURCE, now)
-    await _edit(connection, records, patients, lambda content: wishes.stopped(content, said), said, "webhook")
+    await _edit(
+        connection, records, patients, lambda content: wishes.stopped(content, said), said, "webhook", address_hash
+    )
     classes: tuple[SenderClass, ...] = (
         ("care", "marketing") if every_sender or text.sender_class == "care" else ("marketing",)
     )
@@ -80,7 +84,7 @@ async def start(
             def again(content: Mapping[str, Any], status: str | None = status) -> dict[str, Any]:
                 return wishes.started(content, status, said)
 
-            await _edit(connection, records, [patient], again, said, "webhook")
+            await _edit(connection, records, [patient], again, said, "webhook", address_hash)
     await gates.lift(connection, records, [gate], "opted_out")
     return await _noted(connection, text, "in", (text.sender_class,), patients, address_hash)
 
@@ -117,22 +121,7 @@ async def unsubscribe(
 
 async def waiting(connection: psycopg.AsyncConnection, keys: Sequence[str]) -> list[int]:
     """Outbox rows with these keys that are not in Kafka yet, this transaction's included."""
-    cursor = await connection.execute(
-        "SELECT id FROM outbox WHERE published_at IS NULL AND key = ANY(%s::bytea[])", ([key.encode() for key in keys],)
-    )
-    return [row_id for (row_id,) in await cursor.fetchall()]
-
-
-async def edit(
-    connection: psycopg.AsyncConnection,
-    records: Records,
-    recipient: str,
-    change: Callable[[Mapping[str, Any]], dict[str, Any]],
-    updated_by: str,
-) -> bool:
-    """Change a known recipient's content; whether that changed anything. Raises RecipientError."""
-    written = await recipients.edit_many(connection, records, {recipient: _editing(change)}, updated_by, "api")
-    return bool(written.updated)
+    return await unpublished(connection, [(topic, key.encode()) for topic in (RECIPIENTS, GATES) for key in keys])
 
 
 class _Edited(NamedTuple):
@@ -147,10 +136,11 @@ async def _edit(
     change: Callable[[Mapping[str, Any]], dict[str, Any]],
     said: Said,
     source: str,
+    address_hash: str | None = None,
 ) -> _Edited:
     known = await _known(connection, who)
     written = await recipients.edit_many(
-        connection, records, {one: _editing(change) for one in who if one in known}, said.by, source
+        connection, records, {one: _editing(change) for one in who if one in known}, said.by, source, address_hash
     )
     return _Edited(bool(written.updated), len(known) < len(who))
 
