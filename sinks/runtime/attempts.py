@@ -148,7 +148,9 @@ def _state_of(outcome: Outcome) -> Result:
         return "accepted"
     if outcome.status == "unknown":
         return "unknown"
-    return "retry" if outcome.retry_at is not None else "failed"
+    # Late for quiet hours: notify decides it again, and another attempt, with the same delivery, comes when they are over.
+    decided_again = (outcome.status, outcome.reason) == ("expired", "send_not_after")
+    return "retry" if decided_again or outcome.retry_at is not None else "failed"
 
 
 def _outcome_of(result: BeginResult) -> Outcome:
