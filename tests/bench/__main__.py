@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from tests.bench import clickhouse, codec, latency, pipeline, postgres, sealing, sinks, streams_runtime
+from tests.bench import clickhouse, codec, decision, latency, pipeline, postgres, sealing, sinks, streams_runtime
 from tests.bench.report import RESULTS, Figure, write
 from tests.bench.stack import running_stack
 from tests.conftest import Stack
@@ -29,7 +29,11 @@ class Bench(NamedTuple):
 
 
 # Those that need no stack.
-ALONE: Mapping[str, Callable[[], list[Figure]]] = {"codec": codec.figures, "sealing": sealing.figures}
+ALONE: Mapping[str, Callable[[], list[Figure]]] = {
+    "codec": codec.figures,
+    "sealing": sealing.figures,
+    "decision": decision.figures,
+}
 ON_A_STACK: Mapping[str, Bench] = {
     "pipeline": Bench(pipeline.figures, ("relay",)),
     "latency": Bench(latency.figures, ("relay", "intake", "notify", "sms")),
