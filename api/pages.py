@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 import psycopg
 from aiohttp import web
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime
 
 from api import access, page_form
 from api.bodies import recipient_of
 from api.identity import Unidentified
 from api.page_form import FormError
 from api.page_rendering import language_of, notice, page, texts
-from api.preference_model import Preferences, contradictions, milliseconds, stored_preferences
+from api.preference_model import Preferences, Strict, contradictions, milliseconds, stored_preferences
 from api.preferences import ID
 from api.problems import Problem
 from api.recipients import seen
@@ -216,11 +216,11 @@ async def enter(request: web.Request) -> web.StreamResponse:
     return web.Response(status=303, headers={"Location": url})
 
 
-class PreferencesLink(BaseModel):
+class PreferencesLink(Strict):
     """A link to the page of all preferences. Whoever has it may change them: give it to nobody else."""
 
     url: str
-    expires_at: AwareDatetime = Field(serialization_alias="expiresAt")
+    expires_at: AwareDatetime
 
 
 async def make_link(request: web.Request) -> web.Response:
