@@ -14,6 +14,7 @@ from schemas.topics import GATES, NOTIFY_STATE, POLICIES, RECIPIENTS, REQUESTED,
 from streams.catalog import Catalog
 from streams.dead_letters import DeadLetters
 from streams.decisions import Decisions
+from streams.digests import Digests
 from streams.joins import Joins
 from streams.messages import Messages
 from streams.notify import Notify
@@ -47,7 +48,12 @@ def notify_on(
         requests, Recipients(recipients, codec, keys, ring), clinics, Gates(gates, codec), sender_classes, ring
     )
     notify = Notify(
-        codec, requests, joins, Messages(catalog, templates, codec, links), Decisions(codec, catalog.version)
+        codec,
+        requests,
+        joins,
+        Messages(catalog, templates, codec, links),
+        Decisions(codec, catalog.version),
+        Digests(catalog, codec),
     )
     return notify, DeadLetters("notify", codec, clinics)
 

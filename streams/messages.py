@@ -14,6 +14,7 @@ from schemas.codec import Codec, Decoded
 from schemas.topics import CHANNELS, LANES, deliver_topic
 from streams.catalog import Catalog
 from streams.render import email, in_app, push, sms
+from streams.render.ceilings import TemplateError
 from streams.render.engine import CompiledTemplate
 from streams.render.variables import Facts, unsubscribe_url
 from streams.rules.person import Person
@@ -88,6 +89,23 @@ class Messages:
         """One message for each of these steps of the plan (PlanStep), in order. Raises TemplateError."""
         facts: dict[str, Facts] = {}
         return [self._message(told, step["step"], step["channel"], step["delivery_id"], facts) for step in steps]
+
+    def title(self, told: Told) -> str:
+        """What a notification is called where anybody may look: its email's subject, else its push message's title."""
+        request, policy = told.request, told.clinic.policy
+        name, wanted = request["notification_type"], told.person.locale or policy["locale"]
+        for channel in ("email", "push", "in_app"):
+            try:
+                template = self._templates.find(self._template_ids[name], channel, wanted, policy["locale"])
+            except TemplateError:
+                continue  # the type has no text for this channel
+            locale = written_in(wanted, template)
+            zone = told.person.time_zone or policy["time_zone"]
+            facts = Facts(told.event.value, told.person, policy, request["aggregate_id"], locale, zone)
+            rendered = template.bound_to(told.event.name).render(facts)
+            if rendered.subject:
+                return str(rendered.subject)
+        return str(policy["name"])
 
     def _message(
         self, told: Told, step: int, channel: Channel, delivery_id: str, facts_by_locale: dict[str, Facts]

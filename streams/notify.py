@@ -7,31 +7,39 @@ is remembered of it and its place in the log change together, in the transaction
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from schemas.codec import Codec
 from schemas.topics import DECISIONS, STATUS
 from streams.decisions import Conclusion, Decisions, consent_versions, plan_steps
-from streams.joins import Joins
+from streams.digests import Digests, Item, closed_to, digest_type
+from streams.joins import Joined, Joins
 from streams.messages import Messages, Told
 from streams.notifications import Notifications
 from streams.requests import Asked, Requests
 from streams.reservations import SETTLING, Reservations, Taken
-from streams.rules.decision import OVERTAKEN, Defer, Suppress, Verdict, decide
+from streams.rules.decision import OVERTAKEN, Defer, Deliver, Outcome, Suppress, Verdict, decide
 from streams.rules.plan import sent_at_once
 from streams.rules.reasons import Reason
 from streams.runtime import Batch, DueTimer, Event, Record
-from streams.waiting import FORGET_MARK, FORGET_STATE, Waited, Waiting, at_ms, ms_of
+from streams.waiting import DIGEST_DUE, FORGET_MARK, FORGET_STATE, Waited, Waiting, at_ms, ms_of
 
 
 class Notify:
     """The agent's work. ``counts``: what became of events since the process began."""
 
     def __init__(
-        self, codec: Codec, requests: Requests, joins: Joins, messages: Messages, decisions: Decisions
+        self,
+        codec: Codec,
+        requests: Requests,
+        joins: Joins,
+        messages: Messages,
+        decisions: Decisions,
+        digests: Digests,
     ) -> None:
         self._codec, self._requests, self._joins = codec, requests, joins
-        self._messages, self._decisions = messages, decisions
+        self._messages, self._decisions, self._digests = messages, decisions, digests
         self._waiting, self._notifications, self._reservations = Waiting(codec), Notifications(codec), Reservations()
         self.counts: Counter[str] = Counter()
 
@@ -79,22 +87,37 @@ class Notify:
             self._notifications.forget(event, timer)
         elif kind == FORGET_MARK:
             self._waiting.forget_mark(event, timer)
+        elif kind == DIGEST_DUE:
+            self._digest(event, timer, batch)
         else:
             self._decide(event, self._again(event, self._waiting.fired(event, timer)), None, batch)
 
     def _decide(self, event: Event, asked: Asked, overtaken: Reason | None, batch: Batch) -> None:
-        """It is due: look up, decide, render the plan's first steps, send."""
-        request = asked.request
-        given, told, clinic, key, meaning = self._joins.of(request, overtaken, batch.now_ms)
-        terms, limits, now_ms = given.terms, given.limits, batch.now_ms
-        given.is_duplicate = self._reservations.is_duplicate(event, request, terms, meaning, now_ms)
-        given.tally = self._reservations.tally(event, request, terms, limits)
-        outcome = decide(given)
-        if isinstance(outcome, Defer):
-            self._wait(event, asked, outcome.reason, outcome.until_ms, outcome.verdicts, batch)
-            return
+        """It is due: look up, decide, and do what was decided."""
+        joined = self._joins.of(asked.request, overtaken, batch.now_ms)
+        self._act(event, asked, joined, self._decided(event, asked, joined), batch)
+
+    def _decided(self, event: Event, asked: Asked, joined: Joined) -> Outcome:
+        """The decision, with what the state knows of the recipient."""
+        given, request = joined.given, asked.request
+        given.is_duplicate = self._reservations.is_duplicate(event, request, given.terms, joined.meaning, given.now_ms)
+        given.tally = self._reservations.tally(event, request, given.terms, given.limits)
+        return decide(given)
+
+    def _act(self, event: Event, asked: Asked, joined: Joined, outcome: Outcome, batch: Batch) -> None:
+        """Waits, is collected, is not sent; or its plan's first steps are rendered and sent."""
+        given, request = joined.given, asked.request
         made = Conclusion("suppress", Reason.DELIVER, outcome.verdicts, recipient_version=given.person.version)
-        made.policy_version, made.consent_versions = clinic.policy["version"], consent_versions(given)
+        made.policy_version, made.consent_versions = joined.clinic.policy["version"], consent_versions(given)
+        if isinstance(outcome, Defer):
+            made.outcome, made.reason, made.until = "defer", outcome.reason, at_ms(outcome.until_ms)
+            wait = (event, request, asked.wire, outcome.until_ms, asked.sequence + 1, outcome.reason)
+            if outcome.collects:
+                self._waiting.collect(*wait, digest_type(given.terms))
+            else:
+                self._waiting.wait(*wait)
+            self._conclude(event, asked, made, batch)
+            return
         if isinstance(outcome, Suppress):
             made.reason = outcome.reason
             self._conclude(event, asked, made, batch)
@@ -103,14 +126,47 @@ class Notify:
         attempt = 1 if before is None else before.attempt + 1
         made.outcome, made.steps = "deliver", plan_steps(request, outcome.steps)
         first = made.steps[: sent_at_once(outcome.steps)]
-        about = Told(request, told, given.person, clinic, key, at_ms(now_ms), outcome.not_after_ms, attempt)
+        about = _about(request, joined, outcome, attempt)
         for step, message in zip(first, self._messages.make(about, first), strict=True):
             step["template_version"], made.template_id = message.template_version, message.template_id
             event.produce(message.topic, asked.recipient, message.value, asked.headers)
         # Where quiet hours come before the expiry, a message that is late for them comes back, and is decided again.
         wire = asked.wire if outcome.not_after_ms else b""
-        taken = self._reservations.take(event, given, request, meaning, len(first), attempt, wire)
+        taken = self._reservations.take(event, given, request, joined.meaning, len(first), attempt, wire)
         self._conclude(event, asked, made, batch, taken)
+
+    def _digest(self, event: Event, timer: DueTimer, batch: Batch) -> None:
+        """A digest is due: each of what was collected is decided again; what may be sent is told in one message."""
+        items: list[tuple[Item, Joined, Deliver]] = []
+        for waited in self._waiting.collected(event, timer):
+            asked = self._again(event, waited)
+            joined = self._joins.of(asked.request, None, batch.now_ms)
+            joined.given.digest_due = True
+            outcome = self._decided(event, asked, joined)
+            if isinstance(outcome, Deliver):
+                channels = frozenset(step.channel for step in outcome.steps)
+                title = self._messages.title(_about(asked.request, joined, outcome, 1))
+                items.append((Item(asked, channels, title), joined, outcome))
+            else:
+                self._act(event, asked, joined, outcome, batch)
+        items.sort(key=lambda item: (item[0].asked.request["occurred_at"], item[0].asked.request["notification_id"]))
+        found = [item for item, _, _ in items]
+        if len(found) > 1:
+            key, now = items[0][1].key, at_ms(batch.now_ms)
+            made = self._requests.made(self._digests.request(timer.payload.decode(), found, key, now))
+            whole = self._joins.of(made.request, None, batch.now_ms)
+            whole.given.event_opt_outs = closed_to(found)
+            told = self._decided(event, made, whole)
+            if isinstance(told, Deliver):
+                self._act(event, made, whole, told, batch)
+                for item, _, outcome in items:
+                    part = Conclusion("suppress", Reason.IN_DIGEST, outcome.verdicts)
+                    part.digest_id = made.request["notification_id"]
+                    self._conclude(event, item.asked, part, batch)
+                return
+        # One alone is no digest; and what may not be told together is told singly.
+        for item, joined, outcome in items:
+            self._act(event, item.asked, joined, outcome, batch)
 
     def _wait(
         self, event: Event, asked: Asked, reason: Reason, until_ms: int, verdicts: Sequence[Verdict], batch: Batch
@@ -147,3 +203,9 @@ class Notify:
         if kept["outcome"] == "deliver" and taken.too_late(kept["steps"], status):
             source = (kept["source_topic"], kept["source_partition"], kept["source_offset"])
             self._decide(event, self._requests.again(taken.wire, kept["sequence"], source), None, batch)
+
+
+def _about(request: Mapping[str, Any], joined: Joined, outcome: Deliver, attempt: int) -> Told:
+    given = joined.given
+    now = at_ms(given.now_ms)
+    return Told(request, joined.event, given.person, joined.clinic, joined.key, now, outcome.not_after_ms, attempt)

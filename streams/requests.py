@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from connectors.sealing import SealError, open_sealed
 from schemas.codec import Codec, Decoded
+from schemas.topics import REQUESTED
 from streams.catalog import Catalog
 from streams.rules.terms import Terms
 from streams.runtime import PoisonError, Record
@@ -76,6 +77,11 @@ class Requests:
         request = self.decode(record.value)
         source = (record.topic, record.partition, record.offset)
         return Asked(request, record.value or b"", source, 0, record.headers)
+
+    def made(self, request: Mapping[str, Any]) -> Asked:
+        """A request of our own."""
+        wire = self._codec.encode(REQUESTED, REQUEST, request)
+        return self.again(wire, 0, ("", -1, -1))
 
     def again(self, wire: bytes, sequence: int, source: tuple[str, int, int]) -> Asked:
         """A request that waited. Its trace is long over; correlation and the event's time still hold."""

@@ -28,7 +28,9 @@ TIMER = "luxe.pipeline.Timer"
 REQUEST_DUE = b"n"
 FORGET_STATE = b"f"
 FORGET_MARK = b"m"
+DIGEST_DUE = b"g"
 _WAITING = b"w"
+_COLLECTED = b"q"
 _MARK = b"m"
 _SCANNED = 100  # rows of one aggregate read at a time; more than a handful never wait
 
@@ -105,6 +107,9 @@ class Waiting:
             if timer is not None:
                 state.cancel_timer(timer.timer_id)
                 yield Withdrawn(_waited(self._codec.decode_bare(TIMER, timer.payload)), reason)
+            elif (collected := state.get(_COLLECTED + notification_id)) is not None:
+                state.delete(_COLLECTED + notification_id)
+                yield Withdrawn(_waited(self._codec.decode_bare(TIMER, collected)), reason)
 
     def wait(
         self,
@@ -117,7 +122,45 @@ class Waiting:
     ) -> None:
         """Sets the request's timer. ``sequence``: decisions made of it, this one included."""
         notification_id = id_bytes(request["notification_id"])
-        timer = self._codec.encode_bare(
+        timer = self._encoded(request, wire, until_ms, sequence, reason)
+        state.set_timer(REQUEST_DUE + notification_id, until_ms, timer, PRIORITIES[request["lane"]])
+        state.put(_waiting_row(request, notification_id), id_bytes(request["event_id"]))
+
+    def collect(
+        self,
+        state: State,
+        request: Mapping[str, Any],
+        wire: bytes,
+        until_ms: int,
+        sequence: int,
+        reason: Reason,
+        digest: str,
+    ) -> None:
+        """Puts the request with others of its recipient, to be told in a digest of this type, when the first of them is due."""
+        notification_id, group = id_bytes(request["notification_id"]), _group(request["recipient"], digest)
+        state.put(_COLLECTED + notification_id, self._encoded(request, wire, until_ms, sequence, reason))
+        state.put(_waiting_row(request, notification_id), id_bytes(request["event_id"]))
+        state.put(DIGEST_DUE + group + notification_id, b"")
+        timer = state.get_timer(DIGEST_DUE + group)
+        if timer is None or timer.due_ms > until_ms:
+            state.set_timer(DIGEST_DUE + group, until_ms, digest.encode(), PRIORITIES["low"])
+
+    def collected(self, state: State, timer: DueTimer) -> list[Waited]:
+        """What a digest that is due is made of; what was withdrawn is not among it."""
+        found = []
+        for row, _ in _all_rows(state, timer.timer_id):
+            state.delete(row)
+            notification_id = row[-16:]
+            kept = state.get(_COLLECTED + notification_id)
+            if kept is not None:
+                value = self._codec.decode_bare(TIMER, kept)
+                state.delete(_COLLECTED + notification_id)
+                state.delete(_waiting_row(value, notification_id))
+                found.append(_waited(value))
+        return found
+
+    def _encoded(self, request: Mapping[str, Any], wire: bytes, until_ms: int, sequence: int, reason: Reason) -> bytes:
+        return self._codec.encode_bare(
             TIMER,
             {
                 "timer_id": request["notification_id"],
@@ -134,8 +177,6 @@ class Waiting:
                 "request": wire,
             },
         )
-        state.set_timer(REQUEST_DUE + notification_id, until_ms, timer, PRIORITIES[request["lane"]])
-        state.put(_waiting_row(request, notification_id), id_bytes(request["event_id"]))
 
     def fired(self, state: State, timer: DueTimer) -> Waited:
         """A request whose timer fired."""
@@ -155,6 +196,10 @@ def _waited(row: Mapping[str, Any]) -> Waited:
 
 def _aggregate(request: Mapping[str, Any]) -> bytes:
     return aggregate_key(request["recipient"], request["aggregate_type"], request["aggregate_id"])
+
+
+def _group(recipient: str, digest: str) -> bytes:
+    return aggregate_key(recipient, "digest", digest)
 
 
 def _waiting_row(request: Mapping[str, Any], notification_id: bytes) -> bytes:

@@ -54,7 +54,9 @@ def caps(given: Given) -> Finding:
 def digest(given: Given) -> Finding:
     """What the clinic tells once a day, in one message."""
     terms = given.terms
-    if terms.essential or terms.answers or given.digest_due or terms.category not in given.limits.digest_categories:
+    if terms.essential or terms.answers or terms.marketing_consent or given.digest_due:
+        return NOT_APPLICABLE
+    if terms.category not in given.limits.digest_categories:
         return NOT_APPLICABLE
     return collected(Reason.DIGEST, _digest_ms(given))
 

@@ -1,0 +1,93 @@
+"""Digests: what one too many, or what the clinic bundles, comes in one message at the recipient's hour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.notify_world import CLINIC, World
+from tests.unit.rules.people import at
+
+KIND, OTHER = "follow_up_recommendation", "treatment_followup_24hr"
+NOON, NINE = at("2026-12-01T12:00-05:00"), at("2026-12-02T09:00-05:00")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World(tmp_path)
+    world.add_recipient("patient:1", time_zone="America/New_York")
+    world.add_policy(CLINIC, digest_categories=["clinical"], digest_hour=9)
+    for kind in (KIND, OTHER):
+        world.add_template(kind, "sms", "Hi {{ first_name }}.")
+        world.add_template(kind, "email", "Hi {{ first_name }}.", subject=f"About {kind}", html="<p>Hi</p>")
+    world.add_template(
+        "patient_digest",
+        "email",
+        "{{ digest_count }} for {{ first_name }}:\n{{ digest_items }}",
+        subject="What is new",
+        html="<p>{{ digest_items }}</p>",
+        records=("luxe.events.NotificationRequested",),
+    )
+    return world
+
+
+def asked(world: World, number: int, kind: str = KIND, **changes: Any) -> dict[str, Any]:
+    return world.request(world.created(number), kind=kind, **changes)
+
+
+def test_what_was_collected_comes_in_one_message_at_the_recipients_hour(world: World) -> None:
+    collected = world.ask(asked(world, 1), asked(world, 2, OTHER), now_ms=NOON)
+    assert {(one["outcome"], one["reason"]) for one in world.decisions(collected)} == {("defer", "digest")}
+    assert world.messages(collected) == []
+    assert world.work(now_ms=NINE - 1) == []
+    due = world.work(now_ms=NINE + 600_000)
+    (message,) = world.messages(due)
+    assert message["notification_type"] == "patient_digest"
+    first, *told = world.content(message)["body"].split("\n")
+    assert (first, sorted(told)) == ("2 for Sarah:", [f"- About {KIND}", f"- About {OTHER}"])
+    whole, *parts = world.decisions(due)
+    assert (whole["outcome"], whole["notification_type"]) == ("deliver", "patient_digest")
+    assert {(one["outcome"], one["reason"], one["digest_id"]) for one in parts} == {
+        ("suppress", "in_digest", whole["notification_id"])
+    }
+    assert world.work(now_ms=NINE + 86_400_000) == []
+
+
+def test_one_alone_is_sent_as_itself(world: World) -> None:
+    world.ask(asked(world, 1, OTHER), now_ms=NOON)
+    (message,) = world.messages(world.work(now_ms=NINE + 600_000))
+    assert message["notification_type"] == OTHER
+
+
+def test_what_was_withdrawn_or_refused_meanwhile_is_not_in_it(world: World) -> None:
+    requests = [asked(world, number) for number in (1, 2, 3)]
+    world.ask(*requests, now_ms=NOON)
+    cancelled = world.created(9, aggregate_id="A-1", aggregate_version=2)
+    withdrawal = world.request(cancelled, kind=KIND) | {"kind": "withdraw", "withdraws": "all", "sealed": None}
+    (decision,) = world.decisions(world.ask(withdrawal, now_ms=NOON))
+    assert decision["reason"] == "cancelled"
+    (message,) = world.messages(world.work(now_ms=NINE + 600_000))
+    assert world.content(message)["body"].startswith("2 for Sarah")
+
+
+def test_what_the_clinic_switched_off_meanwhile_is_not_told(world: World) -> None:
+    world.ask(asked(world, 1), asked(world, 2, OTHER), asked(world, 3, OTHER), now_ms=NOON)
+    world.add_policy(CLINIC, digest_categories=["clinical"], digest_hour=9, disabled_types=[OTHER])
+    due = world.work(now_ms=NINE + 600_000)
+    assert sorted(one["reason"] for one in world.decisions(due)) == ["deliver", "type_disabled", "type_disabled"]
+    assert [one["notification_type"] for one in world.messages(due)] == [KIND]
+
+
+def test_two_a_day_too_many_are_told_together(world: World) -> None:
+    world.add_policy(CLINIC, daily_cap=1)
+    world.add_template("membership_credits_added", "email", "Hi", subject="Your credits", html="<p>Hi</p>")
+    opted: dict[str, Any] = {
+        "sms_opt_in": {}, "email_opt_in": {"membership": True}, "push_opt_in": {}
+    }  # fmt: skip
+    world.add_recipient("patient:1", preferences=opted, time_zone="America/New_York")
+    outputs = world.ask(*(asked(world, number, "membership_credits_added") for number in (1, 2, 3)), now_ms=NOON)
+    assert [one["reason"] for one in world.decisions(outputs)] == ["deliver", "daily_cap", "daily_cap"]
+    (message,) = world.messages(world.work(now_ms=NINE + 600_000))
+    assert message["notification_type"] == "patient_digest"
