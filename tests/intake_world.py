@@ -119,6 +119,7 @@ class IntakeWorld:
             metrics=self.metrics,
         )
         self.intake.work(batch)
+        batch.send_held()
         self.store.write([*batch._overlay.items(), *batch._due_changes.items()])
         return producer.outputs
 

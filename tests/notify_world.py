@@ -347,6 +347,7 @@ class World:
         )
         began = time.process_time()
         self.notify.work(batch)
+        batch.send_held()
         self.worked_seconds += time.process_time() - began
         self.store.write([*batch._overlay.items(), *batch._due_changes.items()])
         return producer.outputs

@@ -48,6 +48,9 @@ _SURROUNDINGS = (KeyRingError, RegistryUnavailableError)
 # What is kept of a record whose dead letter would be larger than its topic takes.
 _TRUNCATED_BYTES = 64 * 1024
 _MAX_PRIORITY = 255
+# Outputs of a batch held back until its commit, when all of its topics go to the broker in one request: librdkafka asks for the
+# first topic at once, and for those named after it only when that was answered. More than these are sent while work goes on.
+_HELD_OUTPUTS = 256
 _NORMAL = 2  # lanes: 0 critical, 1 high, 2 normal, 3 low
 
 
@@ -197,6 +200,8 @@ class Batch:
         "_changelog",
         "_dead_letter",
         "_due_changes",
+        "_held",
+        "_held_outputs",
         "_metrics",
         "_overlay",
         "_producer",
@@ -220,6 +225,7 @@ class Batch:
         producer: Outlet,
         dead_letter: DeadLetter,
         metrics: Metrics,
+        held_outputs: int = _HELD_OUTPUTS,
     ) -> None:
         self.partition = partition
         self.records = records
@@ -232,6 +238,8 @@ class Batch:
         self._metrics = metrics
         self._overlay: dict[bytes, bytes | None] = {}
         self._due_changes: dict[bytes, bytes | None] = {}
+        self._held_outputs = held_outputs
+        self._held: list[tuple[str, bytes | None, bytes | None, int, Headers | None, int | None]] = []
         self._sorted_rows: list[bytes] | None = None  # of the overlay; kept only once something was scanned
 
     def event(self, subject: Subject) -> Event:
@@ -241,11 +249,18 @@ class Batch:
     def __repr__(self) -> str:
         return f"<Batch partition={self.partition} records={len(self.records)} due={len(self.due)}>"
 
+    def send_held(self) -> None:
+        """Hands the outputs so far to the open transaction."""
+        held, self._held = self._held, []
+        for output in held:
+            self._producer.produce(*output)
+
     def _keep(self, event: Event) -> None:
         outputs = event._outputs
         if outputs is not None:
-            for output in outputs:
-                self._producer.produce(*output)
+            self._held += outputs
+            if len(self._held) > self._held_outputs:
+                self.send_held()
             self._metrics.outputs += len(outputs)
         changes = event._changes
         if changes is not None:
@@ -281,7 +296,9 @@ class Batch:
                     f"dead letter of {subject!r}: {still}; raise max.message.bytes of {letter.topic}"
                 ) from error
         partition = -1 if letter.partition is None else letter.partition
-        self._producer.produce(letter.topic, letter.value, letter.key, partition, letter.headers, letter.timestamp_ms)
+        self._held.append((letter.topic, letter.value, letter.key, partition, letter.headers, letter.timestamp_ms))
+        if len(self._held) > self._held_outputs:
+            self.send_held()
         self._metrics.dead_letters += 1
 
     def _is_live(self, timer: DueTimer) -> bool:

@@ -101,9 +101,19 @@ class Topics:
         """The end of each partition as committed readers see it. Raises FatalError when the broker does not say."""
         return self._ends(tps, IsolationLevel.READ_COMMITTED)
 
+    def starts(self, tps: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Where each partition's log begins. Raises FatalError when the broker does not say."""
+        earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+        return self._offsets(tps, earliest, IsolationLevel.READ_COMMITTED)
+
     def _ends(self, tps: Iterable[tuple[str, int]], level: IsolationLevel) -> dict[tuple[str, int], int]:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the only untyped one of its class
-        wanted = {TopicPartition(*tp): latest for tp in tps}
+        return self._offsets(tps, latest, level)
+
+    def _offsets(
+        self, tps: Iterable[tuple[str, int]], spec: OffsetSpec, level: IsolationLevel
+    ) -> dict[tuple[str, int], int]:
+        wanted = {TopicPartition(*tp): spec for tp in tps}
         deadline = time.monotonic() + _VISIBLE_SECONDS
         while wanted:
             futures = self._admin.list_offsets(wanted, isolation_level=level, request_timeout=_ADMIN_TIMEOUT_SECONDS)

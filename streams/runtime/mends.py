@@ -5,15 +5,14 @@ The versions are pinned exactly: read this file again when one of them moves.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.consumer.fetcher import Fetcher
 from faust.transport.consumer import Consumer
 from faust.utils.functional import consecutive_numbers
 from mode.utils.queues import FlowControlEvent
-
-from streams.runtime.records import Record
 
 
 def resume(self: Any) -> None:
@@ -44,24 +43,15 @@ def new_offset(self: Any, tp: Any) -> int | None:
     return int(done[-1]) + 1
 
 
-def consumer_record(_self: Any, tp: Any, record: Any) -> Record:
-    """aiokafka's ConsumerRecord is a frozen dataclass of eleven fields: 2.5 µs a record, of a budget of 70 for everything."""
-    headers = record.headers
-    return Record(
-        tp.topic,
-        tp.partition,
-        record.offset,
-        record.key,
-        record.value,
-        record.timestamp,
-        tuple(headers) if headers else (),
-    )
+async def fetch_nothing(_self: Any) -> None:
+    """aiokafka fetches whatever it is assigned. Ours is the membership only; this is cancelled when that ends."""
+    await asyncio.Event().wait()
 
 
 _MENDS: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (FlowControlEvent, "resume", resume),
     (Consumer, "_new_offset", new_offset),
-    (PartitionRecords, "_consumer_record", consumer_record),
+    (Fetcher, "_fetch_requests_routine", fetch_nothing),
 )
 
 

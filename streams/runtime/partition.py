@@ -78,7 +78,9 @@ class Partition:
         self.number = number
         self.phase = Phase.OPENING
         self.paused = False  # full: not fetched until half of it is worked off
-        self.seeks: dict[str, int] = {}  # topic → number of its last seek; what was fetched before it is not ours
+        self.beginnings: dict[
+            str, int
+        ] = {}  # topic → number of its last beginning; what was fetched before it is not ours
         self.work = asyncio.Event()  # there may be something to do
         self.idle = asyncio.Event()  # no batch of ours is being worked on or committed
         self.idle.set()
@@ -279,6 +281,7 @@ class Partition:
         """Commits the batch and writes it to the store. Blocking. Returns the new positions, for ``committed``."""
         producer, changelog, number = self._producer, self._plan.changelog, self.number
         rows = list(batch._overlay.items())
+        batch.send_held()
         producer.used.discard(changelog)
         if not producer.used <= self._outputs:  # before anything is committed there: settle has to know
             fresh = producer.used - self._outputs

@@ -20,9 +20,9 @@ from faust.types import TP
 from streams.runtime.batch import Batch
 from streams.runtime.consumer import BatchedConsumer
 from streams.runtime.errors import FatalError, end_process
+from streams.runtime.fetching import Fetched, Fetcher, Place
 from streams.runtime.metrics import Metrics
 from streams.runtime.partition import Partition, Phase, Plan
-from streams.runtime.records import Record
 from streams.runtime.stream import Batches
 from streams.runtime.view import View
 
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# After a commit, before the partition's next transaction. The broker answers before all markers are written, refuses what comes
+# too early, and librdkafka then waits 20 ms. Other partitions work meanwhile, and what comes in is one transaction, not two.
+_REST_SECONDS = 0.005
 # A wall clock can be set, and a broker can go away and come back: no partition sleeps longer without looking.
 _MAX_WAIT_SECONDS = 5.0
 
@@ -52,8 +55,10 @@ class DataPlane:
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(plan.tuning.commit_threads, thread_name_prefix="partition")
         self._opened: asyncio.Queue[Partition] = asyncio.Queue()
-        self._seek_numbers = itertools.count(1)
-        self._room = asyncio.Event()  # something may be fetched
+        self._beginnings = itertools.count(1)
+        self.fetcher = Fetcher(
+            plan.settings, plan.tuning, accept=self._fetched, lost=self._out_of_range, on_error=end_process
+        )
         self._hinted: dict[TP, int] = {}
         self.rebalancing_since: float | None = None  # on the monotonic clock, for the watchdog
 
@@ -63,7 +68,7 @@ class DataPlane:
 
     @property
     def thread(self) -> Any:
-        """The consumer's thread."""
+        """The thread of the group's membership."""
         if self._consumer is None:
             raise FatalError("the data plane was not attached to a consumer")
         return self._consumer()._thread
@@ -82,11 +87,12 @@ class DataPlane:
     def _suspend(self) -> None:
         self._generation += 1
         self._mine = frozenset()
+        self.fetcher.end()
         for partition in self.partitions.values():
             if partition.phase is Phase.RUNNING:
                 partition.phase = Phase.SUSPENDED
             partition.clear_queue()
-            partition.seeks.clear()
+            partition.beginnings.clear()
 
     async def _idle(self) -> None:
         await asyncio.gather(*(partition.idle.wait() for partition in self.partitions.values()))
@@ -124,47 +130,61 @@ class DataPlane:
                 await self._start(partition, generation)
 
     async def _start(self, partition: Partition, generation: int) -> None:
-        partition.clear_queue()
-        positions = {TP(topic, partition.number): partition.next_offset(topic) for topic in self.plan.inputs}
-        sought = await self._seek(partition, positions)
-        if generation != self._generation or len(sought) < len(positions):
+        positions = {(topic, partition.number): partition.next_offset(topic) for topic in self.plan.inputs}
+        offsets = await self.in_thread(self._offsets, positions)
+        if generation != self._generation:
             return  # another rebalance came in between; it starts this partition
+        partition.clear_queue()
+        self._begin(partition, offsets)
         partition.phase = Phase.RUNNING
         partition.progress_at = time.monotonic()
         partition.work.set()
-        self._room.set()
         running = sum(one.phase is Phase.RUNNING for one in self.partitions.values())
         self.metrics.partitions = running
         if running == len(self._mine):
             log.info("running %d partitions", running)
             self._ready_file.touch()
 
-    async def _seek(self, partition: Partition, positions: Mapping[TP, int | None]) -> dict[TP, int]:
-        numbered = {tp: (next(self._seek_numbers), position) for tp, position in positions.items()}
-        for tp, (number, _) in numbered.items():
-            partition.seeks[tp.topic] = number  # before the seek: nothing fetched after it may be turned away
-        sought: dict[TP, int] = await self.thread.seek_all(numbered)
-        for tp, offset in sought.items():
-            position = positions[tp]
-            if position is not None and offset > position:
+    def _begin(self, partition: Partition, offsets: Mapping[Place, int]) -> None:
+        begun = {place: (next(self._beginnings), offset) for place, offset in offsets.items()}
+        for (topic, _), (number, _) in begun.items():
+            partition.beginnings[topic] = number
+        self.fetcher.start_in(asyncio.get_running_loop())
+        self.fetcher.begin(begun)
+
+    def _offsets(self, positions: Mapping[Place, int | None]) -> dict[Place, int]:
+        """Where to read from: the position, or the log's beginning. Blocking. Raises FatalError for a log that ends before it."""
+        starts, ends = self.plan.topics.starts(positions), self.plan.topics.ends(positions)
+        found: dict[Place, int] = {}
+        for place, position in positions.items():
+            start, end = starts[place], ends[place]
+            found[place] = start if position is None else max(position, start)
+            if found[place] > end:  # going back would do again what is done, going on would skip what comes
+                raise FatalError(
+                    f"{place[0]}[{place[1]}] was read to {position}, but ends at {end}: the broker has lost records that it had "
+                    "confirmed; look for an unclean leader election, and go on with a topic created anew"
+                )
+            if position is not None and start > position:
                 self.metrics.positions_lost += 1
                 log.error(
                     "LOST INPUT: %s[%d] was read to %d, but its log begins at %d: retention deleted unread records; lengthen it",
-                    *tp,
+                    *place,
                     position,
-                    offset,
+                    start,
                 )
-        return sought
+        return found
 
-    def out_of_range(self, offsets: Mapping[Any, int]) -> None:
+    def _out_of_range(self, lost: Mapping[Place, int]) -> None:
         """The log no longer holds what is to be fetched next: retention was faster than we. Loud, and on from its start."""
-        for tp, offset in offsets.items():
-            partition = self.partitions.get(tp.partition)
+        for place, offset in lost.items():
+            partition = self.partitions.get(place[1])
             if partition is not None and partition.phase is Phase.RUNNING:
-                self.spawn(self._fetch_from_start(partition, TP(*tp), offset))
+                self.spawn(self._fetch_from_start(partition, place, offset, self._generation))
 
-    async def _fetch_from_start(self, partition: Partition, tp: TP, offset: int) -> None:
-        await self._seek(partition, {tp: offset})
+    async def _fetch_from_start(self, partition: Partition, place: Place, offset: int, generation: int) -> None:
+        offsets = await self.in_thread(self._offsets, {place: offset})
+        if generation == self._generation and partition.phase is Phase.RUNNING:
+            self._begin(partition, offsets)
 
     async def _close(self, partition: Partition) -> None:
         await partition.idle.wait()
@@ -185,41 +205,26 @@ class DataPlane:
         if hints:
             await self.thread.hint(hints)
         await asyncio.gather(*(self._close(partition) for partition in list(self.partitions.values())))
+        self.fetcher.stop()
         for view in self.views:
             view.stop()
 
     # -- fetching -----------------------------------------------------------------------------------------------------
 
-    async def wanted(self, timeout_seconds: float) -> list[TP]:
-        """The partitions that have room, after waiting for one for at most ``timeout_seconds``."""
-        found = self._with_room()
-        if not found:
-            self._room.clear()
-            try:
-                await asyncio.wait_for(self._room.wait(), timeout_seconds)
-            except TimeoutError:
-                return []
-            found = self._with_room()
-        return found
+    def _fetched(self, fetched: Fetched) -> None:
+        """Queues what was fetched, unless that was before its partition's last beginning."""
+        for (topic, number), beginning, records in fetched:
+            partition = self.partitions.get(number)
+            if partition is None or partition.beginnings.get(topic) != beginning:
+                continue
+            partition.accept(records)
+            if partition.is_full and not partition.paused:
+                partition.paused = True
+                self.fetcher.hold(self._places(partition))
+            partition.work.set()
 
-    def _with_room(self) -> list[TP]:
-        inputs = self.plan.inputs
-        return [
-            TP(topic, number)
-            for number, partition in self.partitions.items()
-            if partition.phase is Phase.RUNNING and not partition.paused
-            for topic in inputs
-        ]
-
-    def accept(self, tp: TP, seek: int, records: list[Record]) -> None:
-        """Queues what was fetched, unless it was fetched before its partition's last seek."""
-        partition = self.partitions.get(tp.partition)
-        if partition is None or partition.seeks.get(tp.topic) != seek:
-            return
-        partition.accept(records)
-        if partition.is_full:
-            partition.paused = True
-        partition.work.set()
+    def _places(self, partition: Partition) -> list[Place]:
+        return [(topic, partition.number) for topic in self.plan.inputs]
 
     def take_hints(self) -> dict[TP, int]:
         """Positions that changed since the last call."""
@@ -255,7 +260,7 @@ class DataPlane:
             batch = partition.begin(now_ms)
             if partition.paused and partition.has_room:
                 partition.paused = False
-                self._room.set()
+                self.fetcher.go_on(self._places(partition))
             if batch is not None:
                 self.metrics.batches += 1
                 return batch
@@ -280,6 +285,7 @@ class DataPlane:
         self.metrics.commits += 1
         self.metrics.commit_ms += took_ms
         self.metrics.commit_ms_max = max(self.metrics.commit_ms_max, took_ms)
+        await asyncio.sleep(_REST_SECONDS)
 
     # -- tasks and threads --------------------------------------------------------------------------------------------
 

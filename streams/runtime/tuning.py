@@ -40,8 +40,8 @@ class Tuning(BaseSettings):
     # Back-pressure, for each partition. A paused one is fetched again when half of it has been worked off.
     queue_records: int = Field(4000, ge=1, le=1_000_000)
     queue_bytes: int = Field(16 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024)
-    # Unlike Faust's 1500: a partition that was not part of a waiting fetch is not looked at until that fetch returns.
-    fetch_wait_ms: int = Field(50, ge=5, le=1500)
+    # A fetch returns as soon as there is anything. A partition that begins while one waits is asked for when that returns.
+    fetch_wait_ms: int = Field(100, ge=5, le=1500)
     fetch_partition_bytes: int = Field(1024 * 1024, ge=1024, le=256 * 1024 * 1024)
 
     # Membership: a dead worker's partitions move after the session time-out, so it is the length of an outage.

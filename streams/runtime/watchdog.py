@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _ROUNDS_PER_STALL = 6  # so a stall is noticed at most a sixth later than it is one
 _MAX_ROUND_SECONDS = 10.0
-_ANSWER_SECONDS = 5.0  # of the fetching thread, which only waits for the network
+_ANSWER_SECONDS = 5.0  # of the membership's thread, which only waits for the network
 # A round that began so much later than it should have means that the whole process stood still (SIGSTOP, a sleeping
 # host): nothing can be said of what happened meanwhile.
 _OVERSLEPT_SECONDS = 2.0
@@ -71,8 +71,9 @@ class Watchdog(threading.Thread):
         plan = self._plane.plan
         described = plan.topics.describe([*plan.inputs, plan.changelog])
         ends = plan.topics.ends((topic, one.number) for topic in plan.inputs for one in running)
+        positions = self._plane.fetcher.positions()
         try:
-            positions = self._plane.thread.positions(_ANSWER_SECONDS)
+            self._plane.thread.check_membership(_ANSWER_SECONDS)
         except TimeoutError:
             positions = dict.fromkeys(ends, -1)  # it counts as standing still
         except KafkaError as error:

@@ -157,12 +157,25 @@ def test_input_lost_while_it_runs_is_noticed_too(clinic: Clinic) -> None:
     crew = clinic.crew(LUXE_STREAMS_QUEUE_RECORDS="1", LUXE_STREAMS_BATCH_RECORDS="1")
     crew.start()
     clinic.send(b"slow:4000:")  # meanwhile its partition is full, and not fetched
+    time.sleep(0.5)  # the fetcher is told within 20 ms
     clinic.send(*(b"%d" % number * 400_000 for number in range(8)))  # more than is fetched ahead
     admin = AdminClient({"bootstrap.servers": clinic.settings.kafka_bootstrap})
     for deleted in admin.delete_records([TopicPartition(clinic.topics["left"], 0, 8)]).values():
         deleted.result(30)
     clinic.wait(lambda: clinic.said()[-1:] != [] and clinic.said()[-1].startswith(b"7"), crew)
     assert "LOST INPUT" in crew.logs()
+
+
+def test_records_are_read_however_their_producer_compressed_them(clinic: Clinic) -> None:
+    """Producers choose the compression, not we; each of them must be in the client that reads."""
+    crew = clinic.crew()
+    crew.start()
+    for number, codec in enumerate(("none", "gzip", "snappy", "lz4", "zstd")):
+        producer = make_producer(clinic.settings, **{"compression.type": codec})
+        producer.produce(clinic.topics["left"], b"%d" % number, b"key", 0)
+        producer.flush()
+    clinic.wait(lambda: len(clinic.said()) == 5, crew)
+    assert clinic.said() == [b"0|1", b"1|2", b"2|3", b"3|4", b"4|5"]
 
 
 def test_group_offsets_follow_as_a_hint(clinic: Clinic) -> None:

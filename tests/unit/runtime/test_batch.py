@@ -75,6 +75,7 @@ def new_batch(
         producer=outbox,
         dead_letter=letter,
         metrics=Metrics(),
+        held_outputs=0,
     )
 
 
@@ -97,6 +98,30 @@ def test_an_error_takes_back_its_own_event_and_nothing_else(store: Store) -> Non
         assert event.get(b"seen") == b"02"
         assert event.get_timer(b"timer1") is None
         assert event.get_timer(b"timer2") is not None
+
+
+def test_outputs_are_held_until_they_are_many_or_the_commit_comes(store: Store) -> None:
+    outbox = Outbox()
+    batch = Batch(
+        0,
+        [record(number) for number in range(5)],
+        [],
+        1000,
+        changelog="state",
+        store=store,
+        producer=outbox,
+        dead_letter=letter,
+        metrics=Metrics(),
+        held_outputs=2,
+    )
+    sent = []
+    for one in batch.records:
+        with batch.event(one) as event:
+            event.produce("out", b"key", b"%d" % one.offset)
+        sent.append(len(outbox.produced))
+    assert sent == [0, 0, 3, 3, 3]
+    batch.send_held()
+    assert [value for _, _, value, _ in outbox.produced] == [b"0", b"1", b"2", b"3", b"4"]
 
 
 def test_any_exception_of_the_work_is_poison(store: Store) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 import faust
 import pytest
-from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.consumer.fetcher import Fetcher
 from faust.transport.consumer import Consumer
 from intervaltree import IntervalTree  # type: ignore[import-untyped]  # it ships no types
 from mode.utils.queues import FlowControlEvent, FlowControlQueue
@@ -79,19 +78,11 @@ def test_no_web_server_is_started_whatever_the_command_line_would_do() -> None:
     assert list(ours.boot_strategy.web_server()) == []
 
 
-@pytest.mark.parametrize("codec", ["GZIP", "SNAPPY", "LZ4", "ZSTD"])
-def test_records_are_read_however_their_producer_compressed_them(codec: str) -> None:
-    """No mend: the codecs come with the lock file. Without them one producer's choice ended intake at every start."""
-    builder = DefaultRecordBatchBuilder(
-        magic=2,
-        compression_type=getattr(DefaultRecordBatch, f"CODEC_{codec}"),
-        is_transactional=0,
-        producer_id=-1,
-        producer_epoch=-1,
-        base_sequence=-1,
-        batch_size=10_000,
-    )
-    for number in range(3):
-        builder.append(number, timestamp=1, key=b"k", value=b"value" * 10, headers=[])
-    batch = MemoryRecords(bytes(builder.build())).next_batch()
-    assert [record.value for record in batch] == [b"value" * 10] * 3
+async def test_the_membership_fetches_nothing_and_ends_when_cancelled() -> None:
+    routine: Any = Fetcher._fetch_requests_routine
+    fetching = asyncio.create_task(routine(SimpleNamespace()))  # the stock one would ask it for its assignment
+    await asyncio.sleep(0)
+    assert not fetching.done()
+    fetching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await fetching
