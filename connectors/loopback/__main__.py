@@ -25,7 +25,14 @@ from connectors.settings import Settings, SettingsError
     type=click.Path(file_okay=False, path_type=Path),
     help="Where messages and keys are kept, across restarts. Made when missing (0700); holds message bodies in clear.",
 )
-@click.option("--receipts", type=click.Choice(["on", "off"]), default="on", help="Whether to post receipts.")
+@click.option(
+    "--receipts",
+    type=click.Choice(["on", "off"]),
+    default="on",
+    envvar="LUXE_LOOPBACK_RECEIPTS",
+    show_envvar=True,
+    help="Whether to post receipts.",
+)
 @click.option("--webhook-url", help="Base URL of our webhooks, for email events and inbound texts.")
 @click.option(
     "--sendgrid-webhook-path", default="/webhooks/sendgrid/events", help="Path of the event webhook under it."

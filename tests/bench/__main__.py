@@ -26,6 +26,7 @@ class Bench(NamedTuple):
 
     figures: Callable[[Stack, Say], list[Figure]]
     services: tuple[str, ...] = ()
+    environment: Mapping[str, str] = {}
 
 
 # Those that need no stack.
@@ -36,7 +37,7 @@ ALONE: Mapping[str, Callable[[], list[Figure]]] = {
 }
 ON_A_STACK: Mapping[str, Bench] = {
     "pipeline": Bench(pipeline.figures, ("relay",)),
-    "latency": Bench(latency.figures, ("relay", "intake", "notify", "sms")),
+    "latency": Bench(latency.figures, ("relay", "intake", "notify", "sms"), {"LUXE_LOOPBACK_RECEIPTS": "off"}),
     "runtime": Bench(
         lambda stack, say: [Figure(**raced) for raced in streams_runtime.benchmarks(stack.settings, say=say)]
     ),
@@ -77,7 +78,7 @@ def _measure(name: str, began: float) -> list[Figure]:
         return ALONE[name]()
     say("starting a stack of its own")
     bench = ON_A_STACK[name]
-    with running_stack(*bench.services) as stack:
+    with running_stack(*bench.services, environment=bench.environment) as stack:
         return bench.figures(stack, say)
 
 

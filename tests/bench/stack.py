@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from connectors.settings import Settings
 from connectors.stack.stack import LocalStack
@@ -22,9 +23,12 @@ WORKER_TIMEOUT_SECONDS = 300
 
 
 @contextmanager
-def running_stack(*services: str) -> Iterator[Stack]:
-    """Kafka and Postgres (durable: what commits there is measured too), with these services beside them."""
-    with tempfile.TemporaryDirectory(prefix="luxe-bench-", ignore_cleanup_errors=True) as folder:
+def running_stack(*services: str, environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """Kafka and Postgres (durable: what commits there is measured too), with these services beside them.
+
+    ``environment``: settings of the services, as ``LUXE_…``.
+    """
+    with patch.dict(os.environ, environment or {}), tempfile.TemporaryDirectory(prefix="luxe-bench-", ignore_cleanup_errors=True) as folder:
         local = LocalStack(Path(folder) / "state", default_ports=False, owner_pid=os.getpid())
         try:
             local.up(["kafka", "postgres", *services])
