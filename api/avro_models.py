@@ -6,10 +6,10 @@ from collections.abc import Collection
 from datetime import date
 from typing import Annotated, Any, Literal, Optional
 
-from pydantic import AwareDatetime, BaseModel, Field, create_model
+from pydantic import BaseModel, Field, create_model
 from pydantic.alias_generators import to_camel
 
-from api.preference_model import Strict
+from api.preference_model import Instant, Strict
 from schemas.definitions import Schema, definition, full_name, named_types
 
 _PRIMITIVES: dict[str, Any] = {
@@ -21,7 +21,7 @@ _PRIMITIVES: dict[str, Any] = {
 }
 _LOGICAL: dict[str, Any] = {
     "date": Annotated[date, Field(strict=False)],
-    "timestamp-millis": Annotated[AwareDatetime, Field(strict=False)],
+    "timestamp-millis": Instant,
 }
 # Longer than any text of a clinic's, more than it lists of anything.
 MAX_TEXT = 2_000

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field
 from api import access
 from api.bodies import JSON, read_model, recipient_of, whole_number
 from api.identity import Identity
-from api.preference_model import Strict, milliseconds
+from api.preference_model import Instant, Strict, milliseconds
 from api.preferences import ID
 from api.problems import not_found, unusable
 from api.recipients import change, seen
@@ -49,8 +49,8 @@ class ConsentChange(Strict):
     method: Method = Field("electronic", description="How it was given; of patients themselves: electronic.")
     source: str = Field("", max_length=200, description="Form, tablet, page, by its id; no names.")
     text_version: str = Field("", max_length=100, description="Of the text agreed to; needed for opted_in.")
-    consent_date: AwareDatetime | None = Field(None, strict=False, description="When it was said; null: now.")
-    expires_at: AwareDatetime | None = Field(None, strict=False, description="Null: until it is revoked.")
+    consent_date: Instant | None = Field(None, description="When it was said; null: now.")
+    expires_at: Instant | None = Field(None, description="Null: until it is revoked.")
     address: str | None = Field(None, max_length=320, description="For which number or email; kept as a keyed hash.")
 
 
@@ -152,9 +152,9 @@ async def _change(request: web.Request, wanted: ConsentChange) -> web.Response:
             "method": wanted.method,
             "source": wanted.source or "api",
             "text_version": wanted.text_version,
-            "expires_at": milliseconds(wanted.expires_at) if wanted.expires_at else None,
+            "expires_at": wanted.expires_at,
         }
-        date = milliseconds(wanted.consent_date) if wanted.consent_date else None
+        date = wanted.consent_date
         if known is not None and _same(known, said, date):
             return found
         consents[consent_type] = {**said, "consent_date": date or now}

@@ -11,7 +11,7 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from connectors.postgres.recipients import Recipient
@@ -22,6 +22,24 @@ from schemas.shapes import Violation, shape_of
 PAST_TOLERANCE = timedelta(minutes=5)
 # A longer do-not-disturb is one without an end.
 MAX_DO_NOT_DISTURB = timedelta(days=366)
+
+# Times outside are mistakes, and no store of ours takes all that ISO 8601 can write.
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def milliseconds(moment: datetime) -> datetime:
+    """As our records keep times."""
+    return moment.astimezone(UTC).replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _kept(moment: datetime) -> datetime:
+    if not EARLIEST <= moment < LATEST:
+        raise ValueError("send a time between the years 1900 and 2200")
+    return milliseconds(moment)
+
+
+# A time with its zone, in UTC as our records keep it.
+Instant = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_kept)]
 
 Channel = Literal["sms", "email", "push", "in_app"]
 # A type, a category, or `critical`: names of the catalogue.
@@ -137,7 +155,7 @@ class DoNotDisturb(Strict):
     """Only what is critical; everything else waits for its end."""
 
     enabled: bool = False
-    until: AwareDatetime | None = Field(None, strict=False, description="Null: until it is turned off.")
+    until: Instant | None = Field(None, description="Null: until it is turned off.")
 
 
 class Ours(Strict):
@@ -161,10 +179,10 @@ class Preferences(Strict):
     categories: Categories = Categories()
     language: str | None = Field(None, description="BCP 47, e.g. en-US; null: the clinic's.")
     do_not_disturb: DoNotDisturb = DoNotDisturb()
-    updated_at: AwareDatetime | None = Field(None, strict=False, description="Read only.")
+    updated_at: Instant | None = Field(None, description="Read only.")
     updated_by: str = Field("", max_length=300, description="Read only.")
     consent_recorded: bool = Field(False, description="Read only: see the consents.")
-    consent_date: AwareDatetime | None = Field(None, strict=False, description="Read only: see the consents.")
+    consent_date: Instant | None = Field(None, description="Read only: see the consents.")
     ours: Ours = Ours()
 
 
@@ -337,8 +355,3 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
     for parent in parents:
         tree = tree[parent]
     tree[name] = value
-
-
-def milliseconds(moment: datetime) -> datetime:
-    """As our records keep times."""
-    return moment.astimezone(UTC).replace(microsecond=moment.microsecond // 1000 * 1000)

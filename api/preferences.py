@@ -76,8 +76,6 @@ async def _write(request: web.Request, body_of: Callable[[Any], Any]) -> web.Res
     def to(found: Recipient) -> Recipient:
         before = document(found)
         wanted = parsed(Preferences, body_of(orjson.loads(_json(before))))
-        if wanted.do_not_disturb.until is not None:
-            wanted.do_not_disturb.until = milliseconds(wanted.do_not_disturb.until)
         wrong = list(contradictions(wanted, before, now))
         if wrong:
             raise unusable(wrong)

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, Field
 from api import access
 from api.bodies import JSON, read_model, recipient_of, whole_number
 from api.identity import Identity
-from api.preference_model import Strict
+from api.preference_model import Instant, Strict
 from api.preferences import ID
 from api.problems import Problem, not_found, unusable
 from api.recipients import may_change
@@ -46,7 +46,7 @@ class NewSuppression(Strict):
         None, pattern="^[0-9a-f]{32}$", description="Of one address; null: all of the channel's."
     )
     sender_class: Literal["care", "marketing", "*"] = "*"
-    expires_at: AwareDatetime | None = Field(None, strict=False, description="Open again from then on; null: never.")
+    expires_at: Instant | None = Field(None, description="Open again from then on; null: never.")
 
 
 class SuppressionEntry(Strict):

@@ -122,13 +122,16 @@ class Api:
         self._client = client
         self._settings = settings
 
-    def caller(self, role: str, subject: str = "x", *clinics: str) -> Caller:
+    def token(self, role: str, subject: str, *clinics: str) -> str:
         now = int(time.time())
         claims = {
             **{"sub": subject, "role": role, "clinics": list(clinics), "aud": self._settings.api_jwt_audience},
             **{"iat": now, "exp": now + 600},
         }
-        return Caller(self._client, jwt.encode(claims, jwt_secret(self._settings), "HS256"))
+        return jwt.encode(claims, jwt_secret(self._settings), "HS256")
+
+    def caller(self, role: str, subject: str = "x", *clinics: str) -> Caller:
+        return Caller(self._client, self.token(role, subject, *clinics))
 
     def stranger(self) -> Caller:
         return Caller(self._client, None)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from api.bodies import merged, versions_named
+from api.preference_model import DoNotDisturb
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,25 @@ def test_versions_in_headers() -> None:
     assert versions_named("*") is None
     assert versions_named('"1", W/"2"') == frozenset({"1", "2"})
     assert versions_named("1") == frozenset()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9999-12-31T23:59:59-10:00",
+        "0001-01-01T00:00:00+14:00",
+        "1899-12-31T23:59:59Z",
+        "2200-01-01T00:00:00Z",
+        "2026-01-01T00:00:00",
+        "2026-01-01",
+    ],
+)
+def test_a_time_that_no_store_takes_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        DoNotDisturb.model_validate({"until": text})
+
+
+def test_a_time_is_kept_in_utc() -> None:
+    """Postgres refuses zones of more than 15 h 59 min, which ISO 8601 can write: found by fuzzing."""
+    until = DoNotDisturb.model_validate({"until": "2036-03-26T06:13:42.123456+21:42"}).until
+    assert str(until) == "2036-03-25 08:31:42.123000+00:00"
