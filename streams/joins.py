@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from connectors.sealing import DataKey, KeyRing
@@ -32,6 +33,15 @@ class Joined(NamedTuple):
     clinic: Clinic
     key: DataKey
     meaning: Meaning | None
+
+
+def _answered(person: Person, event: Mapping[str, Any]) -> Person | None:
+    """The person as reachable by the one address that the event asks to answer to; None: it names none."""
+    data = event.get("data") or {}
+    channel, address = data.get("channel"), data.get("address")
+    if channel not in ("sms", "email") or not address:
+        return None
+    return replace(person, addresses={channel: address})
 
 
 def spread_of(notification_id: str) -> int:
@@ -64,6 +74,10 @@ class Joins:
         event = self._requests.event(request, known, clinic)
         happened = event.value
         person = stranger(request["recipient"], happened) if known is None else known.person
+        if terms.answers and (answered := _answered(person, happened)) is not None:
+            person, known_gates = answered, None
+        else:
+            known_gates = known
         expires_at = request["expires_at"]
         given = Given(
             terms,
@@ -72,7 +86,7 @@ class Joins:
             None if expires_at is None else ms_of(expires_at),
             overtaken,
             blocked=event is ERASED or self._gates.closed(f"recipient:{request['recipient']}".encode(), now_ms),
-            suppressed=self._suppressed(request, known, person, now_ms),
+            suppressed=self._suppressed(request, known_gates, person, now_ms),
             disabled_types=clinic.disabled_types,
             disabled_channels=clinic.disabled_channels,
             event_opt_outs=[channel for field, channel in _OPT_INS if happened.get(field) is False],

@@ -94,7 +94,7 @@ class Messages:
         """What a notification is called where anybody may look: its email's subject, else its push message's title."""
         request, policy = told.request, told.clinic.policy
         name, wanted = request["notification_type"], told.person.locale or policy["locale"]
-        for channel in ("email", "push", "in_app"):
+        for channel in ("email", "push"):
             try:
                 template = self._templates.find(self._template_ids[name], channel, wanted, policy["locale"])
             except TemplateError:

@@ -63,6 +63,7 @@ KNOWN: Mapping[str, Variable] = {
     "privacy_url": Variable("url", 1, "The privacy notice.", "https://luxe.example/privacy"),
     "logo_url": Variable("url", 1, "The clinic's logo.", "https://luxe.example/logo.png"),
     "unsubscribe_url": Variable("url", 1, "One-click unsubscribe; empty where there is none.", ""),
+    "code": Variable("string", 1, "The code that verifies an address; empty in other texts.", "480213"),
     "digest_count": Variable("number", 1, "How many things a digest tells; empty in other texts.", "3"),
     "digest_items": Variable("string", 1, "What a digest tells, a line each; empty in other texts.", "- Your points"),
     "appointment_date": Variable("date", 1, "Day of the appointment.", "Dec 24, 2026"),

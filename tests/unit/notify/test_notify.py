@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streams.rules.schedule import MARK_KEPT_MS, STATE_KEPT_MS
-from tests.notify_world import NOW, NOW_MS, World
+from tests.notify_world import CLINIC, NOW, NOW_MS, World
 
 HOUR_MS = 3_600_000
 REMINDER = "appointment_reminder_24h"
@@ -334,3 +334,30 @@ def test_a_request_of_a_type_by_name_takes_its_variables_from_the_map(world: Wor
     request = world.request(requested, "patient:1", record="luxe.events.NotificationRequested")
     text, _ = map(world.content, world.messages(world.ask(request)))
     assert text["body"].endswith("for Dec 24, 2026 at 2:00 PM.")
+
+
+def test_a_code_goes_to_the_address_that_is_to_be_verified_and_to_no_other(world: World) -> None:
+    record = "luxe.events.NotificationRequested"
+    world.add_template("address_verification", "sms", "{{ code }} is your code.", records=(record,))
+    asked = {
+        "event_id": "00000000-0000-4000-8000-000000000077",
+        "event_type": "notification.requested",
+        "occurred_at": NOW,
+        "schema_version": "1",
+        "source": "luxe-api",
+        "clinic_id": CLINIC,
+        "aggregate_id": "R-1",
+        "aggregate_version": 1,
+        "request_id": "R-1",
+        "recipient": "patient:1",
+        "notification_type": "address_verification",
+        "data": {"code": "480213", "channel": "sms", "address": "+15557654321"},
+        "urgent": True,
+        "requested_by": "patient:1",
+    }
+    whole: dict[str, Any] = {"correlation_id": None, "metadata": {}, "title": None, "message": None, "message_level": 1}
+    event = {**asked, **whole, "send_at": None, "expires_at": None}
+    request = world.request(event, "patient:1", "address_verification", record=record)
+    (text,) = world.messages(world.ask(request))
+    assert (text["channel"], world.content(text)["to"]) == ("sms", "+15557654321")
+    assert world.content(text)["body"] == "480213 is your code."
