@@ -63,7 +63,8 @@ class Notifications:
         }
         state.put(_NOTIFICATION + key, self._codec.encode_bare(STATE, row))
         forget_ms = ms_of(made.until or now) + STATE_KEPT_MS
-        state.set_timer(FORGET_STATE + key, forget_ms, b"" if taken is None else taken.encoded(), PRIORITIES["low"])
+        payload = b"" if taken is None else taken.encoded()
+        state.set_timer(FORGET_STATE + key, forget_ms, payload, PRIORITIES["low"], fresh=asked.sequence == 0)
 
     @staticmethod
     def taken(state: State, notification_id: str) -> Taken | None:

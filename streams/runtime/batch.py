@@ -117,13 +117,19 @@ class Event:
         """The first ``limit`` state keys that begin with ``prefix``, in order, with their values."""
         return self._batch._scan(STATE + prefix, limit, self._changes)
 
-    def set_timer(self, timer_id: bytes, due_ms: int, payload: bytes, priority: int = _NORMAL) -> None:
-        """Sets a timer, in place of one with the same id. ``due_ms``: ms since the epoch. Raises ValueError, OutputTooLarge."""
+    def set_timer(
+        self, timer_id: bytes, due_ms: int, payload: bytes, priority: int = _NORMAL, *, fresh: bool = False
+    ) -> None:
+        """Sets a timer, in place of one with the same id. ``due_ms``: ms since the epoch. Raises ValueError, OutputTooLarge.
+
+        ``fresh``: the caller knows that there is none of this id; then it is not looked for.
+        """
         if not 0 <= due_ms <= MAX_DUE_MS:
             raise ValueError(f"due_ms: {due_ms} is no time in ms since the epoch")
         if not 0 <= priority <= _MAX_PRIORITY:
             raise ValueError(f"priority: {priority} is not within 0 to {_MAX_PRIORITY}")
-        self._drop_due(timer_id)
+        if not fresh:
+            self._drop_due(timer_id)
         self._change(TIMER + timer_id, timer_value(due_ms, priority, payload))
         self._mark_due(due_key(priority, due_ms, timer_id), b"")
 

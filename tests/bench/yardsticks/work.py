@@ -103,8 +103,11 @@ class Scope:
             found.append((row[1:], value))
         return found
 
-    def set_timer(self, timer_id: bytes, due_ms: int, payload: bytes, priority: int = 2) -> None:
-        self._drop_due(timer_id)
+    def set_timer(
+        self, timer_id: bytes, due_ms: int, payload: bytes, priority: int = 2, *, fresh: bool = False
+    ) -> None:
+        if not fresh:
+            self._drop_due(timer_id)
         self._rows.put(TIMER + timer_id, timer_value(due_ms, priority, payload))
         self._rows.index(due_key(priority, due_ms, timer_id), True)
 
