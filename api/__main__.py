@@ -14,6 +14,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from api.app import make_app
+from connectors.collector import collect_rarely
 from connectors.logs import configure_logging
 from connectors.readiness import mark_ready
 from connectors.sealing import KeyRingError
@@ -54,6 +55,7 @@ async def _serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     runner = web.AppRunner(make_app(settings), access_log=None)
     await runner.setup()
+    collect_rarely()
     try:
         await web.TCPSite(runner, settings.api_host, settings.api_port).start()
         log.info("api: listening on %s:%d", settings.api_host, settings.api_port)

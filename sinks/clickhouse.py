@@ -21,6 +21,7 @@ from connectors.clickhouse.client import (
     private_temporary_directory,
 )
 from connectors.clickhouse.endpoint import ensure_password, make_app
+from connectors.collector import collect_rarely
 from connectors.kafka import make_consumer
 from connectors.kafka_admin import topic_ids
 from connectors.logs import configure_logging
@@ -83,6 +84,7 @@ async def _serve(settings: Settings) -> None:
         EventSealer(dsn, KeyCache(KeyRing.load(settings.kek_path)), codec),
         topic_ids(settings, INGESTED_TOPICS),
     )
+    collect_rarely()
     async with AsyncExitStack() as stack:
         if is_embedded(settings):
             await _serve_endpoint(settings, stack)

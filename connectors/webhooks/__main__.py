@@ -13,6 +13,7 @@ import uvloop
 from aiohttp import web
 from pydantic import ValidationError
 
+from connectors.collector import collect_rarely
 from connectors.logs import configure_logging
 from connectors.readiness import mark_ready
 from connectors.sealing import KeyRingError
@@ -54,6 +55,7 @@ async def _serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     runner = web.AppRunner(make_app(settings), access_log=None)
     await runner.setup()
+    collect_rarely()
     try:
         await web.TCPSite(runner, settings.webhook_host, settings.webhook_port).start()
         log.info("webhooks: listening on %s:%d", settings.webhook_host, settings.webhook_port)

@@ -18,6 +18,7 @@ import faust
 import uvloop
 from faust.app.base import BootStrategy
 
+from connectors.collector import collect_rarely
 from connectors.settings import Settings
 from streams.runtime import mends
 from streams.runtime.batch import DeadLetter
@@ -190,6 +191,7 @@ class RuntimeApp:
         asyncio.set_event_loop(loop)
         worker = _Worker(self.faust, loop=loop, quiet=True, redirect_stdouts=False, override_logging=False)
         worker.spinner = None
+        collect_rarely()
         worker.execute_from_commandline()
         raise AssertionError("unreachable")
 

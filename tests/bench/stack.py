@@ -28,7 +28,10 @@ def running_stack(*services: str, environment: Mapping[str, str] | None = None) 
 
     ``environment``: settings of the services, as ``LUXE_…``.
     """
-    with patch.dict(os.environ, environment or {}), tempfile.TemporaryDirectory(prefix="luxe-bench-", ignore_cleanup_errors=True) as folder:
+    with (
+        patch.dict(os.environ, environment or {}),
+        tempfile.TemporaryDirectory(prefix="luxe-bench-", ignore_cleanup_errors=True) as folder,
+    ):
         local = LocalStack(Path(folder) / "state", default_ports=False, owner_pid=os.getpid())
         try:
             local.up(["kafka", "postgres", *services])

@@ -11,6 +11,7 @@ import threading
 import time
 
 from connectors.clickhouse.client import apply_ddl, open_client, private_temporary_directory
+from connectors.collector import collect_rarely
 from connectors.kafka import make_consumer
 from connectors.postgres.ingest_positions import IngestPositions
 from connectors.sealing import KeyCache, KeyRing
@@ -43,7 +44,9 @@ def main() -> None:
         codec,
         EventSealer(dsn, KeyCache(KeyRing.load(settings.kek_path)), codec),
         wanted["topics"],
+        linger_seconds=0.1,  # the last rows do not wait for more: none come
     )
+    collect_rarely()
     stop = threading.Event()
     running = threading.Thread(target=ingester.run, args=(stop,))
     running.start()
