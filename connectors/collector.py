@@ -11,8 +11,11 @@ YOUNG_OBJECTS = 50_000
 _MIDDLE, _OLD = 20, 20
 
 
-def collect_rarely() -> None:
-    """To be called once all is imported and set up: what lives by then (300,000 objects of libraries) is not looked at again."""
+def collect_rarely(young_objects: int = YOUNG_OBJECTS) -> None:
+    """To be called once all is imported and set up: what lives by then (300,000 objects of libraries) is not looked at again.
+
+    ``young_objects``: more where one batch alone is more.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, _MIDDLE, _OLD)
+    gc.set_threshold(young_objects, _MIDDLE, _OLD)

@@ -33,7 +33,7 @@ from schemas.codec import Codec
 from schemas.registry import open_registry
 from schemas.topics import INTAKE_STATE, NOTIFY_STATE, TOPICS
 from sinks.ingest.batches import Shapes
-from sinks.ingest.ingester import SINK, Ingester
+from sinks.ingest.ingester import MAX_BUFFERED, SINK, Ingester
 from sinks.ingest.sealing import EventSealer
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ async def _serve(settings: Settings) -> None:
         EventSealer(dsn, KeyCache(KeyRing.load(settings.kek_path)), codec),
         topic_ids(settings, INGESTED_TOPICS),
     )
-    collect_rarely()
+    collect_rarely(2 * MAX_BUFFERED)
     async with AsyncExitStack() as stack:
         if is_embedded(settings):
             await _serve_endpoint(settings, stack)

@@ -40,6 +40,7 @@ class Chunk:
     schema_id: int
     shape: Shape
     messages: list[KafkaMessage] = field(default_factory=list, repr=False)
+    values: list[bytes] = field(default_factory=list, repr=False)
     bodies: list[bytes] = field(default_factory=list, repr=False)
 
 
@@ -103,14 +104,14 @@ def chunks(
                 unreadable.append(_unreadable(message, "unknown_schema_id"))
                 continue
         chunk.messages.append(message)
+        chunk.values.append(value)
     for chunk in by_frame.values():
         if chunk.shape.table.sealed:
             unreadable += _seal_bodies(chunk, prefix, partition, seal)
         else:
             chunk.bodies = [
                 prefix + pack_position(partition, message.offset() or 0, message.timestamp()[1]) + value[_FRAME_BYTES:]
-                for message in chunk.messages
-                if (value := message.value()) is not None
+                for message, value in zip(chunk.messages, chunk.values, strict=True)
             ]
     return [chunk for chunk in by_frame.values() if chunk.bodies], unreadable
 
@@ -131,9 +132,8 @@ def without_undecodable(chunk: Chunk, codec: Codec) -> tuple[Chunk, list[Unreada
 
 
 def _seal_bodies(chunk: Chunk, prefix: bytes, partition: int, seal: Sealer) -> Iterator[Unreadable]:
-    values = [message.value() or b"" for message in chunk.messages]
     readable: list[KafkaMessage] = []
-    for message, value, sealed in zip(chunk.messages, values, seal(values), strict=True):
+    for message, value, sealed in zip(chunk.messages, chunk.values, seal(chunk.values), strict=True):
         if isinstance(sealed, CodecError):
             yield _unreadable(message, sealed.code)
             continue

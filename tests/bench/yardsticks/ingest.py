@@ -19,7 +19,7 @@ from connectors.settings import Settings
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from sinks.ingest.batches import Shapes
-from sinks.ingest.ingester import Ingester
+from sinks.ingest.ingester import MAX_BUFFERED, Ingester
 from sinks.ingest.sealing import EventSealer
 from tests.bench.telling import tell
 
@@ -46,7 +46,7 @@ def main() -> None:
         wanted["topics"],
         linger_seconds=0.1,  # the last rows do not wait for more: none come
     )
-    collect_rarely()
+    collect_rarely(2 * MAX_BUFFERED)
     stop = threading.Event()
     running = threading.Thread(target=ingester.run, args=(stop,))
     running.start()
