@@ -15,10 +15,10 @@ from schemas.codec import Codec, CodecError
 from streams.render.ceilings import TemplateError
 from streams.render.engine import CompiledTemplate
 from streams.render.formats import fallbacks
-from streams.rules.limits import Limits
+from streams.rules.limits import Limits, limits_of
 from streams.rules.person import Person, Quiet, person_of, quiet_of
 from streams.rules.terms import Channel
-from streams.rules.timing import UnknownZoneError, zone
+from streams.rules.timing import known_zone
 from streams.runtime.errors import FatalError, PoisonError
 
 # Decoded recipients at hand: about 4 KB each. A day's traffic of one partition fits.
@@ -97,9 +97,6 @@ class Recipients:
             )
         except (CodecError, SealError) as error:
             raise _unreadable("recipients", error) from error
-        content["time_zone"] = known_zone(content["time_zone"])
-        if content["preferences"] and (quiet := content["preferences"]["quiet_hours"]):
-            quiet["time_zone"] = known_zone(quiet["time_zone"])
         try:
             person = person_of(record, content)
         except ValueError as error:
@@ -155,7 +152,7 @@ class Clinics:
         except ValueError as error:
             raise UnreadableError("policies: quiet hours that are no times of day; write HH:MM") from error
         return Clinic(
-            raw, policy, key, types, channels, known_zone(policy["time_zone"]) or "UTC", quiet, _limits(policy)
+            raw, policy, key, types, channels, known_zone(policy["time_zone"]) or "UTC", quiet, limits_of(policy)
         )
 
 
@@ -236,28 +233,6 @@ class Gates:
         return tuple(
             channel for channel, keys in gates if any(get(key) is not None and self.closed(key, now_ms) for key in keys)
         )
-
-
-def _limits(policy: Mapping[str, Any]) -> Limits:
-    return Limits(
-        policy["daily_cap"],
-        policy["category_caps"],
-        policy["messages_per_minute"],
-        policy["messages_per_hour"],
-        policy["digest_hour"] % 24,
-        frozenset(policy["digest_categories"]),
-    )
-
-
-def known_zone(name: str | None) -> str | None:
-    """The zone, if it is one; a name that is none is as good as no name."""
-    if name is None:
-        return None
-    try:
-        zone(name)
-    except UnknownZoneError:
-        return None
-    return name
 
 
 def _unreadable(topic: str, error: CodecError | SealError) -> Exception:

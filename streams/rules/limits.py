@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from datetime import time
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streams.rules.hours import Hours, Period
 from streams.rules.terms import Terms
@@ -42,6 +42,18 @@ class Limits(NamedTuple):
 
 
 NO_LIMITS = Limits()
+
+
+def limits_of(policy: Mapping[str, Any]) -> Limits:
+    """From a ClinicPolicy."""
+    return Limits(
+        policy["daily_cap"],
+        policy["category_caps"],
+        policy["messages_per_minute"],
+        policy["messages_per_hour"],
+        policy["digest_hour"] % 24,
+        frozenset(policy["digest_categories"]),
+    )
 
 
 class Sent(NamedTuple):

@@ -8,6 +8,7 @@ from datetime import datetime, time
 from typing import Any, NamedTuple
 
 from streams.rules.terms import CHANNELS, Channel
+from streams.rules.timing import known_zone
 
 # Somebody who was never asked: the specification's defaults. Open for care, closed for marketing, membership and reviews.
 NEVER_ASKED: Mapping[str, Any] = {
@@ -131,7 +132,7 @@ def person_of(record: Mapping[str, Any], content: Mapping[str, Any]) -> Person:
         preferences=preferences,
         first_name=content["preferred_name"] or content["first_name"],
         last_name=content["last_name"],
-        time_zone=content["time_zone"],
+        time_zone=known_zone(content["time_zone"]),
         locale=content["locale"],
         unverified=frozenset(unverified),
         quiet=quiet_of(preferences["quiet_hours"]),
@@ -147,7 +148,9 @@ def quiet_of(kept: Mapping[str, Any] | None) -> Quiet | None:
         time.fromisoformat(end)
     channels = CHANNELS if kept.get("apply_to_all_channels", True) else RINGING
     weekdays = tuple(sorted(set(kept.get("weekdays", ()))))
-    return Quiet(kept["start"], kept["end"], kept.get("time_zone"), weekdays, channels, frozenset(kept["exceptions"]))
+    return Quiet(
+        kept["start"], kept["end"], known_zone(kept.get("time_zone")), weekdays, channels, frozenset(kept["exceptions"])
+    )
 
 
 def stranger(recipient: str, event: Mapping[str, Any]) -> Person:

@@ -74,6 +74,17 @@ def zone(name: str) -> ZoneInfo:
         raise UnknownZoneError("the time zone is not an IANA name (for example America/New_York)") from error
 
 
+def known_zone(name: str | None) -> str | None:
+    """The zone, if it is one; a name that is none is as good as no name."""
+    if name is None:
+        return None
+    try:
+        zone(name)
+    except UnknownZoneError:
+        return None
+    return name
+
+
 @lru_cache(maxsize=WALLS_CACHED)
 def wall_to_utc(day: date, clock: time, where: ZoneInfo) -> datetime:
     """The instant (UTC) at which clocks in ``where`` show that day and time.
