@@ -14,3 +14,5 @@ READ_SUPPRESSIONS = frozenset({"staff", "admin", "service"})
 CHANGE_SUPPRESSIONS = frozenset({"staff", "admin", "service"})
 READ_POLICIES = frozenset({"staff", "provider", "marketing", "admin", "service"})
 CHANGE_POLICIES = frozenset({"admin", "service"})
+READ_EXPLANATIONS = CARE
+ASK_WHAT_IF = CARE

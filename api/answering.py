@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from api.problems import TITLES, Problem, answer
 from api.resources import REQUEST_ID, SETTINGS
 from api.routes import Handler
+from connectors.clickhouse.asking import ClickHouseAway
 from connectors.postgres.outbox import OutboxDelayed
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ async def answering(request: web.Request, handler: Handler) -> web.StreamRespons
         response = answer(problem, request[REQUEST_ID])
     except web.HTTPException as error:
         response = answer(_http_problem(error), request[REQUEST_ID])
-    except (psycopg.OperationalError, KafkaException, TimeoutError) as error:
+    except (psycopg.OperationalError, KafkaException, ClickHouseAway, TimeoutError) as error:
         request.app[OUTAGE].note(error)
         response = answer(_away(error), request[REQUEST_ID])
     except Exception:  # the last stop: a fault of ours is told to the log, and to nobody else

@@ -16,15 +16,28 @@ import jwt
 import orjson
 from aiohttp import web
 
-from api import addresses, consents, description, health, pages, policies, preferences, registry, suppressions
+from api import (
+    addresses,
+    consents,
+    description,
+    explanations,
+    health,
+    pages,
+    policies,
+    preferences,
+    registry,
+    suppressions,
+    what_if,
+)
 from api.answering import OUTAGE, Outage, answering, preflight
 from api.guard import guarded
 from api.identity import Verifier, rs256_keys
 from api.limits import Buckets
 from api.openapi import openapi
-from api.resources import BUCKETS, CODE_SECRET, DESCRIPTION, IN_FORCE, POOL, RECORDS, SETTINGS, VERIFIER
+from api.resources import ASKING, BUCKETS, CODE_SECRET, DESCRIPTION, IN_FORCE, POOL, RECORDS, SETTINGS, VERIFIER
 from api.routes import Route
 from api.secret import jwt_secret
+from connectors.clickhouse.asking import Asking
 from connectors.postgres.in_force import open_in_force
 from connectors.postgres.pool import open_pool
 from connectors.postgres.records import Records
@@ -39,6 +52,8 @@ TABLES: tuple[tuple[Route, ...], ...] = (
     addresses.ROUTES,
     suppressions.ROUTES,
     policies.ROUTES,
+    explanations.ROUTES,
+    what_if.ROUTES,
     pages.ROUTES,
     registry.ROUTES,
     description.ROUTES,
@@ -87,8 +102,9 @@ async def _stores(app: web.Application) -> AsyncIterator[None]:
         ) as pool,
         open_in_force(settings, "api") as in_force,
     ):
-        app[POOL], app[IN_FORCE] = pool, in_force
+        app[POOL], app[IN_FORCE], app[ASKING] = pool, in_force, Asking(settings)
         yield
+        await app[ASKING].close()
 
 
 async def _identity_provider(app: web.Application) -> AsyncIterator[None]:

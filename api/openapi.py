@@ -28,6 +28,7 @@ _TAGS = {
     "addresses": "Numbers and emails, and how they are verified.",
     "suppressions": "What must not be sent to.",
     "policies": "What a clinic decided for itself.",
+    "explanations": "Why somebody did, or did not, get a notification; and whether they would.",
     "schemas": "The read protocol of a Confluent schema registry.",
     "service": "Whether the service is well.",
 }
@@ -50,7 +51,8 @@ def openapi(routes: Iterable[Route]) -> dict[str, Any]:
         "info": {
             "title": "Luxe Notify",
             "version": VERSION,
-            "description": "Preferences, consents, addresses, suppressions and clinics' policies. A write answers 2xx once its "
+            "description": "Preferences, consents, addresses, suppressions, clinics' policies, explanations. "
+            "A write answers 2xx once its "
             "change is in Kafka, so in force; 503 says: perhaps stored, not yet in force, safe to repeat.",
         },
         "servers": [{"url": "/"}],

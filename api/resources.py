@@ -6,6 +6,7 @@ from aiohttp import web
 
 from api.identity import Identity, Verifier
 from api.limits import Buckets
+from connectors.clickhouse.asking import Asking
 from connectors.postgres.in_force import InForce
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
@@ -20,6 +21,8 @@ VERIFIER = web.AppKey("verifier", Verifier)
 CODE_SECRET = web.AppKey("code_secret", str)
 # What /openapi.json answers.
 DESCRIPTION = web.AppKey("description", bytes)
+# ClickHouse, for explanations.
+ASKING = web.AppKey("asking", Asking)
 BUCKETS = web.AppKey("buckets", Buckets)
 
 # Of a request: who asks (set by the guard, absent on open routes), and what our log calls it.

@@ -15,6 +15,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("cli.down", "Stop what `up` started."),
     "demo": ("cli.demo", "Run a made-up clinic's day through all of it; account for it."),
     "account": ("cli.account", "Count every notification once, by its final state."),
+    "explain": ("cli.explain", "Why somebody did, or did not, get a notification; all of a patient's."),
+    "what-if": ("cli.what_if", "Would somebody get it at some time? Nothing is sent."),
     "query": ("cli.query", "Ask ClickHouse; without a query, list what can be asked."),
     "topics": ("cli.topics", "Print, create and compare the topic table."),
     "produce": ("cli.produce", "Turn a practice system's CSV export into events."),

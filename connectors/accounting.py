@@ -124,6 +124,11 @@ class Account:
         """(state, reason) → notifications."""
         return Counter(n.state() for n in self._notifications.values() if n.requested)
 
+    def deliveries(self, notification_id: str) -> dict[str, str]:
+        """Delivery → where it stands."""
+        found = self._notifications[notification_id].deliveries
+        return {delivery_id: delivery.status() for delivery_id, delivery in found.items()}
+
     def _of(self, value: Mapping[str, Any]) -> _Notification:
         return self._notifications.setdefault(value["notification_id"], _Notification())
 

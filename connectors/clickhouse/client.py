@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
 from connectors.clickhouse.tables import DATABASE, statements
+from connectors.explaining.phrases import WHOLE
 from connectors.settings import Settings, SettingsError
 from schemas.definitions import definitions, topics_of
 
@@ -89,4 +91,15 @@ def view_statements() -> list[str]:
     """The read views for analysts, in the order of their files' numbers."""
     folder = files("connectors.clickhouse") / "ddl"
     found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
-    return [entry.read_text().replace("{database}", DATABASE) for entry in found]
+    words = {code: phrase.replace("{who}", "the recipient") for code, phrase in WHOLE.items()}
+    filled = {"{database}": DATABASE, "{reasons}": _array(words), "{phrases}": _array(words.values())}
+    texts = [entry.read_text() for entry in found]
+    for name, text in filled.items():
+        texts = [one.replace(name, text) for one in texts]
+    return texts
+
+
+def _array(texts: Iterable[str]) -> str:
+    """Our own words as a literal of SQL."""
+    escaped = (text.replace("\\", "\\\\").replace("'", "\\'") for text in texts)
+    return "[" + ", ".join(f"'{text}'" for text in escaped) + "]"

@@ -1,0 +1,172 @@
+"""The one sentence that can be said at a front desk about a notification, or about one that would be. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from connectors.explaining.facts import Decision, Delivery, OptOutSaid, Said, Story
+from connectors.explaining.phrases import CHANNELS, CLOSED, ENDED, MESSAGES, WAYS, WHOLE, kind_of, who_is
+from connectors.explaining.said import said_before
+
+ARRIVED = ("delivered", "read", "clicked")
+LEFT = ("sent", *ARRIVED)
+_FAILED = ("failed", "undelivered", "bounced", "unknown", "suppressed", "cancelled", "expired")
+# Of a channel that fell although others did not, these are worth a word; that somebody has no email is not.
+_WISHES = frozenset(
+    {"opted_out", "consent_expired", "no_consent", "address_suppressed", "channel_off", "category_opt_out"}
+)
+# Said as their own clause, which the veto by the last channel would only repeat.
+_SAID_BY_CHANNELS = frozenset(CLOSED)
+_MOST_CLAUSES = 2
+
+
+class Clock:
+    """Tells times as people of the clinic do: at 09:02 on 3 March, with the year where it is not this one."""
+
+    def __init__(self, zone: str, now: datetime) -> None:
+        self._zone = ZoneInfo(zone)
+        self._year = now.astimezone(self._zone).year
+
+    def day(self, moment: datetime) -> str:
+        """3 March."""
+        local = moment.astimezone(self._zone)
+        return f"{local.day} {local:%B}" + (f" {local.year}" if local.year != self._year else "")
+
+    def moment(self, moment: datetime) -> str:
+        """09:02 on 3 March."""
+        return f"{moment.astimezone(self._zone):%H:%M} on {self.day(moment)}"
+
+
+def sentence(story: Story, said: Said, clock: Clock) -> str:
+    """What became of it, and why."""
+    who, kind = who_is(story.recipient), kind_of(story.notification_type)
+    decision = story.last
+    if story.dead_letter is not None:
+        return _whole(
+            [f"the {kind} could not be handled ({story.dead_letter}), and our technicians have it before them"]
+        )
+    if decision is None:
+        return _whole([f"the {kind} was asked for, and is not decided yet; ask again in a moment"])
+    said = said_before(said, decision.decided_at)
+    if decision.outcome == "defer":
+        until = decision.until
+        waits = f"the {kind} waits" + (f" until {clock.moment(until)}" if until else "")
+        return _whole([f"{waits}, because {_because(decision.reason, who)}"])
+    if decision.outcome == "suppress":
+        return _whole(_not_sent(decision, said, who, kind, clock, "was not sent"))
+    clauses = _closed(decision, said, who, clock, _WISHES)[:_MOST_CLAUSES]
+    return _whole([*clauses, _sent(story, who, kind, clock)])
+
+
+def foretold(decision: Decision, recipient: str, notification_type: str, said: Said, clock: Clock) -> str:
+    """What would become of it, at the time of ``decision``."""
+    who, kind = who_is(recipient), kind_of(notification_type)
+    if decision.outcome == "defer" and decision.until is not None:
+        because = _because(decision.reason, who)
+        return _whole([f"not then: the {kind} would wait until {clock.moment(decision.until)}, because {because}"])
+    if decision.outcome != "deliver":
+        clauses = _not_sent(decision, said, who, kind, clock, "would not be sent")
+        return _whole([f"no: {clauses[0]}", *clauses[1:]])
+    first = [MESSAGES[step.channel] for step in decision.steps if step.step == 0 or step.parallel]
+    later = [step.channel for step in decision.steps if step.step and not step.parallel]
+    yes = f"yes: the {kind} would go out by {_and(first)} at {clock.moment(decision.decided_at)}"
+    if later:
+        yes += f", and by {_and([MESSAGES[channel] for channel in later])} if that did not arrive"
+    return _whole([yes, *_closed(decision, said, who, clock, _WISHES)[:_MOST_CLAUSES]])
+
+
+def _not_sent(decision: Decision, said: Said, who: str, kind: str, clock: Clock, was_not: str) -> list[str]:
+    closed = _closed(decision, said, who, clock, frozenset(CLOSED))
+    if decision.reason in _SAID_BY_CHANNELS and decision.reason in decision.closed.values() and closed:
+        return [*closed[: _MOST_CLAUSES + 1], f"no other way was left, so the {kind} {was_not}"]
+    because = _because(decision.reason, who)
+    if decision.reason == "global_opt_out" and (no := _opt_out(said, "", "everything")):
+        because += f", since {clock.day(no)}"
+    return [f"the {kind} {was_not}, because {because}"]
+
+
+def _closed(decision: Decision, said: Said, who: str, clock: Clock, reasons: frozenset[str]) -> list[str]:
+    """A clause for each reason why channels fell, in the order of the rules."""
+    clauses: dict[str, list[str]] = {}
+    for channel, reason in decision.closed.items():
+        if reason in reasons:
+            clauses.setdefault(_clause(decision, channel, reason, said, who, clock), []).append(CHANNELS[channel])
+    return [clause.replace("{them}", _and(channels)) for clause, channels in clauses.items()]
+
+
+def _clause(decision: Decision, channel: str, reason: str, said: Said, who: str, clock: Clock) -> str:
+    """Why one channel fell, with ``{them}`` left open: channels with the same clause are told together."""
+    if reason == "opted_out" and (consent := said.consent(decision, channel)) is not None:
+        return (
+            f"{_how(consent.source, consent.updated_by, who)} on {clock.day(consent.consent_date)}, so {{them}} are off"
+        )
+    if reason == "address_suppressed":
+        found = next((one for one in said.blocked if one.channel == channel), None)
+        if found is not None and found.reason == "opted_out":
+            return f"{WAYS['text'].format(who=who)} on {clock.day(found.since)}, so {{them}} are off"
+        if found is not None and found.reason in ENDED:
+            return f"{{them}} are blocked since {clock.day(found.since)}, because {ENDED[found.reason].format(who=who)}"
+    scope = {"category_opt_out": "category:", "channel_off": "channel"}.get(reason)
+    if scope is not None and (no := _opt_out_entry(said, channel, scope)) is not None:
+        return f"{WAYS[no.path].format(who=who)} on {clock.day(no.at)}, so {{them}} are off"
+    return CLOSED[reason].replace("{who}", who)
+
+
+def _how(source: str, updated_by: str, who: str) -> str:
+    way = WAYS.get(source)
+    if way is not None:
+        return way.format(who=who)
+    if updated_by.partition(":")[0] == "patient":
+        return f"{who} withdrew that consent"
+    return f"the withdrawal of {who}'s consent was entered"
+
+
+def _opt_out_entry(said: Said, channel: str, scope: str) -> OptOutSaid | None:
+    return next((one for one in said.opt_outs if one.channel == channel and one.scope.startswith(scope)), None)
+
+
+def _opt_out(said: Said, channel: str, scope: str) -> datetime | None:
+    return next((one.at for one in said.opt_outs if one.scope == scope and channel in ("", one.channel)), None)
+
+
+def _sent(story: Story, who: str, kind: str, clock: Clock) -> str:
+    """What became of what was decided to be sent."""
+    deliveries = story.deliveries
+    if arrived := [one for one in deliveries if one.status in ARRIVED]:
+        return f"the {kind} arrived {_by(arrived, ARRIVED, clock)}"
+    if left := [one for one in deliveries if one.at(*LEFT) is not None and one.status not in _FAILED]:
+        return f"the {kind} went out {_by(left, LEFT, clock)}, and the provider has not yet said that it arrived"
+    ended = [one for one in deliveries if one.status in _FAILED]
+    if ended and len(ended) == len(deliveries):
+        one = ended[-1]
+        did_not = (
+            "was stopped before it went out"
+            if one.status in ("suppressed", "cancelled", "expired")
+            else "did not arrive"
+        )
+        because = ENDED.get(one.why) or ENDED["unknown"]
+        return f"the {kind} {did_not} by {MESSAGES[one.channel]}, because {because.format(who=who)}"
+    return f"the {kind} is on its way"
+
+
+def _by(deliveries: Sequence[Delivery], statuses: tuple[str, ...], clock: Clock) -> str:
+    return _and([f"by {MESSAGES[one.channel]}{_at(one.at(*statuses), clock)}" for one in deliveries])
+
+
+def _at(moment: datetime | None, clock: Clock) -> str:
+    return f" at {clock.moment(moment)}" if moment else ""
+
+
+def _because(reason: str, who: str) -> str:
+    return WHOLE.get(reason, f"of the reason {reason}").replace("{who}", who)
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _whole(clauses: Sequence[str]) -> str:
+    text = "; ".join(clauses)
+    return f"{text[0].upper()}{text[1:]}."
