@@ -107,8 +107,10 @@ _HOURS = re.compile(r"_(\d+)h$")
 
 
 def kind_of(notification_type: str) -> str:
-    """A type's name as one says it: ``appointment_reminder_24h`` → appointment reminder (24 h before)."""
-    return _HOURS.sub(r" (\1 h before)", notification_type).replace("_", " ")
+    """A type's name as one says it: ``appointment_reminder_24h`` → appointment reminder message (24 h before)."""
+    hours = _HOURS.search(notification_type)
+    name = _HOURS.sub("", notification_type).replace("_", " ")
+    return f"{name} message" + (f" ({hours[1]} h before)" if hours else "")
 
 
 def who_is(recipient: str) -> str:

@@ -90,18 +90,23 @@ def _not_sent(decision: Decision, said: Said, who: str, kind: str, clock: Clock,
 def _closed(decision: Decision, said: Said, who: str, clock: Clock, reasons: frozenset[str]) -> list[str]:
     """A clause for each reason why channels fell, in the order of the rules."""
     clauses: dict[str, list[str]] = {}
-    for channel, reason in decision.closed.items():
-        if reason in reasons:
-            clauses.setdefault(_clause(decision, channel, reason, said, who, clock), []).append(CHANNELS[channel])
+    fallen = {channel: reason for channel, reason in decision.closed.items() if reason in reasons}
+    if len(fallen) > 1 and fallen.get("push") == "unreachable":
+        del fallen["push"]  # hardly anybody has our app; it is no answer to why
+    for channel, reason in fallen.items():
+        clauses.setdefault(_clause(decision, channel, reason, said, who, clock), []).append(CHANNELS[channel])
     return [clause.replace("{them}", _and(channels)) for clause, channels in clauses.items()]
 
 
 def _clause(decision: Decision, channel: str, reason: str, said: Said, who: str, clock: Clock) -> str:
     """Why one channel fell, with ``{them}`` left open: channels with the same clause are told together."""
     if reason == "opted_out" and (consent := said.consent(decision, channel)) is not None:
-        return (
-            f"{_how(consent.source, consent.updated_by, who)} on {clock.day(consent.consent_date)}, so {{them}} are off"
-        )
+        day = clock.day(consent.consent_date)
+        if consent.source in WAYS:
+            return f"{WAYS[consent.source].format(who=who)} on {day}, so {{them}} are off"
+        if consent.updated_by.startswith("patient:"):
+            return f"{who} withdrew the consent to {{them}} on {day}"
+        return f"{who}'s consent to {{them}} was entered as withdrawn on {day}"
     if reason == "address_suppressed":
         found = next((one for one in said.blocked if one.channel == channel), None)
         if found is not None and found.reason == "opted_out":
@@ -112,15 +117,6 @@ def _clause(decision: Decision, channel: str, reason: str, said: Said, who: str,
     if scope is not None and (no := _opt_out_entry(said, channel, scope)) is not None:
         return f"{WAYS[no.path].format(who=who)} on {clock.day(no.at)}, so {{them}} are off"
     return CLOSED[reason].replace("{who}", who)
-
-
-def _how(source: str, updated_by: str, who: str) -> str:
-    way = WAYS.get(source)
-    if way is not None:
-        return way.format(who=who)
-    if updated_by.partition(":")[0] == "patient":
-        return f"{who} withdrew that consent"
-    return f"the withdrawal of {who}'s consent was entered"
 
 
 def _opt_out_entry(said: Said, channel: str, scope: str) -> OptOutSaid | None:
@@ -148,6 +144,9 @@ def _sent(story: Story, who: str, kind: str, clock: Clock) -> str:
         )
         because = ENDED.get(one.why) or ENDED["unknown"]
         return f"the {kind} {did_not} by {MESSAGES[one.channel]}, because {because.format(who=who)}"
+    if deliveries and all(one.status == "waiting" for one in deliveries):
+        ready = _and([MESSAGES[one.channel] for one in deliveries])
+        return f"the {kind} is ready as a {ready}, and nothing has taken it yet"
     return f"the {kind} is on its way"
 
 

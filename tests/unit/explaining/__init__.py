@@ -1,0 +1,1 @@
+"""Explanations, without any store."""
