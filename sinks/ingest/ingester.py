@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from clickhouse_connect.driver.client import Client
@@ -25,10 +25,21 @@ from connectors.clickhouse.container import topic_prefix
 from connectors.clickhouse.tables import DATABASE, UNREADABLE_TABLE
 from connectors.postgres.ingest_positions import Advance, IngestPositions
 from schemas.codec import Codec
-from sinks.ingest.batches import UNREADABLE_COLUMNS, Chunk, Sealer, Shapes, chunks, rows_of, without_undecodable
+from sinks.ingest.batches import (
+    UNREADABLE_COLUMNS,
+    Chunk,
+    Sealer,
+    Shapes,
+    Unreadable,
+    chunks,
+    rows_of,
+    without_undecodable,
+)
 from sinks.ingest.ranges import PartitionRanges, Range
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SINK = "clickhouse"
 
@@ -37,7 +48,8 @@ LINGER_SECONDS = 1.0
 # Rows cut from one partition in one turn: an insert of 100,000 is where bigger ones stop being faster, and stays far below
 # MAX_ROWS_PER_INSERT, so it is one block.
 MAX_ROWS_PER_RANGE = 100_000
-# And bytes: rendered emails are some 7 KB each. An insert holds its range three times (records, container, the engine's block).
+# And bytes: rendered emails are some 7 KB each. An insert holds its range three times (records, container, the engine's block),
+# and the next one, prepared, twice.
 MAX_RANGE_BYTES = 64 * 1024 * 1024
 # Records in memory while a turn is on its way, and their bytes; what is going in meanwhile comes on top.
 MAX_BUFFERED = 400_000
@@ -70,7 +82,10 @@ class Planned:
 
 
 class Ingester:
-    """The loop. One thread polls and plans, one inserts; nothing else touches the consumer, the positions or the client."""
+    """The loop. One thread polls and plans, one prepares (the sealer is its), one inserts.
+
+    Nothing but the first touches the consumer and the positions, nothing but the last the client.
+    """
 
     def __init__(
         self,
@@ -96,6 +111,7 @@ class Ingester:
         self._inserting: tuple[Sequence[Planned], Future[None]] | None = None
         self._unpersisted: list[Planned] = []
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="insert")
+        self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self._oldest: float | None = None
         self.rows = 0
         self.assigned = threading.Event()
@@ -114,6 +130,7 @@ class Ingester:
             self._finish()
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
+            self._preparing.shutdown(wait=True, cancel_futures=True)
             self._consumer.close()
             self._positions.close()
 
@@ -218,19 +235,27 @@ class Ingester:
     def _change(owned: Owned, planned_end: int | None) -> Advance:
         return Advance(owned.topic_id, owned.partition, owned.epoch, owned.done, planned_end)
 
-    # Inserting (in the other thread)
+    # Inserting (in the other two threads)
 
     def _insert_all(self, planned: Sequence[Planned]) -> None:
-        for plan in planned:
-            self._insert(plan)
+        """While the engine takes one range, the next is prepared."""
+        preparing = self._preparing.submit(self._prepare, planned[0])
+        for number, plan in enumerate(planned, 1):
+            found, unreadable = preparing.result()
+            if number < len(planned):
+                preparing = self._preparing.submit(self._prepare, planned[number])
+            self._insert(plan, found, unreadable)
 
-    def _insert(self, plan: Planned) -> None:
+    def _prepare(self, plan: Planned) -> tuple[list[Chunk], list[Unreadable]]:
         owned, cut = plan.owned, plan.range
-        found, unreadable = _retried(
+        return _retried(
             "Postgres",
             psycopg.OperationalError,  # the sealer asks it for keys
             lambda: chunks(cut.items, owned.prefix, owned.partition, self._shapes, self._seal),
         )
+
+    def _insert(self, plan: Planned, found: Sequence[Chunk], unreadable: list[Unreadable]) -> None:
+        owned, cut = plan.owned, plan.range
         for chunk in found:
             token = f"{owned.topic_id}:{owned.partition}:{chunk.schema_id}:{cut.start}-{cut.end}"
             try:
@@ -304,7 +329,7 @@ class Ingester:
             self._owned.pop((tp.topic, tp.partition), None)
 
 
-def _retried(what: str, error_type: type[Exception], call: Any) -> Any:
+def _retried(what: str, error_type: type[Exception], call: Callable[[], T]) -> T:
     """``call()``, tried again while it raises ``error_type``, for RETRY_FOR_SECONDS."""
     deadline = time.monotonic() + RETRY_FOR_SECONDS
     while True:

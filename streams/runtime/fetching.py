@@ -36,7 +36,6 @@ _HANDOVERS = 2  # one that the loop works through, one that waits for it
 # In the client, for each partition, before its own fetching pauses; the data plane's bounds (tuning.queue_…) come on top.
 _CLIENT_RECORDS = 5_000
 _CLIENT_KBYTES = 32 * 1024  # of all partitions
-_CLIENT_BACKOFF_MS = 5  # then it looks again; librdkafka's 1 s would be an outage
 
 
 class Fetcher(threading.Thread):
@@ -105,7 +104,6 @@ class Fetcher(threading.Thread):
                 "max.partition.fetch.bytes": self._tuning.fetch_partition_bytes,
                 "queued.min.messages": _CLIENT_RECORDS,
                 "queued.max.messages.kbytes": _CLIENT_KBYTES,
-                "fetch.queue.backoff.ms": _CLIENT_BACKOFF_MS,
             },
         )
         try:

@@ -24,8 +24,8 @@ from tests.bench.report import Figure, rate
 from tests.bench.stack import ask_worker
 from tests.conftest import Stack
 
-RECORDS = 1_000_000
-# Decoding is slower by so much that a fifth of the records keeps it busy as long.
+RECORDS = 2_000_000
+# Decoding is slower by so much that a tenth of the records keeps it busy long enough.
 REFERENCE_RECORDS = 200_000
 ROUNDS = 3
 GOAL_EVENTS_PER_SECOND = 200_000
