@@ -37,7 +37,7 @@ ALONE: Mapping[str, Callable[[], list[Figure]]] = {
 }
 ON_A_STACK: Mapping[str, Bench] = {
     "pipeline": Bench(pipeline.figures, ("relay",)),
-    "latency": Bench(latency.figures, ("relay", "intake", "notify", "sms"), {"LUXE_LOOPBACK_RECEIPTS": "off"}),
+    "latency": Bench(latency.figures, ("relay", "intake", "notify", "sms"), latency.ENVIRONMENT),
     "runtime": Bench(
         lambda stack, say: [Figure(**raced) for raced in streams_runtime.benchmarks(stack.settings, say=say)]
     ),
