@@ -127,7 +127,9 @@ class Settings(BaseSettings):
         None, description="https URL, or path, of the identity provider's JWKS: RS256 tokens are taken too."
     )
     api_jwt_audience: str = Field("luxe-api", min_length=1, description="What tokens must be for (aud).")
-    api_jwt_issuer: str | None = Field(None, description="Who must have issued them (iss); None: whoever holds the key.")
+    api_jwt_issuer: str | None = Field(
+        None, description="Who must have issued them (iss); None: whoever holds the key."
+    )
     api_jwt_skew_seconds: int = Field(30, ge=0, le=300, description="How far clocks may be apart.")
 
     # How much the API takes
