@@ -40,7 +40,8 @@ def figures(stack: Stack, say: Callable[[str], None]) -> list[Figure]:
     """About a minute and a half."""
     add_patients(stack.settings)
     appointments = Appointments("confirmed")
-    producer = make_producer(stack.settings, linger_ms=1)  # one for both: a new one needs half a second to introduce itself
+    # One for both: a new one needs half a second to introduce itself.
+    producer = make_producer(stack.settings, linger_ms=1)
     say(f"{WARM_UP_EVENTS:,} events to warm up")
     _produce(producer, appointments, WARM_UP_EVENTS)
     _arrived(stack, WARM_UP_EVENTS)
