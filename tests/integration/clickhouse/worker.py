@@ -21,7 +21,7 @@ from connectors.sealing import KeyCache, KeyRing
 from connectors.settings import Settings
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
-from sinks.ingest.batches import Shapes
+from sinks.ingest.batches import Chunk, Shapes, Unreadable
 from sinks.ingest.ingester import SINK, Ingester, Planned
 from sinks.ingest.sealing import EventSealer
 
@@ -45,8 +45,8 @@ class DyingIngester(Ingester):
         if planned:
             self._die("after_plan")
 
-    def _insert(self, plan: Planned) -> None:
-        super()._insert(plan)
+    def _insert(self, plan: Planned, found: Sequence[Chunk], unreadable: list[Unreadable]) -> None:
+        super()._insert(plan, found, unreadable)
         self._die("within")
 
     def _await_insert(self) -> None:
