@@ -22,7 +22,7 @@ class Tuning(BaseSettings):
 
     # Group commit: rows for Postgres are gathered while the write before them runs, and at most this long.
     batch_rows: int = Field(200, ge=1, le=5_000)
-    batch_linger_ms: float = Field(3.0, ge=0, le=100, description="An idle sink adds this to a message's way, twice.")
+    batch_linger_ms: float = Field(1.0, ge=0, le=100, description="An idle sink adds this to a message's way, twice.")
     # Statuses lie off the message's way to its provider. 10 ms makes a fifth of the broker's requests of 2 ms.
     status_linger_ms: float = Field(10.0, ge=0, le=1000)
 
