@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
@@ -141,7 +145,37 @@ class Api:
         return str(self._client.make_url("/"))
 
 
-@pytest.fixture
-async def api(settings: Settings) -> AsyncIterator[Api]:
+@contextmanager
+def clickhouse_with(settings: Settings, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[Settings]:
+    """A ClickHouse that holds these rows, in a process of its own: the engine allows one data directory in each."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.api.engine"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"LUXE_STATE_DIR": str(settings.state_dir), "LUXE_CLICKHOUSE_DSN": "chdb:"},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(rows) + "\n")
+        process.stdin.flush()
+        said = process.stdout.readline().split()
+        assert said[:1] == ["READY"], said
+        yield settings.model_copy(update={"clickhouse_dsn": SecretStr("chdb:"), "clickhouse_http_port": int(said[1])})
+    finally:
+        process.stdin.close()
+        process.wait(STOP_SECONDS)
+
+
+@asynccontextmanager
+async def api_on(settings: Settings) -> AsyncIterator[Api]:
+    """The API with these settings."""
     async with TestClient(TestServer(make_app(settings)), timeout=aiohttp.ClientTimeout(total=60)) as client:
         yield Api(client, settings)
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    async with api_on(settings) as opened:
+        yield opened

@@ -30,7 +30,7 @@ from connectors.postgres.pool import open_pool
 from connectors.postgres.recipients import Recipient, upsert_many
 from connectors.postgres.records import Records
 from connectors.settings import Settings
-from tests.integration.api.conftest import relaying
+from tests.integration.api.conftest import clickhouse_with, relaying
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
@@ -117,7 +117,7 @@ class Fuzzer:
 def test_nothing_that_is_sent_finds_a_fault(settings: Settings) -> None:
     open_to_many = settings.model_copy(update={"api_requests_per_second": 1e6, "api_service_requests_per_second": 1e6})
     fuzzer = Fuzzer([token(settings, "admin", str(uuid.uuid4())), token(settings, "patient", PATIENT)])
-    with serving(open_to_many) as url:
+    with clickhouse_with(open_to_many, {}) as whole, serving(whole) as url:
         schema = schemathesis.openapi.from_dict(openapi(all_routes()))
         schema.config.update(base_url=url)
         for result in schema.get_all_operations():

@@ -182,7 +182,8 @@ def test_a_link_that_was_clicked_is_told_with_its_day() -> None:
     said = Said(opt_outs=[OptOutSaid(STOPPED, "link", "email", "category:reviews")])
     assert say(story("sent", made, delivery("sms", "sent")), said) == (
         "The patient unsubscribed by an email's link on 3 March, so emails are off; "
-        "the appointment reminder message (24 h before) went out by text at 09:02 on 4 March, and the provider has not yet said that it arrived."
+        "the appointment reminder message (24 h before) went out by text at 09:02 on 4 March, "
+        "and the provider has not yet said that it arrived."
     )
 
 
