@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSettings
 
 ENDPOINTS_FILE = "endpoints.json"
 DEFAULT_STATE_DIR = Path(".luxe")
@@ -58,6 +59,8 @@ class Settings(BaseSettings):
         except ValidationError as error:
             faults = [f"LUXE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
             raise SettingsError("; ".join(faults)) from None
+        except UnreadableSettings as error:  # it says which, and carries the value only as its cause
+            raise SettingsError(f'{error}; write a list as JSON, such as ["one", "two"]') from None
 
     state_dir: Path = Field(
         DEFAULT_STATE_DIR, description="Everything the local stack keeps: data, logs, keys, pid files."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -230,7 +231,12 @@ def environment(settings: Settings, service: str) -> dict[str, str]:
     given = {name: value for name, value in os.environ.items() if not name.startswith("LUXE_")}
     told: Mapping[str, Any] = settings.model_dump(mode="python", exclude_none=True)
     for name, value in told.items():
-        given[f"LUXE_{name.upper()}"] = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
+        if isinstance(value, tuple):
+            given[f"LUXE_{name.upper()}"] = json.dumps(value)
+        else:
+            given[f"LUXE_{name.upper()}"] = (
+                value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
+            )
     return given | {"LUXE_SERVICE_NAME": service}
 
 
