@@ -68,7 +68,9 @@ class Settings(BaseSettings):
 
     # Kafka
     kafka_bootstrap: str = Field("127.0.0.1:19092", description="host:port[,host:port] of the brokers.")
-    kafka_partitions: int = Field(4, ge=1, le=1024, description="Partitions of every keyed topic; 12 in production.")
+    kafka_partitions: int = Field(
+        4, ge=1, le=1024, description="Partitions of every keyed topic; 12 in production, 1 in a new local stack."
+    )
     kafka_replication: int = Field(1, ge=1, le=9, description="Replicas of every topic; 3 in production.")
     kafka_min_insync: int = Field(1, ge=1, le=9, description="min.insync.replicas of every topic; 2 in production.")
     schema_registry_url: str = Field("file:", description="`file:` (the committed directory) or http(s)://registry.")

@@ -80,7 +80,9 @@ def stack() -> Iterator[Stack]:
     # Under the system's temporary folder, not pytest's: short, and removed even when pytest keeps its own.
     with tempfile.TemporaryDirectory(prefix="luxe-test-", ignore_cleanup_errors=True) as folder:
         services = ["loopback"] if wants_containers() else ["kafka", "postgres", "loopback"]
-        local = LocalStack(Path(folder) / "state", durable=False, default_ports=False, owner_pid=os.getpid())
+        local = LocalStack(
+            Path(folder) / "state", durable=False, default_ports=False, partitions=4, owner_pid=os.getpid()
+        )
         try:
             local.up(services)
             if wants_containers():

@@ -18,7 +18,7 @@ from connectors.stack.control import (
     wait_until_ready,
     write_plan,
 )
-from connectors.stack.endpoints import previous_ports, write_endpoints
+from connectors.stack.endpoints import partitions_for, previous_ports, write_endpoints
 from connectors.stack.errors import StackError
 from connectors.stack.kafka import prepare_kafka
 from connectors.stack.kafka_jars import cache_directory, fetch_jars, kafka_version, locked_jars
@@ -82,6 +82,8 @@ class LocalStack:
     durable: bool = True
     # False: any free port instead of the defaults.
     default_ports: bool = True
+    # Of a new stack's topics; None: as LUXE_KAFKA_PARTITIONS says, or the local default. A stack keeps what it was made with.
+    partitions: int | None = None
     # Everything stops when this process ends.
     owner_pid: int | None = None
     watcher: Watcher = field(default_factory=Silent)
@@ -102,8 +104,9 @@ class LocalStack:
                 self.watcher.step(f"{name} died without its pid file being removed: it is started again")
             wanted = needed_by(names | {spec.name for spec in planned(state)})
             ports = self._choose_ports(state)
+            partitions = partitions_for(state, self.partitions)
             specs = self._prepare(state, wanted, ports)
-            write_endpoints(state, ports)
+            write_endpoints(state, ports, partitions)
             infrastructure = [spec for spec in specs if spec.name in INFRASTRUCTURE]
             kept = {spec.name for spec in planned(state)}
             # What already runs stays in the plan while its stores come up: it waits for them by itself.
@@ -111,13 +114,13 @@ class LocalStack:
             write_plan(state, first, self.owner_pid)
             ensure_supervisor(state)
             wait_until_ready(state, infrastructure, self.watcher.services)
-            write_endpoints(state, ports)  # again: the provider's first start made its signing key
+            write_endpoints(state, ports, partitions)  # again: the provider's first start made its signing key
             if wanted & frozenset(PIPELINE_NAMES):
                 set_up(self.settings(), self.watcher.step)
                 if (moved := self._choose_ports(state)) != ports:
                     # Somebody took one since it was chosen; what we hold ourselves stays as it is.
                     specs = self._prepare(state, wanted, moved)
-                    write_endpoints(state, moved)
+                    write_endpoints(state, moved, partitions)
                 write_plan(state, specs, self.owner_pid)
                 wait_until_ready(state, specs, self.watcher.services)
             return statuses(state)

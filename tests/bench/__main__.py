@@ -29,6 +29,9 @@ class Bench(NamedTuple):
     environment: Mapping[str, str] = {}
 
 
+# What several partitions share is part of what these compare. Latency is measured on the stack as `luxe up` makes it.
+SEVERAL_PARTITIONS = {"LUXE_KAFKA_PARTITIONS": "4"}
+
 # Those that need no stack.
 ALONE: Mapping[str, Callable[[], list[Figure]]] = {
     "codec": codec.figures,
@@ -36,14 +39,15 @@ ALONE: Mapping[str, Callable[[], list[Figure]]] = {
     "decision": decision.figures,
 }
 ON_A_STACK: Mapping[str, Bench] = {
-    "pipeline": Bench(pipeline.figures, ("relay",)),
+    "pipeline": Bench(pipeline.figures, ("relay",), SEVERAL_PARTITIONS),
     "latency": Bench(latency.figures, ("relay", "intake", "notify", "sms"), latency.ENVIRONMENT),
     "runtime": Bench(
-        lambda stack, say: [Figure(**raced) for raced in streams_runtime.benchmarks(stack.settings, say=say)]
+        lambda stack, say: [Figure(**raced) for raced in streams_runtime.benchmarks(stack.settings, say=say)],
+        environment=SEVERAL_PARTITIONS,
     ),
-    "sinks": Bench(sinks.figures),
-    "postgres": Bench(postgres.figures),
-    "clickhouse": Bench(clickhouse.figures),
+    "sinks": Bench(sinks.figures, environment=SEVERAL_PARTITIONS),
+    "postgres": Bench(postgres.figures, environment=SEVERAL_PARTITIONS),
+    "clickhouse": Bench(clickhouse.figures, environment=SEVERAL_PARTITIONS),
 }
 NAMES = (*ALONE, *ON_A_STACK)
 

@@ -23,8 +23,7 @@ from tests.bench.clinic import PATIENTS, TOPIC, Appointments, add_patients, phon
 from tests.bench.report import Figure
 from tests.conftest import Stack
 
-# One partition: each transaction is 2 to 4 ms of the broker's processor, and four partitions make four times as many of them.
-ENVIRONMENT = {"LUXE_LOOPBACK_RECEIPTS": "off", "LUXE_KAFKA_PARTITIONS": "1"}
+ENVIRONMENT = {"LUXE_LOOPBACK_RECEIPTS": "off"}
 EVENTS_PER_SECOND = 200
 LANE = "normal"  # of what a confirmed visit calls for
 # At the same pace and not counted: fills caches and connections, and lets the broker's compiler come to rest (it takes a

@@ -26,7 +26,9 @@ SHORT_OUTAGE_SECONDS, FULL_OUTAGE_SECONDS = 16.0, 75.0
 def broker() -> Iterator[LocalStack]:
     """A broker of the test's own: the session's stack is everybody's."""
     with tempfile.TemporaryDirectory(prefix="luxe-outage-", ignore_cleanup_errors=True) as folder:
-        local = LocalStack(Path(folder) / "state", durable=True, default_ports=False, owner_pid=os.getpid())
+        local = LocalStack(
+            Path(folder) / "state", durable=True, default_ports=False, partitions=4, owner_pid=os.getpid()
+        )
         try:
             local.up(["kafka"])
             yield local

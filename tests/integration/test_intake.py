@@ -109,7 +109,9 @@ def _now(event_type: str, **given: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def pipeline() -> Iterator[Pipeline]:
     with tempfile.TemporaryDirectory(prefix="luxe-test-", ignore_cleanup_errors=True) as folder:
-        local = LocalStack(Path(folder) / "state", durable=False, default_ports=False, owner_pid=os.getpid())
+        local = LocalStack(
+            Path(folder) / "state", durable=False, default_ports=False, partitions=4, owner_pid=os.getpid()
+        )
         running: Pipeline | None = None
         try:
             local.up(["kafka"])

@@ -34,7 +34,9 @@ START_SECONDS = 60
 @pytest.fixture(scope="module")
 def settings() -> Iterator[Settings]:
     with tempfile.TemporaryDirectory(prefix="luxe-test-", ignore_cleanup_errors=True) as folder:
-        local = LocalStack(Path(folder) / "state", durable=False, default_ports=False, owner_pid=os.getpid())
+        local = LocalStack(
+            Path(folder) / "state", durable=False, default_ports=False, partitions=4, owner_pid=os.getpid()
+        )
         try:
             local.up(["kafka"])
             create_topics(local.settings())

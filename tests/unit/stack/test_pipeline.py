@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
 import pytest
 
 from connectors.settings import Settings
-from connectors.stack.endpoints import previous_ports, write_endpoints
+from connectors.stack.endpoints import NEW_STACK_PARTITIONS, partitions_for, previous_ports, write_endpoints
 from connectors.stack.errors import ForeignDirectory
 from connectors.stack.pipeline import (
     INFRASTRUCTURE,
@@ -63,17 +64,35 @@ def test_every_process_finds_the_endpoints_by_its_settings(
     state: StateDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ports = {name: port + 1 for name, port in DEFAULT_PORTS.items()}
-    write_endpoints(state, ports)
+    write_endpoints(state, ports, partitions=3)
     monkeypatch.setenv("LUXE_STATE_DIR", str(state.root))
     settings = Settings()
     assert settings.kafka_bootstrap == f"127.0.0.1:{ports['kafka']}"
     assert settings.twilio_base_url == settings.loopback_url == f"http://127.0.0.1:{ports['loopback']}"
     assert f"@127.0.0.1:{ports['postgres']}/luxe" in settings.postgres_dsn.get_secret_value()
     assert previous_ports(state) == ports
+    assert settings.kafka_partitions == 3
+
+
+def test_a_stack_keeps_the_partitions_it_was_made_with(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert partitions_for(state) == NEW_STACK_PARTITIONS
+    monkeypatch.setenv("LUXE_KAFKA_PARTITIONS", "6")
+    assert partitions_for(state) == 6
+    assert partitions_for(state, 2) == 2
+    write_endpoints(state, DEFAULT_PORTS, partitions=2)
+    assert partitions_for(state) == 2
+    assert partitions_for(state, 8) == 2
+
+
+def test_a_stack_from_before_partitions_were_kept_has_four(state: StateDirectory) -> None:
+    endpoints = write_endpoints(state, DEFAULT_PORTS, partitions=1)
+    del endpoints["kafka_partitions"]
+    state.endpoints_file.write_text(json.dumps(endpoints))
+    assert partitions_for(state) == 4
 
 
 def test_the_file_with_the_password_is_private(state: StateDirectory) -> None:
-    write_endpoints(state, DEFAULT_PORTS)
+    write_endpoints(state, DEFAULT_PORTS, partitions=1)
     assert stat.S_IMODE(state.endpoints_file.stat().st_mode) == 0o600
 
 
