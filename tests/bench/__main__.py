@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from tests.bench import clickhouse, codec, decision, latency, pipeline, postgres, sealing, sinks, streams_runtime
+from tests.bench import api, clickhouse, codec, decision, latency, pipeline, postgres, sealing, sinks, streams_runtime
 from tests.bench.report import RESULTS, Figure, write
 from tests.bench.stack import running_stack
 from tests.conftest import Stack
@@ -22,11 +23,12 @@ Say = Callable[[str], None]
 
 
 class Bench(NamedTuple):
-    """What measures, and which services it wants beside Kafka and Postgres."""
+    """What measures, which services it wants beside Kafka and Postgres, and a program that is no part of the project."""
 
     figures: Callable[[Stack, Say], list[Figure]]
     services: tuple[str, ...] = ()
     environment: Mapping[str, str] = {}
+    tool: str | None = None
 
 
 # What several partitions share is part of what these compare. Latency is measured on the stack as `luxe up` makes it.
@@ -41,6 +43,7 @@ ALONE: Mapping[str, Callable[[], list[Figure]]] = {
 ON_A_STACK: Mapping[str, Bench] = {
     "pipeline": Bench(pipeline.figures, ("relay",), SEVERAL_PARTITIONS),
     "latency": Bench(latency.figures, ("relay", "intake", "notify", "sms"), latency.ENVIRONMENT),
+    "api": Bench(api.figures, ("relay", "api"), tool=api.TOOL),
     "runtime": Bench(
         lambda stack, say: [Figure(**raced) for raced in streams_runtime.benchmarks(stack.settings, say=say)],
         environment=SEVERAL_PARTITIONS,
@@ -80,8 +83,11 @@ def _measure(name: str, began: float) -> list[Figure]:
     if name in ALONE:
         say("measuring")
         return ALONE[name]()
-    say("starting a stack of its own")
     bench = ON_A_STACK[name]
+    if bench.tool is not None and shutil.which(bench.tool) is None:
+        say(f"NOT MEASURED: {bench.tool} is not installed (Debian: apt-get install {bench.tool})")
+        return []
+    say("starting a stack of its own")
     with running_stack(*bench.services, environment=bench.environment) as stack:
         return bench.figures(stack, say)
 
