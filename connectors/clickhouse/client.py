@@ -16,7 +16,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
 from connectors.clickhouse.tables import DATABASE, statements
-from connectors.explaining.phrases import WHOLE
+from connectors.explaining.phrases import CHANNELS, CLOSED, MESSAGES, MOST_CLAUSES, WHOLE, WISHES
 from connectors.settings import Settings, SettingsError
 from schemas.definitions import definitions, topics_of
 
@@ -91,8 +91,18 @@ def view_statements() -> list[str]:
     """The read views for analysts, in the order of their files' numbers."""
     folder = files("connectors.clickhouse") / "ddl"
     found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
-    words = {code: phrase.replace("{who}", "the recipient") for code, phrase in WHOLE.items()}
-    filled = {"{database}": DATABASE, "{reasons}": _array(words), "{phrases}": _array(words.values())}
+    filled = {
+        "{database}": DATABASE,
+        "{reasons}": _array(WHOLE),
+        "{phrases}": _array(WHOLE.values()),
+        "{closed_reasons}": _array(CLOSED),
+        "{closed_phrases}": _array(CLOSED.values()),
+        "{wishes}": _array(sorted(WISHES)),
+        "{channels}": _array(CHANNELS),
+        "{channel_words}": _array(CHANNELS.values()),
+        "{message_words}": _array(MESSAGES[channel] for channel in CHANNELS),
+        "{most_clauses}": str(MOST_CLAUSES),
+    }
     texts = [entry.read_text() for entry in found]
     for name, text in filled.items():
         texts = [one.replace(name, text) for one in texts]

@@ -71,6 +71,13 @@ CLOSED: Mapping[str, str] = {
     "silent_only": "waiting would have taken too long and {them} would have disturbed",
 }
 
+# Of a channel that fell although others did not, these are worth a word; that somebody has no email is not.
+WISHES = frozenset(
+    {"opted_out", "consent_expired", "no_consent", "address_suppressed", "channel_off", "category_opt_out"}
+)
+# So many of them before the sentence is too long to say.
+MOST_CLAUSES = 2
+
 # Way → how a no was said.
 WAYS: Mapping[str, str] = {
     "text STOP": "{who} texted STOP",

@@ -7,19 +7,25 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from connectors.explaining.facts import Decision, Delivery, OptOutSaid, Said, Story
-from connectors.explaining.phrases import CHANNELS, CLOSED, ENDED, MESSAGES, WAYS, WHOLE, kind_of, who_is
+from connectors.explaining.phrases import (
+    CHANNELS,
+    CLOSED,
+    ENDED,
+    MESSAGES,
+    MOST_CLAUSES,
+    WAYS,
+    WHOLE,
+    WISHES,
+    kind_of,
+    who_is,
+)
 from connectors.explaining.said import said_before
 
 ARRIVED = ("delivered", "read", "clicked")
 LEFT = ("sent", *ARRIVED)
 _FAILED = ("failed", "undelivered", "bounced", "unknown", "suppressed", "cancelled", "expired")
-# Of a channel that fell although others did not, these are worth a word; that somebody has no email is not.
-_WISHES = frozenset(
-    {"opted_out", "consent_expired", "no_consent", "address_suppressed", "channel_off", "category_opt_out"}
-)
 # Said as their own clause, which the veto by the last channel would only repeat.
 _SAID_BY_CHANNELS = frozenset(CLOSED)
-_MOST_CLAUSES = 2
 
 
 class Clock:
@@ -56,7 +62,7 @@ def sentence(story: Story, said: Said, clock: Clock) -> str:
         return _whole([f"{waits}, because {_because(decision.reason, who)}"])
     if decision.outcome == "suppress":
         return _whole(_not_sent(decision, said, who, kind, clock, "was not sent"))
-    clauses = _closed(decision, said, who, clock, _WISHES)[:_MOST_CLAUSES]
+    clauses = _closed(decision, said, who, clock, WISHES)[:MOST_CLAUSES]
     return _whole([*clauses, _sent(story, who, kind, clock)])
 
 
@@ -74,13 +80,13 @@ def foretold(decision: Decision, recipient: str, notification_type: str, said: S
     yes = f"yes: the {kind} would go out by {_and(first)} at {clock.moment(decision.decided_at)}"
     if later:
         yes += f", and by {_and([MESSAGES[channel] for channel in later])} if that did not arrive"
-    return _whole([yes, *_closed(decision, said, who, clock, _WISHES)[:_MOST_CLAUSES]])
+    return _whole([yes, *_closed(decision, said, who, clock, WISHES)[:MOST_CLAUSES]])
 
 
 def _not_sent(decision: Decision, said: Said, who: str, kind: str, clock: Clock, was_not: str) -> list[str]:
     closed = _closed(decision, said, who, clock, frozenset(CLOSED))
     if decision.reason in _SAID_BY_CHANNELS and decision.reason in decision.closed.values() and closed:
-        return [*closed[: _MOST_CLAUSES + 1], f"no other way was left, so the {kind} {was_not}"]
+        return [*closed[: MOST_CLAUSES + 1], f"no other way was left, so the {kind} {was_not}"]
     because = _because(decision.reason, who)
     if decision.reason == "global_opt_out" and (no := _opt_out(said, "", "everything")):
         because += f", since {clock.day(no)}"
