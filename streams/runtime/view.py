@@ -218,7 +218,10 @@ class View:
             self._stopping.wait(_CONSUME_SECONDS)
             return
         changed: dict[int, dict[bytes, bytes | None]] = {}
-        for message in consumer.consume(_CONSUME_RECORDS, _CONSUME_SECONDS):
+        # The first record at once, and whatever else is there; consume() alone would hold it back for a whole batch.
+        first = consumer.poll(_CONSUME_SECONDS)
+        messages = [] if first is None else [first, *consumer.consume(_CONSUME_RECORDS, 0)]
+        for message in messages:
             number = message.partition()
             one = following.get(number) if number is not None else None
             if one is None or number is None:
