@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, tzinfo
 from typing import Any, NamedTuple
 
 import jwt
@@ -138,3 +139,47 @@ def test_whom_one_may_see() -> None:
     assert Identity("x", "service", frozenset({"*"})).may_see("patient:p1", "c9")
     assert not Identity("x", "service", frozenset()).may_see("staff:x", "c9")
     assert "p1" not in repr(patient)
+
+
+def test_a_token_seen_before_is_taken_only_until_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = verifier()
+    token = hs256(exp=FromNow(60))
+    assert checks.identify(token) is checks.identify(token)  # the second time it is only looked up
+    later = time.time() + 60 + 31  # seconds, past the skew of 30
+    monkeypatch.setattr(time, "time", lambda: later)
+    monkeypatch.setattr("jwt.api_jwt.datetime", _at(later))
+    with pytest.raises(Unidentified, match="expired"):
+        checks.identify(token)
+
+
+def _at(seconds: float) -> type[datetime]:
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Later:
+            return cls.fromtimestamp(seconds, tz)
+
+    return Later
+
+
+def test_a_token_seen_before_goes_with_its_key() -> None:
+    checks, token = verifier(), rs256()
+    checks.identify(token)
+    checks.replace_keys(rs256_keys(jwks("another")))
+    with pytest.raises(Unidentified):
+        checks.identify(token)
+
+
+def test_a_refused_token_is_not_remembered_as_genuine() -> None:
+    checks, token = verifier(), hs256(aud="another")
+    for _ in range(2):
+        with pytest.raises(Unidentified):
+            checks.identify(token)
+
+
+def test_tokens_are_remembered_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.identity.MAX_KNOWN_TOKENS", 2)
+    checks = verifier()
+    tokens = [hs256(sub=f"p{number}") for number in range(3)]
+    known = [checks.identify(token) for token in tokens]
+    assert checks.identify(tokens[2]) is known[2]
+    assert checks.identify(tokens[0]) is not known[0]  # the one unseen for longest was forgotten, and checked again
