@@ -34,12 +34,25 @@ from api.guard import guarded
 from api.identity import Verifier, rs256_keys
 from api.limits import Buckets
 from api.openapi import openapi
-from api.resources import ASKING, BUCKETS, CODE_SECRET, DESCRIPTION, IN_FORCE, POOL, RECORDS, SETTINGS, VERIFIER
+from api.problems import Problem
+from api.resources import (
+    ASKING,
+    BUCKETS,
+    CODE_SECRET,
+    DESCRIPTION,
+    IN_FORCE,
+    POOL,
+    RECIPIENT_REQUESTS,
+    RECORDS,
+    SETTINGS,
+    VERIFIER,
+)
 from api.routes import Route
 from api.secret import jwt_secret
 from connectors.clickhouse.asking import Asking
 from connectors.postgres.in_force import open_in_force
 from connectors.postgres.pool import open_pool
+from connectors.postgres.recipient_requests import RecipientRequests
 from connectors.postgres.records import Records
 from connectors.settings import Settings, SettingsError
 
@@ -103,6 +116,7 @@ async def _stores(app: web.Application) -> AsyncIterator[None]:
         open_in_force(settings, "api") as in_force,
     ):
         app[POOL], app[IN_FORCE], app[ASKING] = pool, in_force, Asking(settings)
+        app[RECIPIENT_REQUESTS] = RecipientRequests(pool, app[RECORDS], refusal=Problem)
         yield
         await app[ASKING].close()
 

@@ -11,14 +11,11 @@ from aiohttp import web
 from api.bodies import changed_since, entity_tag
 from api.identity import Identity
 from api.problems import not_found, unusable
-from api.resources import IN_FORCE, POOL, RECORDS, SETTINGS
+from api.resources import IN_FORCE, POOL, RECIPIENT_REQUESTS, RECORDS, SETTINGS
 from connectors.postgres import recipient_rows, recipients
-from connectors.postgres.gates import consent_gate
-from connectors.postgres.in_force import unpublished
-from connectors.postgres.recipient_columns import consent_types
+from connectors.postgres.recipient_requests import Edited, on_their_way
 from connectors.postgres.recipients import Recipient, RecipientError
 from schemas.shapes import Violation
-from schemas.topics import GATES, RECIPIENTS
 
 # Gives the recipient as she shall be. Raises Problem.
 Change = Callable[[Recipient], Recipient]
@@ -39,8 +36,7 @@ class Changed(NamedTuple):
 
 async def seen(request: web.Request, recipient: str, identity: Identity) -> Recipient:
     """A recipient that the caller may see. Raises Problem 404."""
-    async with request.app[POOL].connection() as connection:
-        found = (await recipients.get_many(connection, request.app[RECORDS], [recipient])).get(recipient)
+    found = await request.app[RECIPIENT_REQUESTS].read(recipient)
     if found is None or not identity.may_see(recipient, found.clinic_id):
         raise not_found()
     return found
@@ -81,28 +77,35 @@ async def change(
 
     app = request.app
     try:
-        async with app[POOL].connection() as connection:
-            written = await recipients.edit_many(
-                connection,
-                app[RECORDS],
-                {recipient: edit},
-                identity.actor,
-                source="api",
-                consent_address_hash=consent_address_hash,
-            )
-            if written.erased:
-                raise not_found()
-            stored = (await recipients.get_many(connection, app[RECORDS], [recipient]))[recipient]
-            ids = written.outbox_ids or await _on_their_way(connection, recipient)
-            if also is not None:
-                ids = [*ids, *await also(connection, stored)]
+        if also is None and consent_address_hash is None:
+            made = await app[RECIPIENT_REQUESTS].edit(recipient, edit, identity.actor)
+        else:
+            made = await _edit_and_more(app, recipient, edit, identity.actor, consent_address_hash, also)
     except RecipientError as error:
         raise unusable([Violation(error.field, error.shape, error.mend)]) from None
-    await app[IN_FORCE].wait(ids, app[SETTINGS].api_in_force_seconds)
-    return Changed(stored)
+    if made.recipient is None:
+        raise not_found()
+    await app[IN_FORCE].wait(made.outbox_ids, app[SETTINGS].api_in_force_seconds)
+    return Changed(made.recipient)
 
 
-async def _on_their_way(connection: psycopg.AsyncConnection, recipient: str) -> list[int]:
-    """Earlier changes that are stored, and may not be in force yet."""
-    keys = [consent_gate(recipient, consent_type) for consent_type in consent_types()]
-    return await unpublished(connection, [(RECIPIENTS, recipient.encode()), *((GATES, key.encode()) for key in keys)])
+async def _edit_and_more(
+    app: web.Application,
+    recipient: str,
+    edit: recipients.Edit,
+    actor: str,
+    consent_address_hash: str | None,
+    also: Also | None,
+) -> Edited:
+    """In a transaction of its own."""
+    async with app[POOL].connection() as connection:
+        written = await recipients.edit_many(
+            connection, app[RECORDS], {recipient: edit}, actor, "api", consent_address_hash
+        )
+        if written.erased:
+            raise not_found()
+        stored = (await recipients.get_many(connection, app[RECORDS], [recipient]))[recipient]
+        ids = written.outbox_ids or await on_their_way(connection, [recipient])
+        if also is not None:
+            ids += await also(connection, stored)
+    return Edited(stored, ids)

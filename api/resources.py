@@ -9,12 +9,14 @@ from api.limits import Buckets
 from connectors.clickhouse.asking import Asking
 from connectors.postgres.in_force import InForce
 from connectors.postgres.pool import Pool
+from connectors.postgres.recipient_requests import RecipientRequests
 from connectors.postgres.records import Records
 from connectors.settings import Settings
 
 SETTINGS = web.AppKey("settings", Settings)
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 RECORDS = web.AppKey("records", Records)
+RECIPIENT_REQUESTS = web.AppKey("recipient_requests", RecipientRequests)
 IN_FORCE = web.AppKey("in_force", InForce)
 VERIFIER = web.AppKey("verifier", Verifier)
 # Keys the codes that verify addresses.

@@ -16,6 +16,7 @@ from connectors.postgres.data_keys import WrappedKey
 from connectors.postgres.gates import Suppression, consent_gate
 from connectors.postgres.outbox import OutboxRow
 from connectors.postgres.pool import Pool
+from connectors.postgres.preference_gates import Turned, turned
 from connectors.postgres.recipient_rows import ChangedRow, LockedRow, lock, read, store
 from connectors.postgres.records import RECIPIENT_CONTENT, Records
 from connectors.sealing import DataKey
@@ -59,13 +60,18 @@ class Recipient:
 
 @dataclass(slots=True)
 class Written:
-    """What a batch of edits did. The lists hold recipient keys."""
+    """What a batch of edits did. The lists hold recipient keys; ``record_ids``: of each one's own outbox row."""
 
     created: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     erased: list[str] = field(default_factory=list)
-    outbox_ids: list[int] = field(default_factory=list)
+    record_ids: dict[str, int] = field(default_factory=dict)
+    gate_ids: list[int] = field(default_factory=list)
+
+    @property
+    def outbox_ids(self) -> list[int]:
+        return [*self.record_ids.values(), *self.gate_ids]
 
     def __repr__(self) -> str:
         counts = ((name, len(getattr(self, name))) for name in ("created", "updated", "unchanged", "erased"))
@@ -91,15 +97,15 @@ async def edit_many(
     connection: psycopg.AsyncConnection,
     records: Records,
     edits: Mapping[str, Edit],
-    updated_by: str = "",
+    updated_by: str | Mapping[str, str] = "",
     source: str = "operator",
     consent_address_hash: str | None = None,
 ) -> Written:
     """Read, edit and store recipients by key, in the caller's transaction; their rows stay locked until its end.
 
     Consents are never removed, only changed; each change is appended to the history, and shuts or opens its gate. An erased
-    recipient is left as she is. ``source``: of a gate's reason (webhook, api, import, operator). ``consent_address_hash``: for
-    which address the consents were said, for the history.
+    recipient is left as she is. ``updated_by``: who says it, for all or by recipient key. ``source``: of a gate's reason
+    (webhook, api, import, operator). ``consent_address_hash``: for which address the consents were said, for the history.
 
     Raises RecipientError, and SealError where what is stored cannot be opened.
     """
@@ -114,6 +120,7 @@ async def edit_many(
     new_keys: list[WrappedKey] = []
     moved_keys: list[WrappedKey] = []
     consents: list[ConsentChange] = []
+    turns: list[Turned] = []
     for recipient, row in (await lock(connection, sorted(edits))).items():
         if row.erased:
             written.erased.append(recipient)
@@ -129,7 +136,8 @@ async def edit_many(
                 "recipient_id", f"{len(wanted.recipient)} characters", "an edit keeps the recipient's id"
             )
         normal = checked(records, wanted)
-        content, changed_consents = merged(recipient, found.content if found else {}, normal, updated_by, now)
+        by = updated_by if isinstance(updated_by, str) else updated_by[recipient]
+        content, changed_consents = merged(recipient, found.content if found else {}, normal, by, now)
         new_plaintext = records.encode_content(content)
         if plaintext == new_plaintext and _same_row(row, wanted):
             written.unchanged.append(recipient)
@@ -156,13 +164,16 @@ async def edit_many(
             )
         )
         consents += changed_consents
+        if found:  # nothing was decided yet for somebody new
+            turns.append(turned(recipient, found.content, content))
         (written.updated if found else written.created).append(recipient)
     await data_keys.insert(connection, new_keys)
     await data_keys.rewrap(connection, moved_keys)
     await store(connection, changes, sorted(edits))
     await append(connection, consents, consent_address_hash)
-    written.outbox_ids = await _publish(connection, records, changes)
-    written.outbox_ids += await _turn_gates(connection, records, consents, source)
+    ids = await _publish(connection, records, changes)
+    written.record_ids = {change.recipient: id_ for change, id_ in zip(changes, ids, strict=True)}
+    written.gate_ids = await _turn_gates(connection, records, consents, turns, source)
     return written
 
 
@@ -172,10 +183,15 @@ async def get_many(
     """Those that exist and are not erased, opened. Raises SealError."""
     found: dict[str, Recipient] = {}
     for recipient, row in (await read(connection, recipients)).items():
-        opened = _as_recipient(records, recipient, row, _open(records, recipient, row)[1])
-        if opened is not None:
-            found[recipient] = opened
+        one = opened(records, recipient, row)
+        if one is not None:
+            found[recipient] = one
     return found
+
+
+def opened(records: Records, recipient: str, row: LockedRow) -> Recipient | None:
+    """A row as the recipient it holds; None of one who is erased. Raises SealError."""
+    return _as_recipient(records, recipient, row, _open(records, recipient, row)[1])
 
 
 async def find_by_address(
@@ -286,17 +302,19 @@ async def _publish(connection: psycopg.AsyncConnection, records: Records, change
 
 
 async def _turn_gates(
-    connection: psycopg.AsyncConnection, records: Records, consents: Sequence[ConsentChange], source: str
+    connection: psycopg.AsyncConnection,
+    records: Records,
+    consents: Sequence[ConsentChange],
+    turns: Sequence[Turned],
+    source: str,
 ) -> list[int]:
-    """A withdrawn consent shuts its gate, one given again opens it."""
-    withdrawn = [change for change in consents if change.consent["status"] == "opted_out"]
-    given = [change for change in consents if change.consent["status"] == "opted_in" and not change.first]
-    ids = await gates.put(
-        connection,
-        records,
-        [Suppression(_gate(change), "opted_out", source) for change in withdrawn],
-    )
-    return ids + await gates.lift(connection, records, [_gate(change) for change in given], "opted_out")
+    """A withdrawn consent or preference shuts its gate, one given again opens it."""
+    shut = [_gate(change) for change in consents if change.consent["status"] == "opted_out"]
+    shut += [key for turn in turns for key in turn.shut]
+    opened = [_gate(one) for one in consents if one.consent["status"] == "opted_in" and not one.first]
+    opened += [key for turn in turns for key in turn.opened]
+    ids = await gates.put(connection, records, [Suppression(key, "opted_out", source) for key in shut])
+    return ids + (await gates.lift(connection, records, opened, "opted_out") if opened else [])
 
 
 def _gate(change: ConsentChange) -> str:
