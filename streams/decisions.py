@@ -13,10 +13,11 @@ from schemas.ids import decision_id, delivery_id
 from schemas.topics import DECISIONS
 from schemas.writer import Encoded, compile_array_writer
 from streams.requests import Asked
-from streams.rules.decision import Verdict
+from streams.rules.decision import Defer, Deliver, Outcome, Verdict
 from streams.rules.given import Given
 from streams.rules.plan import PlannedStep
 from streams.rules.reasons import Reason
+from streams.waiting import at_ms
 
 DECISION = "luxe.pipeline.Decision"
 # Taken over from the request as they are.
@@ -57,6 +58,23 @@ class Conclusion:
     template_id: str = ""
     consent_versions: Mapping[str, int] = field(default_factory=dict)
     digest_id: str = ""
+
+
+def concluded(request: Mapping[str, Any], given: Given, policy_version: int, outcome: Outcome) -> Conclusion:
+    """What an outcome comes to on record; nothing is rendered yet."""
+    made = Conclusion(
+        "suppress",
+        Reason.DELIVER if isinstance(outcome, Deliver) else outcome.reason,
+        outcome.verdicts,
+        recipient_version=given.person.version,
+        policy_version=policy_version,
+        consent_versions=consent_versions(given),
+    )
+    if isinstance(outcome, Deliver):
+        made.outcome, made.steps = "deliver", plan_steps(request, outcome.steps)
+    elif isinstance(outcome, Defer):
+        made.outcome, made.until = "defer", at_ms(outcome.until_ms)
+    return made
 
 
 def consent_versions(given: Given) -> dict[str, int]:

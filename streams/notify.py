@@ -12,14 +12,14 @@ from typing import Any
 
 from schemas.codec import Codec
 from schemas.topics import DECISIONS, STATUS
-from streams.decisions import Conclusion, Decisions, consent_versions, plan_steps
+from streams.decisions import Conclusion, Decisions, concluded
 from streams.digests import Digests, Item, closed_to, digest_type
 from streams.joins import Joined, Joins
 from streams.messages import Messages, Told
 from streams.notifications import Notifications
 from streams.requests import Asked, Requests
 from streams.reservations import SETTLING, Reservations, Taken
-from streams.rules.decision import OVERTAKEN, Defer, Deliver, Outcome, Suppress, Verdict, decide
+from streams.rules.decision import OVERTAKEN, Defer, Deliver, Outcome, Verdict, decide
 from streams.rules.plan import sent_at_once
 from streams.rules.reasons import Reason
 from streams.runtime import Batch, DueTimer, Event, Record
@@ -107,24 +107,18 @@ class Notify:
     def _act(self, event: Event, asked: Asked, joined: Joined, outcome: Outcome, batch: Batch) -> None:
         """Waits, is collected, is not sent; or its plan's first steps are rendered and sent."""
         given, request = joined.given, asked.request
-        made = Conclusion("suppress", Reason.DELIVER, outcome.verdicts, recipient_version=given.person.version)
-        made.policy_version, made.consent_versions = joined.clinic.policy["version"], consent_versions(given)
+        made = concluded(request, given, joined.clinic.policy["version"], outcome)
         if isinstance(outcome, Defer):
-            made.outcome, made.reason, made.until = "defer", outcome.reason, at_ms(outcome.until_ms)
             wait = (event, request, asked.wire, outcome.until_ms, asked.sequence + 1, outcome.reason)
             if outcome.collects:
                 self._waiting.collect(*wait, digest_type(given.terms))
             else:
                 self._waiting.wait(*wait)
-            self._conclude(event, asked, made, batch)
-            return
-        if isinstance(outcome, Suppress):
-            made.reason = outcome.reason
+        if not isinstance(outcome, Deliver):
             self._conclude(event, asked, made, batch)
             return
         before = self._notifications.taken(event, request["notification_id"]) if asked.sequence else None
         attempt = 1 if before is None else before.attempt + 1
-        made.outcome, made.steps = "deliver", plan_steps(request, outcome.steps)
         first = made.steps[: sent_at_once(outcome.steps)]
         about = _about(request, joined, outcome, attempt)
         for step, message in zip(first, self._messages.make(about, first), strict=True):

@@ -183,7 +183,8 @@ def _waiting(
 ) -> Outcome:
     """It has to wait, or, where that would take too long, goes only where it disturbs nobody, or not at all."""
     terms, verdicts = given.terms, heard.verdicts
-    longest = max(heard.waits, key=_until, default=None)
+    # Of two that end at once the digest: alone it would be collected then, and told a day later.
+    longest = max(heard.waits, key=lambda found: (_until(found), found.collects), default=None)
     first = first_channels(terms, open_channels, order)
     until_ms = given.now_ms if longest is None else _until(longest)
     until_ms = released_at(given, found_windows, first, until_ms)

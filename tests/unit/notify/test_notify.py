@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from schemas.topics import DECISIONS
 from streams.rules.schedule import MARK_KEPT_MS, STATE_KEPT_MS
 from tests.notify_world import CLINIC, NOW, NOW_MS, World
 
@@ -64,6 +65,22 @@ def test_a_confirmation_becomes_a_text_and_an_email(world: World) -> None:
     first = world.messages(outputs)[0]
     assert first["delivery_id"] == decision["steps"][0]["delivery_id"]
     assert (first["segments"], first["sender_class"], first["consent_scope"]) == (1, "care", "sms_transactional")
+
+
+def test_the_same_request_decided_anew_is_the_same_decision_to_the_byte(world: World, tmp_path: Path) -> None:
+    """Messages are sealed with a nonce of their own each time; the decision record is not."""
+    other_place = tmp_path / "other"
+    other_place.mkdir()
+    other = World(other_place)
+    other.add_confirmation()
+    other.add_recipient("patient:1")
+    request = world.request(world.created(1))
+    again = request | {"sealed": other.request(other.created(1))["sealed"]}
+    decided = [[one.value for one in place.ask(what) if one.topic == DECISIONS] for place, what in (
+        (world, request), (other, again),
+    )]  # fmt: skip
+    assert decided[0] == decided[1]
+    assert len(decided[0]) == 1
 
 
 def test_nothing_of_a_person_lies_open(world: World) -> None:

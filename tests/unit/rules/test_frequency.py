@@ -130,6 +130,14 @@ def test_what_the_clinic_bundles_is_collected_and_not_again_when_its_digest_is_d
     assert isinstance(decided(CONFIRMATION, limits=Limits(digest_categories=("transactional",))), Deliver)
 
 
+def test_what_a_cap_puts_off_until_the_hour_of_its_digest_is_collected_for_that_digest() -> None:
+    """Not woken at that hour by its cap, and only then put off for the next day's digest."""
+    limits = Limits(daily=1, digest_hour=0, digest_categories=("membership",))
+    outcome = decided(replace(CREDITS, cap="defer"), sent(1), limits=limits)
+    assert isinstance(outcome, Defer)
+    assert (outcome.until_ms, outcome.collects) == (MIDNIGHT, True)
+
+
 def test_messages_a_minute_and_an_hour_wait_for_their_turn() -> None:
     minute = decided(CREDITS, sent(0.5 / 60), limits=Limits(per_minute=1))
     assert isinstance(minute, Defer)
