@@ -81,6 +81,7 @@ class ChannelMessage(TypedDict):
     sender_class: SenderClass
     essential: bool
     consent_scope: NotRequired[str]
+    preferences: NotRequired[list[str]]
     template_id: str
     template_version: int
     locale: str

@@ -13,6 +13,7 @@ from connectors.unsubscribing.wishes import OPT_INS
 from schemas.codec import Codec, Decoded
 from schemas.topics import CHANNELS, LANES, deliver_topic
 from streams.catalog import Catalog
+from streams.catalog_model import NotificationType
 from streams.render import email, in_app, push, sms
 from streams.render.ceilings import TemplateError
 from streams.render.engine import CompiledTemplate
@@ -74,6 +75,11 @@ class Messages:
         }
         self._consents = {
             (name, channel): kind.consent_type(channel) or ""
+            for name, kind in catalog.types.items()
+            for channel in kind.all_channels
+        }
+        self._preferences = {
+            (name, channel): preferences_needed(kind, channel)
             for name, kind in catalog.types.items()
             for channel in kind.all_channels
         }
@@ -158,6 +164,7 @@ class Messages:
             "step": step,
             "attempt": told.attempt,
             "consent_scope": self._consents[name, channel],
+            "preferences": self._preferences[name, channel],
             "template_id": template.template_id,
             "template_version": template.version,
             "locale": locale,
@@ -180,6 +187,20 @@ class Messages:
         return self._links.unsubscribe_url(
             request["recipient"], "email", category, request["notification_id"], locale, now
         )
+
+
+def preferences_needed(kind: NotificationType, channel: Channel) -> list[str]:
+    """The preferences that rules would ask again, were it decided now; their gates stop what waits to be sent."""
+    if kind.essential:
+        return []
+    opt_in, category = kind.opt_in_name(channel), kind.preference_category
+    return [
+        "global_opt_out",
+        f"{channel}_enabled",
+        *([f"{channel}_opt_in.{opt_in}"] if opt_in else ()),
+        *([f"category_{category}"] if category else ()),
+        *([f"frequency_{kind.frequency_class}"] if kind.frequency_class != "none" else ()),
+    ]
 
 
 def written_in(wanted: str, template: CompiledTemplate) -> str:

@@ -21,7 +21,15 @@ Reason = Literal[
     "opted_out", "hard_bounce", "complaint", "carrier_block", "manual", "cancelled", "superseded", "erased"
 ]
 _REASONS: frozenset[str] = frozenset(get_args(Reason))
-_KINDS = frozenset({"address", "consent", "aggregate", "notification", "recipient"})
+# By what a key begins with. A withdrawn preference is a consent withdrawn, and Gate.avsc can take no further kind.
+_KINDS = {
+    "address": "address",
+    "consent": "consent",
+    "preference": "consent",
+    "aggregate": "aggregate",
+    "notification": "notification",
+    "recipient": "recipient",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +131,7 @@ async def _publish(connection: psycopg.AsyncConnection, records: Records, keys: 
 
 
 def _kind(gate_key: str) -> str:
-    kind = gate_key.partition(":")[0]
-    if kind not in _KINDS:
+    kind = _KINDS.get(gate_key.partition(":")[0])
+    if kind is None:
         raise ValueError(f"a gate's key begins with one of {', '.join(sorted(_KINDS))}, then a colon")
     return kind

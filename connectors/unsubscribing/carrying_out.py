@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from connectors.postgres import gates, recipients
+from connectors.postgres import gates, preference_gates, recipients
 from connectors.postgres.gates import Suppression, address_gate, consent_gate
 from connectors.postgres.in_force import unpublished
 from connectors.postgres.recipients import Edit, Recipient
@@ -116,7 +116,7 @@ async def unsubscribe(
             notification_id=link.notification_id or None,
         )
         await history.append(connection, entry)
-    return await waiting(connection, [link.recipient, *shut])
+    return await waiting(connection, [link.recipient, *shut, *preference_gates.keys([link.recipient])])
 
 
 async def waiting(connection: psycopg.AsyncConnection, keys: Sequence[str]) -> list[int]:
@@ -215,4 +215,5 @@ async def _again(connection: psycopg.AsyncConnection, earlier: history.Noted) ->
 async def _waiting_for(connection: psycopg.AsyncConnection, address_hash: str, patients: Sequence[str]) -> list[int]:
     keys = [address_gate("sms", "care", address_hash), address_gate("sms", "marketing", address_hash)]
     keys += [consent_gate(patient, "sms_marketing") for patient in patients]
+    keys += preference_gates.keys(patients)
     return await waiting(connection, [*keys, *patients])

@@ -107,7 +107,13 @@ class Gates:
     def _withdrawn(self, message: Mapping[str, Any], now: datetime) -> Verdict | None:
         scope = message["consent_scope"]
         gate = self._gates.get(f"consent:{message['recipient']}:{scope}") if scope else None
-        return Verdict("suppressed", "consent_withdrawn") if gate is not None and gate.closed(now) else None
+        if gate is not None and gate.closed(now):
+            return Verdict("suppressed", "consent_withdrawn")
+        for name in message["preferences"]:
+            gate = self._gates.get(f"preference:{message['recipient']}:{name}")
+            if gate is not None and gate.closed(now):
+                return Verdict("suppressed", gate.reason)
+        return None
 
     def _cancelled(self, message: Mapping[str, Any], now: datetime) -> Verdict | None:
         gate = self._gates.get(f"notification:{message['notification_id']}")

@@ -58,9 +58,21 @@ def settled(settings: Settings, patients: Iterable[Patient], events: Iterable[st
         time.sleep(1)
     addresses = {patient.address: patient for patient in by_recipient.values()}
     for message in _accepted(settings.loopback_url or ""):
-        patient = addresses[message["to"]]
-        found.sent[patient.recipient].append(Act(datetime.fromisoformat(message["accepted_at"]).timestamp(), True))
+        if (patient := addresses.get(message["to"])) is not None:
+            found.sent[patient.recipient].append(Act(datetime.fromisoformat(message["accepted_at"]).timestamp(), True))
     return found
+
+
+def decided_for(settings: Settings, patients: Iterable[Patient]) -> None:
+    """Once each of these has a decision that sends by her channel."""
+    by_recipient = {patient.recipient: patient for patient in patients}
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        decided = _read(settings, by_recipient).decided
+        if all(any(act.goes for act in decided[recipient]) for recipient in by_recipient):
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def _read(settings: Settings, by_recipient: dict[str, Patient]) -> Found:
@@ -70,6 +82,8 @@ def _read(settings: Settings, by_recipient: dict[str, Patient]) -> Found:
         value = codec.decode(message.value()).value
         if message.topic() == DEAD_LETTERS:
             found.dead_letters += 1
+        elif value["recipient"] not in by_recipient:
+            continue
         elif message.topic() == DECISIONS:
             _note_decision(found, value, message.timestamp()[1] / 1000, by_recipient[value["recipient"]])
         elif value["status"] in ENDS and value["provider_event_id"] is None:

@@ -192,7 +192,7 @@ def _event(patient: Patient, aggregate: str, now: datetime) -> tuple[str, dict[s
             "time_zone": None,
             "booking_url": None,
         }
-    if patient.way == "one_click":
+    if patient.way in ("patch", "one_click"):  # nothing essential: that passes preferences
         return "treatment.documented", {
             "treatment_id": aggregate,
             "appointment_id": f"{aggregate}-a",

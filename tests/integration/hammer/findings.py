@@ -40,7 +40,7 @@ def latenesses(patient: Patient, acts: Iterable[Act], *, goes: bool) -> list[Lat
 class Distribution(NamedTuple):
     """Of latenesses, in ms."""
 
-    count: int
+    changes: int
     late: int
     p50: float
     p99: float
@@ -48,7 +48,7 @@ class Distribution(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.count:5d} changes, {self.late:4d} with anything later: p50 {self.p50:.0f} ms, "
+            f"{self.changes:5d} changes, {self.late:4d} with anything later: p50 {self.p50:.0f} ms, "
             f"p99 {self.p99:.0f} ms, most {self.most:.0f} ms"
         )
 

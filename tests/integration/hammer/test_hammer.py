@@ -7,14 +7,17 @@ intake, notify, both sinks, the provider. Failed on is only what no busy machine
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import aiohttp
 import pytest
 
 from connectors.stack.stack import LocalStack
-from tests.integration.hammer.afterwards import settled
-from tests.integration.hammer.crowd import WAYS, Events, add_patients, crowd
+from tests.integration.hammer.afterwards import decided_for, settled
+from tests.integration.hammer.crowd import WAYS, Events, Patient, add_patients, crowd
 from tests.integration.hammer.findings import distribution, latenesses
 from tests.integration.hammer.hammering import Hammer, Pace
 from tests.integration.hammer.phones import Phones
@@ -23,6 +26,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 # The promise is 1 s for 99 of 100; this is what even a starved machine must keep, and what a view that stands still does not.
 LATEST_SECONDS = 5.0
+# Their numbers are none of the other test's.
+FIRST_WAITING = 2_000
 
 
 def test_nothing_goes_out_later_than_a_change_was_answered(
@@ -75,3 +80,43 @@ def test_nothing_goes_out_later_than_a_change_was_answered(
         assert any(found.sent[patient.recipient] for patient in mine), way
     assert found.dead_letters == 0
     assert {status for status, _ in found.ends} <= {"sent", "suppressed"}
+
+
+@contextmanager
+def stopped(whole: LocalStack, *names: str) -> Iterator[None]:
+    """Services that stand still, as when their provider does."""
+    pids = [service.pid for service in whole.status() if service.name in names and service.pid]
+    assert len(pids) == len(names)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_what_was_decided_before_a_no_and_not_yet_sent_is_stopped(
+    whole: LocalStack, say: Callable[[str], None]
+) -> None:
+    settings = whole.settings()
+    patients = [Patient(FIRST_WAITING + one.number, one.way) for one in crowd(cycling=3, once=3, noise=5)]
+    add_patients(settings, patients)
+    events = Events(settings)
+    with stopped(whole, "sms", "email"):
+        for patient in patients:
+            events.tell(patient)
+        events.flush()
+        decided_for(settings, patients)
+
+        async def all_say_no() -> None:
+            async with aiohttp.ClientSession() as session:
+                phones = Phones(settings, session)
+                await asyncio.gather(*(phones.say(one, False) for one in patients if one.way is not None))
+
+        asyncio.run(all_say_no())
+    found = settled(settings, patients, events.sent)
+    sent = {patient.number: patient.way for patient in patients if found.sent[patient.recipient]}
+    assert set(sent.values()) == {None}
+    assert all(found.sent[patient.recipient] for patient in patients if patient.way is None)
+    say(f"what waited when {len(patients) - 5} said no: {dict(found.ends)}")

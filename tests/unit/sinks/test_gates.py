@@ -24,6 +24,7 @@ def message(**changes: Any) -> dict[str, Any]:
         "aggregate_id": "a-1",
         "aggregate_version": 4,
         "consent_scope": "sms_treatment",
+        "preferences": [],
         "expires_at": None,
         "send_not_after": None,
     } | changes
@@ -111,6 +112,14 @@ def test_nothing_is_sent_late(field: str) -> None:
     late = Gates().verdict(message(**{field: NOW}), HASH, NOW)
     assert late == Verdict("expired", field)
     assert Gates().verdict(message(**{field: NOW + timedelta(milliseconds=1)}), HASH, NOW) is None
+
+
+def test_a_preference_that_was_withdrawn_stops_what_needs_it_and_nothing_else() -> None:
+    key = "preference:patient:7:sms_opt_in.marketing"
+    needed = ["global_opt_out", "sms_enabled", "sms_opt_in.marketing"]
+    assert verdict(key, shut("opted_out"), preferences=needed) == Verdict("suppressed", "opted_out")
+    assert verdict(key, shut("opted_out"), preferences=["sms_enabled"]) is None
+    assert verdict(key, shut("opted_out"), preferences=needed, recipient="patient:8") is None
 
 
 def test_a_message_without_a_consent_scope_needs_no_consent() -> None:
