@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from connectors.sealing import DataKey, seal
 from schemas.codec import Codec, CodecError
@@ -14,7 +15,7 @@ from schemas.topics import DEAD_LETTERS
 from schemas.validation import violations
 from streams.runtime import Batch, DueTimer, Output, PoisonError, Record
 from streams.tables import SYSTEM_CLINIC, Clinics
-from streams.waiting import TIMER, at_ms
+from streams.waiting import COLLECTED, REQUEST_DUE, TIMER, at_ms
 
 LETTER = "luxe.pipeline.DeadLetter"
 CONTENT = "luxe.pipeline.DeadLetterContent"
@@ -51,6 +52,8 @@ class DeadLetters:
             letter_id = dead_letter_id(topic, batch.partition, offset, self._stage)
             headers = [{"name": name, "value": content} for name, content in subject.headers]
         schema_id, schema_name, facts = self._read(value)
+        if isinstance(subject, DueTimer):
+            facts = {**_named_by(subject), **facts}
         content = self._codec.encode_bare(CONTENT, {"key": key, "value": value, "headers": headers})
         letter = {
             **{name: facts.get(name) for name in _FACTS},
@@ -97,6 +100,12 @@ class DeadLetters:
             return self._clinics.get(clinic_id or SYSTEM_CLINIC).key
         except PoisonError:
             return self._clinics.get(SYSTEM_CLINIC).key
+
+
+def _named_by(timer: DueTimer) -> Mapping[str, str]:
+    """What a timer's id says: whose request it holds, even where nothing of that can be read."""
+    kind, rest = timer.timer_id[:1], timer.timer_id[1:]
+    return {"notification_id": str(UUID(bytes=rest))} if kind in (REQUEST_DUE, COLLECTED) and len(rest) == 16 else {}
 
 
 def code_of(error: BaseException) -> str:

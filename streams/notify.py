@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.codec import Codec
 from schemas.topics import DECISIONS, STATUS
@@ -19,7 +19,7 @@ from streams.messages import Messages, Told
 from streams.notifications import Notifications
 from streams.requests import Asked, Requests
 from streams.reservations import SETTLING, Reservations, Taken
-from streams.rules.decision import OVERTAKEN, Defer, Deliver, Outcome, Verdict, decide
+from streams.rules.decision import OVERTAKEN, Defer, Deliver, Outcome, Suppress, Verdict, decide
 from streams.rules.plan import sent_at_once
 from streams.rules.reasons import Reason
 from streams.runtime import Batch, DueTimer, Event, Record
@@ -130,37 +130,58 @@ class Notify:
         self._conclude(event, asked, made, batch, taken)
 
     def _digest(self, event: Event, timer: DueTimer, batch: Batch) -> None:
-        """A digest is due: each of what was collected is decided again; what may be sent is told in one message."""
-        items: list[tuple[Item, Joined, Deliver]] = []
-        for waited in self._waiting.collected(event, timer):
-            asked = self._again(event, waited)
-            joined = self._joins.of(asked.request, None, batch.now_ms)
-            joined.given.digest_due = True
-            outcome = self._decided(event, asked, joined)
-            if isinstance(outcome, Deliver):
-                channels = frozenset(step.channel for step in outcome.steps)
-                title = self._messages.title(_about(asked.request, joined, outcome, 1))
-                items.append((Item(asked, channels, title), joined, outcome))
-            else:
-                self._act(event, asked, joined, outcome, batch)
-        items.sort(key=lambda item: (item[0].asked.request["occurred_at"], item[0].asked.request["notification_id"]))
-        found = [item for item, _, _ in items]
-        if len(found) > 1:
-            key, now = items[0][1].key, at_ms(batch.now_ms)
-            made = self._requests.made(self._digests.request(timer.payload.decode(), found, key, now))
-            whole = self._joins.of(made.request, None, batch.now_ms)
-            whole.given.event_opt_outs = closed_to(found)
-            told = self._decided(event, made, whole)
-            if isinstance(told, Deliver):
-                self._act(event, made, whole, told, batch)
-                for item, _, outcome in items:
-                    part = Conclusion("suppress", Reason.IN_DIGEST, outcome.verdicts)
-                    part.digest_id = made.request["notification_id"]
-                    self._conclude(event, item.asked, part, batch)
-                return
-        # One alone is no digest; and what may not be told together is told singly.
-        for item, joined, outcome in items:
-            self._act(event, item.asked, joined, outcome, batch)
+        """A digest is due: each of what was collected is decided again; what may be sent is told in one message.
+
+        What cannot be handled is buried alone; where that is the digest itself, what it would have told is told singly.
+        """
+        parts: list[_Part] = []
+        for collected in self._waiting.collected(event, timer):
+            waited: Waited | None = None
+            with event.part(collected):
+                waited = self._waiting.taken_out(event, collected)
+            if waited is not None:
+                with event.part(collected):
+                    asked = self._again(event, waited)
+                    joined = self._joins.of(asked.request, None, batch.now_ms)
+                    joined.given.digest_due = True
+                    outcome = self._decided(event, asked, joined)
+                    if isinstance(outcome, Deliver):
+                        channels = frozenset(step.channel for step in outcome.steps)
+                        title = self._messages.title(_about(asked.request, joined, outcome, 1))
+                        parts.append(_Part(collected, Item(asked, channels, title), joined, outcome))
+                    else:
+                        self._act(event, asked, joined, outcome, batch)
+        parts.sort(
+            key=lambda part: (part.item.asked.request["occurred_at"], part.item.asked.request["notification_id"])
+        )
+        together = False
+        if len(parts) > 1:
+            with event.part(timer):
+                together = self._tell_together(event, timer.payload.decode(), parts, batch)
+        if not together:
+            # One alone is no digest; and what may not be told together is told singly.
+            for part in parts:
+                with event.part(part.collected):
+                    self._act(event, part.item.asked, part.joined, part.outcome, batch)
+
+    def _tell_together(self, event: Event, digest: str, parts: Sequence[_Part], batch: Batch) -> bool:
+        """In one message of that type. False: it may not be sent."""
+        items = [part.item for part in parts]
+        made = self._requests.made(self._digests.request(digest, items, parts[0].joined.key, at_ms(batch.now_ms)))
+        whole = self._joins.of(made.request, None, batch.now_ms)
+        whole.given.event_opt_outs = closed_to(items)
+        outcome = self._decided(event, made, whole)
+        if not isinstance(outcome, Deliver):
+            return False
+        self._act(event, made, whole, outcome, batch)
+        for part in parts:
+            request, policy_version = part.item.asked.request, part.joined.clinic.policy["version"]
+            told = concluded(
+                request, part.joined.given, policy_version, Suppress(Reason.IN_DIGEST, part.outcome.verdicts)
+            )
+            told.digest_id = made.request["notification_id"]
+            self._conclude(event, part.item.asked, told, batch)
+        return True
 
     def _wait(
         self, event: Event, asked: Asked, reason: Reason, until_ms: int, verdicts: Sequence[Verdict], batch: Batch
@@ -197,6 +218,15 @@ class Notify:
         if kept["outcome"] == "deliver" and taken.too_late(kept["steps"], status):
             source = (kept["source_topic"], kept["source_partition"], kept["source_offset"])
             self._decide(event, self._requests.again(taken.wire, kept["sequence"], source), None, batch)
+
+
+class _Part(NamedTuple):
+    """One of what a digest tells: as it was collected, and what was decided about it."""
+
+    collected: DueTimer
+    item: Item
+    joined: Joined
+    outcome: Deliver
 
 
 def _about(request: Mapping[str, Any], joined: Joined, outcome: Deliver, attempt: int) -> Told:

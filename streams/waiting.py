@@ -29,8 +29,8 @@ REQUEST_DUE = b"n"
 FORGET_STATE = b"f"
 FORGET_MARK = b"m"
 DIGEST_DUE = b"g"
+COLLECTED = b"q"
 _WAITING = b"w"
-_COLLECTED = b"q"
 _MARK = b"m"
 _SCANNED = 100  # rows of one aggregate read at a time; more than a handful never wait
 
@@ -109,8 +109,8 @@ class Waiting:
             if timer is not None:
                 state.cancel_timer(timer.timer_id)
                 yield Withdrawn(_waited(self._codec.decode_bare(TIMER, timer.payload)), reason)
-            elif (collected := state.get(_COLLECTED + notification_id)) is not None:
-                state.delete(_COLLECTED + notification_id)
+            elif (collected := state.get(COLLECTED + notification_id)) is not None:
+                state.delete(COLLECTED + notification_id)
                 yield Withdrawn(_waited(self._codec.decode_bare(TIMER, collected)), reason)
 
     def wait(
@@ -142,26 +142,31 @@ class Waiting:
     ) -> None:
         """Puts the request with others of its recipient, to be told in a digest of this type, when the first of them is due."""
         notification_id, group = id_bytes(request["notification_id"]), _group(request["recipient"], digest)
-        state.put(_COLLECTED + notification_id, self._encoded(request, wire, until_ms, sequence, reason))
+        state.put(COLLECTED + notification_id, self._encoded(request, wire, until_ms, sequence, reason))
         state.put(_waiting_row(request, notification_id), id_bytes(request["event_id"]))
         state.put(DIGEST_DUE + group + notification_id, b"")
         timer = state.get_timer(DIGEST_DUE + group)
         if timer is None or timer.due_ms > until_ms:
             state.set_timer(DIGEST_DUE + group, until_ms, digest.encode(), PRIORITIES["low"])
 
-    def collected(self, state: State, timer: DueTimer) -> list[Waited]:
-        """What a digest that is due is made of; what was withdrawn is not among it."""
+    @staticmethod
+    def collected(state: State, timer: DueTimer) -> list[DueTimer]:
+        """What a digest that is due is made of, as it is kept, each to be read by ``taken_out``; nothing that was withdrawn."""
         found = []
         for row, _ in _all_rows(state, timer.timer_id):
             state.delete(row)
-            notification_id = row[-16:]
-            kept = state.get(_COLLECTED + notification_id)
+            kept_at = COLLECTED + row[-16:]
+            kept = state.get(kept_at)
             if kept is not None:
-                value = self._codec.decode_bare(TIMER, kept)
-                state.delete(_COLLECTED + notification_id)
-                state.delete(_waiting_row(value, notification_id))
-                found.append(_waited(value))
+                state.delete(kept_at)
+                found.append(DueTimer(kept_at, timer.due_ms, timer.priority, kept))
         return found
+
+    def taken_out(self, state: State, collected: DueTimer) -> Waited:
+        """A request that was collected. Raises CodecError for one that nobody can read; its waiting row stays then, harmless."""
+        value = self._codec.decode_bare(TIMER, collected.payload)
+        state.delete(_waiting_row(value, collected.timer_id[1:]))
+        return _waited(value)
 
     def _encoded(self, request: Mapping[str, Any], wire: bytes, until_ms: int, sequence: int, reason: Reason) -> bytes:
         return self._codec.encode_bare(

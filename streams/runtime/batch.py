@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
@@ -57,7 +58,7 @@ _NORMAL = 2  # lanes: 0 critical, 1 high, 2 normal, 3 low
 class Event:
     """One event's scope; made by ``Batch.event``. Keys, values and payloads are bytes."""
 
-    __slots__ = ("_batch", "_changes", "_due", "_outputs", "subject")
+    __slots__ = ("_batch", "_buried", "_changes", "_due", "_outputs", "subject")
 
     def __init__(self, batch: Batch, subject: Subject) -> None:
         self._batch = batch
@@ -65,6 +66,7 @@ class Event:
         self._changes: dict[bytes, bytes | None] | None = None
         self._due: dict[bytes, bytes | None] | None = None
         self._outputs: list[tuple[str, bytes | None, bytes | None, int, Headers | None, int | None]] | None = None
+        self._buried: list[tuple[Subject, Exception]] | None = None
 
     def __enter__(self) -> Event:
         if type(self.subject) is DueTimer:
@@ -77,12 +79,28 @@ class Event:
         if error is None:
             self._batch._keep(self)
             return False
-        if isinstance(error, FatalError) or not isinstance(error, Exception):
+        if not isinstance(error, Exception):
             return False
-        if type(error) is Exception or isinstance(error, _SURROUNDINGS):
-            raise FatalError(f"{type(error).__name__}: {error}") from error
+        _refuse_surroundings(error)
         self._batch._bury(self.subject, error)
         return True
+
+    @contextmanager
+    def part(self, subject: Subject) -> Iterator[None]:
+        """Something the event does for ``subject``, one of several. An exception drops what the part did, and no more.
+
+        The subject's dead letter goes out with the rest of the event, and is lost with it. A part takes a copy of what the event
+        did so far: for events of many subjects, not for every event.
+        """
+        changes = None if self._changes is None else dict(self._changes)
+        due = None if self._due is None else dict(self._due)
+        outputs = None if self._outputs is None else list(self._outputs)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - as with events: whatever it is, it is this subject's
+            _refuse_surroundings(error)
+            self._changes, self._due, self._outputs = changes, due, outputs
+            self._buried = [*(self._buried or ()), (subject, error)]
 
     def produce(
         self,
@@ -180,6 +198,14 @@ class Event:
             self._due[key] = value
 
 
+def _refuse_surroundings(error: Exception) -> None:
+    """Raises FatalError for what is no one event's fault."""
+    if isinstance(error, FatalError):
+        raise error
+    if type(error) is Exception or isinstance(error, _SURROUNDINGS):
+        raise FatalError(f"{type(error).__name__}: {error}") from error
+
+
 class _DueNow:
     """The timers of a batch, given out one by one: those that an earlier event of it cancelled or moved are left out."""
 
@@ -273,6 +299,8 @@ class Batch:
             self._add(changes)
             if event._due is not None:
                 self._due_changes.update(event._due)
+        for subject, error in event._buried or ():
+            self._send_letter(subject, error)
         self._metrics.events += 1
         if type(event.subject) is DueTimer:
             self._metrics.timers_fired += 1
@@ -289,6 +317,9 @@ class Batch:
             row = TIMER + subject.timer_id
             self._due_changes[due_key(subject.priority, subject.due_ms, subject.timer_id)] = None
             self._add({row: None})
+        self._send_letter(subject, error)
+
+    def _send_letter(self, subject: Subject, error: Exception) -> None:
         letter = self._dead_letter(subject, error, self)
         try:
             self._producer.check_size(letter.topic, letter.key, letter.value, letter.headers)

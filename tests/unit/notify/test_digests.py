@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from schemas.topics import REQUESTED
 from tests.notify_world import CLINIC, World
 from tests.unit.rules.people import at
 
@@ -91,3 +93,67 @@ def test_two_a_day_too_many_are_told_together(world: World) -> None:
     assert [one["reason"] for one in world.decisions(outputs)] == ["deliver", "daily_cap", "daily_cap"]
     (message,) = world.messages(world.work(now_ms=NINE + 600_000))
     assert message["notification_type"] == "patient_digest"
+
+
+def rows(world: World, prefix: bytes) -> list[bytes]:
+    return [row for row in world.store.rows if row.startswith(prefix)]
+
+
+def test_one_that_nobody_can_read_is_buried_alone_and_the_rest_is_told(world: World) -> None:
+    world.ask(asked(world, 1), asked(world, 2, OTHER), asked(world, 3), now_ms=NOON)
+    broken = rows(world, b"sq")[1]
+    notification_id = str(UUID(bytes=broken[2:]))
+    world.store.rows[broken] = b"\xff\x00nonsense"
+    due = world.work(now_ms=NINE + 600_000)
+    (letter,) = world.letters(due)
+    assert (letter["notification_id"], letter["stage"]) == (notification_id, "notify")
+    (message,) = world.messages(due)
+    assert world.content(message)["body"].startswith("2 for Sarah:")
+    assert notification_id not in {one["notification_id"] for one in world.decisions(due)}
+    # It is over: nothing of it fires again, and the next digest has no trouble with it.
+    assert rows(world, b"sq") == rows(world, b"sg") == []
+    assert world.work(now_ms=NINE + 86_400_000) == []
+    world.ask(asked(world, 4), asked(world, 5, OTHER), now_ms=NINE + 86_400_000)
+    assert len(world.messages(world.work(now_ms=NINE + 2 * 86_400_000 + 600_000))) == 1
+
+
+def test_one_that_cannot_be_opened_or_named_is_buried_alone(world: World) -> None:
+    """Its template broke, or its event is sealed with a key that is gone, since it was collected."""
+    world.ask(asked(world, 1), asked(world, 2, OTHER), asked(world, 3), now_ms=NOON)
+    world.add_template(OTHER, "email", "Hi", subject="{{ first_name.missing }}", html="<p>Hi</p>", version=2)
+    unsealed = next(row for row in rows(world, b"sq") if row[2:] == id_of(asked(world, 3)))
+    timer = world.codec.decode_bare("luxe.pipeline.Timer", world.store.rows[unsealed])
+    request = world.codec.decode(timer["request"]).value | {"sealed": b"\x01c" + bytes(60)}
+    timer["request"] = world.codec.encode(REQUESTED, "luxe.pipeline.NotificationRequest", request)
+    world.store.rows[unsealed] = world.codec.encode_bare("luxe.pipeline.Timer", timer)
+    due = world.work(now_ms=NINE + 600_000)
+    letters = world.letters(due)
+    assert {one["error_code"] for one in letters} == {"template_error", "unreadable_event"}
+    assert {id_of(one) for one in letters} == {id_of(asked(world, 2, OTHER)), id_of(asked(world, 3))}
+    # One is left, and is sent as itself.
+    assert [one["notification_type"] for one in world.messages(due)] == [KIND]
+    assert not rows(world, b"sw")
+
+
+def test_where_the_digest_itself_fails_what_it_would_have_told_is_told_singly(world: World) -> None:
+    world.add_template(
+        "patient_digest", "email", "{{ digest_items.missing }}", subject="What is new", html="<p>x</p>", version=2,
+        records=("luxe.events.NotificationRequested",),
+    )  # fmt: skip
+    world.ask(asked(world, 1), asked(world, 2, OTHER), now_ms=NOON)
+    due = world.work(now_ms=NINE + 600_000)
+    (letter,) = world.letters(due)
+    assert letter["error_code"] == "template_error"
+    assert {one["notification_type"] for one in world.messages(due)} == {KIND, OTHER}
+    assert {(one["outcome"], one["reason"]) for one in world.decisions(due)} == {("deliver", "deliver")}
+    assert world.work(now_ms=NINE + 86_400_000) == []
+
+
+def test_what_was_told_in_a_digest_says_by_which_versions_it_was_decided(world: World) -> None:
+    world.ask(asked(world, 1), asked(world, 2, OTHER), now_ms=NOON)
+    parts = [one for one in world.decisions(world.work(now_ms=NINE + 600_000)) if one["reason"] == "in_digest"]
+    assert [(one["recipient_version"], one["policy_version"], one["steps"]) for one in parts] == [(1, 1, [])] * 2
+
+
+def id_of(named: dict[str, Any]) -> bytes:
+    return UUID(named["notification_id"]).bytes

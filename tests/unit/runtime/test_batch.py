@@ -100,6 +100,47 @@ def test_an_error_takes_back_its_own_event_and_nothing_else(store: Store) -> Non
         assert event.get_timer(b"timer2") is not None
 
 
+def test_a_part_that_fails_takes_back_its_own_and_is_buried_with_the_rest_of_its_event(store: Store) -> None:
+    outbox = Outbox()
+    batch = new_batch(store, outbox, [record()])
+    with batch.event(batch.records[0]) as event:
+        event.put(b"seen", b"event")
+        for number in range(3):
+            with event.part(DueTimer(b"part%d" % number, 0, 0, b"content %d" % number)):
+                event.put(b"seen", (event.get(b"seen") or b"") + b" %d" % number)
+                event.produce("out", b"key", b"%d" % number)
+                event.set_timer(b"timer%d" % number, 5000, b"")
+                if number == 1:
+                    raise KeyError("no such field")
+    assert [(topic, value) for topic, _, value, _ in outbox.produced] == [
+        ("out", b"0"),
+        ("out", b"2"),
+        ("dead", b"content 1"),
+    ]
+    with batch.event(record(1)) as event:
+        assert event.get(b"seen") == b"event 0 2"
+        assert [event.get_timer(b"timer%d" % number) is None for number in range(3)] == [False, True, False]
+
+
+def test_an_event_that_fails_is_buried_whole_and_not_also_its_parts(store: Store) -> None:
+    outbox = Outbox()
+    batch = new_batch(store, outbox, [record()])
+    with batch.event(batch.records[0]) as event:
+        with event.part(DueTimer(b"part", 0, 0, b"content")):
+            raise PoisonError("one")
+        raise PoisonError("all")
+    assert outbox.produced == [("dead", b"PoisonError", b"v", -1)]
+
+
+def test_surroundings_that_fail_in_a_part_end_the_process(store: Store) -> None:
+    outbox = Outbox()
+    batch = new_batch(store, outbox, [record()])
+    part = DueTimer(b"part", 0, 0, b"")
+    with pytest.raises(FatalError, match="ring"), batch.event(batch.records[0]) as event, event.part(part):
+        raise KeyRingError("ring")
+    assert outbox.produced == []
+
+
 def test_outputs_are_held_until_they_are_many_or_the_commit_comes(store: Store) -> None:
     outbox = Outbox()
     batch = Batch(
