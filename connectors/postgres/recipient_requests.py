@@ -13,7 +13,7 @@ import psycopg
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from connectors.gathering import Gathered
-from connectors.postgres import recipient_rows
+from connectors.postgres import preference_gates, recipient_rows
 from connectors.postgres.gates import consent_gate
 from connectors.postgres.in_force import unpublished
 from connectors.postgres.pool import Pool
@@ -133,7 +133,8 @@ class RecipientRequests:
 
 
 async def on_their_way(connection: psycopg.AsyncConnection, recipients: Sequence[str]) -> list[int]:
-    """Outbox rows of earlier changes of recipients and their consents: stored, and perhaps not in force yet."""
+    """Outbox rows of earlier changes of recipients, and of the gates they turn: stored, and perhaps not in force yet."""
     gates = [consent_gate(recipient, consent_type) for recipient in recipients for consent_type in consent_types()]
+    gates += preference_gates.keys(recipients)
     keys = [(RECIPIENTS, recipient.encode()) for recipient in recipients]
     return await unpublished(connection, [*keys, *((GATES, gate.encode()) for gate in gates)])

@@ -16,6 +16,7 @@ from connectors.postgres.data_keys import WrappedKey
 from connectors.postgres.gates import Suppression, consent_gate
 from connectors.postgres.outbox import OutboxRow
 from connectors.postgres.pool import Pool
+from connectors.postgres.preference_gates import Turned, turned
 from connectors.postgres.recipient_rows import ChangedRow, LockedRow, lock, read, store
 from connectors.postgres.records import RECIPIENT_CONTENT, Records
 from connectors.sealing import DataKey
@@ -119,6 +120,7 @@ async def edit_many(
     new_keys: list[WrappedKey] = []
     moved_keys: list[WrappedKey] = []
     consents: list[ConsentChange] = []
+    turns: list[Turned] = []
     for recipient, row in (await lock(connection, sorted(edits))).items():
         if row.erased:
             written.erased.append(recipient)
@@ -162,6 +164,8 @@ async def edit_many(
             )
         )
         consents += changed_consents
+        if found:  # nothing was decided yet for somebody new
+            turns.append(turned(recipient, found.content, content))
         (written.updated if found else written.created).append(recipient)
     await data_keys.insert(connection, new_keys)
     await data_keys.rewrap(connection, moved_keys)
@@ -169,7 +173,7 @@ async def edit_many(
     await append(connection, consents, consent_address_hash)
     ids = await _publish(connection, records, changes)
     written.record_ids = {change.recipient: id_ for change, id_ in zip(changes, ids, strict=True)}
-    written.gate_ids = await _turn_gates(connection, records, consents, source)
+    written.gate_ids = await _turn_gates(connection, records, consents, turns, source)
     return written
 
 
@@ -298,17 +302,19 @@ async def _publish(connection: psycopg.AsyncConnection, records: Records, change
 
 
 async def _turn_gates(
-    connection: psycopg.AsyncConnection, records: Records, consents: Sequence[ConsentChange], source: str
+    connection: psycopg.AsyncConnection,
+    records: Records,
+    consents: Sequence[ConsentChange],
+    turns: Sequence[Turned],
+    source: str,
 ) -> list[int]:
-    """A withdrawn consent shuts its gate, one given again opens it."""
-    withdrawn = [change for change in consents if change.consent["status"] == "opted_out"]
-    given = [change for change in consents if change.consent["status"] == "opted_in" and not change.first]
-    ids = await gates.put(
-        connection,
-        records,
-        [Suppression(_gate(change), "opted_out", source) for change in withdrawn],
-    )
-    return ids + await gates.lift(connection, records, [_gate(change) for change in given], "opted_out")
+    """A withdrawn consent or preference shuts its gate, one given again opens it."""
+    shut = [_gate(change) for change in consents if change.consent["status"] == "opted_out"]
+    shut += [key for turn in turns for key in turn.shut]
+    opened = [_gate(one) for one in consents if one.consent["status"] == "opted_in" and not one.first]
+    opened += [key for turn in turns for key in turn.opened]
+    ids = await gates.put(connection, records, [Suppression(key, "opted_out", source) for key in shut])
+    return ids + (await gates.lift(connection, records, opened, "opted_out") if opened else [])
 
 
 def _gate(change: ConsentChange) -> str:
