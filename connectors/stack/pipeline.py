@@ -11,15 +11,17 @@ from connectors.stack.service import Probe, ServiceSpec
 from connectors.stack.state import StateDirectory
 
 KAFKA, POSTGRES, LOOPBACK_PROVIDER = "kafka", "postgres", "loopback"
+# Publishes the outbox: whoever answers only when Kafka has a change answers 503 without it.
+RELAY = "relay"
 INFRASTRUCTURE = (KAFKA, POSTGRES, LOOPBACK_PROVIDER)
 
 # (name, arguments after `python -m`, what it needs)
 PIPELINE: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("relay", ("connectors.postgres", "relay"), (KAFKA, POSTGRES)),
+    (RELAY, ("connectors.postgres", "relay"), (KAFKA, POSTGRES)),
     ("intake", ("streams", "intake"), (KAFKA,)),
     ("notify", ("streams", "notify"), (KAFKA,)),
-    ("webhooks", ("connectors.webhooks",), (KAFKA, POSTGRES)),
-    ("api", ("api",), (KAFKA, POSTGRES)),
+    ("webhooks", ("connectors.webhooks",), (KAFKA, POSTGRES, RELAY)),
+    ("api", ("api",), (KAFKA, POSTGRES, RELAY)),
     ("sms", ("sinks", "sms"), (KAFKA, POSTGRES, LOOPBACK_PROVIDER)),
     ("email", ("sinks", "email"), (KAFKA, POSTGRES, LOOPBACK_PROVIDER)),
     ("clickhouse", ("sinks", "clickhouse"), (KAFKA,)),
@@ -35,7 +37,8 @@ PIPELINE_GRACE_SECONDS = 20.0
 def needed_by(names: frozenset[str]) -> frozenset[str]:
     """The names and all that they depend on."""
     needs = {name: wanted for name, _arguments, wanted in PIPELINE}
-    return names | {wanted for name in names for wanted in needs.get(name, ())}
+    found = names | {wanted for name in names for wanted in needs.get(name, ())}
+    return found if found == names else needed_by(found)
 
 
 def loopback_spec(state: StateDirectory, ports: Mapping[str, int]) -> ServiceSpec:

@@ -39,11 +39,18 @@ def test_a_sink_brings_its_stores() -> None:
     assert needed_by(frozenset({"kafka"})) == {"kafka"}
 
 
-def test_stores_start_before_what_needs_them(state: StateDirectory) -> None:
-    ordered = [spec.name for spec in in_start_order(pipeline_specs(state, DEFAULT_PORTS))]
-    assert sorted(ordered) == sorted(PIPELINE_NAMES)
-    needs = {need for spec in pipeline_specs(state, DEFAULT_PORTS) for need in spec.depends_on}
-    assert needs <= set(INFRASTRUCTURE)
+@pytest.mark.parametrize("service", ["api", "webhooks"])
+def test_what_answers_when_kafka_has_it_brings_who_publishes(service: str) -> None:
+    assert needed_by(frozenset({service})) == {service, "relay", "kafka", "postgres"}
+
+
+def test_what_is_needed_starts_before_what_needs_it(state: StateDirectory) -> None:
+    ordered = in_start_order(pipeline_specs(state, DEFAULT_PORTS))
+    assert sorted(spec.name for spec in ordered) == sorted(PIPELINE_NAMES)
+    up = set(INFRASTRUCTURE)
+    for spec in ordered:
+        assert set(spec.depends_on) <= up
+        up.add(spec.name)
 
 
 def test_each_process_is_told_where_its_state_is_and_who_it_is(state: StateDirectory) -> None:
