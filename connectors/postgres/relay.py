@@ -207,10 +207,11 @@ class Relay:
         return len(rows)
 
     def _next_rows(self, connection: psycopg.Connection, producer: Producer, stop: Event) -> list[_Row]:
-        """The first unpublished rows, with none missing before the last."""
+        """The first unpublished rows, with none missing before the last; none where all that wait are urgent."""
         highest = _one(
             connection,
-            "SELECT max(id) FROM (SELECT id FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT %s) AS head",
+            """SELECT max(id) FROM (
+                   SELECT id FROM outbox WHERE published_at IS NULL AND NOT urgent ORDER BY id LIMIT %s) AS head""",
             self._batch_rows,
         )
         if highest is None or not self._writers_are_done(connection, producer, stop):
