@@ -11,6 +11,7 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
@@ -236,10 +237,14 @@ _READ_ONLY = (
 )
 
 
+# The document of somebody who never asked: read anew for each, as pydantic's own copying takes ten times as long.
+_DEFAULTS = orjson.dumps(Preferences().model_dump(by_alias=True))
+
+
 def document(recipient: Recipient) -> dict[str, Any]:
     """A recipient's preferences as they are served; the defaults, ``ours.asked`` false, where nobody ever asked."""
     content = recipient.content
-    found = Preferences().model_dump(by_alias=True)
+    found: dict[str, Any] = orjson.loads(_DEFAULTS)
     stored = content.get("preferences")
     if stored is not None:
         for served, kept in _STORED:
