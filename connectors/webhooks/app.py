@@ -20,6 +20,7 @@ from confluent_kafka import KafkaException
 from multidict import MultiDict
 
 from connectors.kafka import LINGER_MS, make_admin
+from connectors.postgres.in_force import open_in_force
 from connectors.postgres.pool import Pool, open_pool
 from connectors.postgres.records import Records
 from connectors.providers.sendgrid import EVENTS_PATH
@@ -112,15 +113,18 @@ async def _serving(app: web.Application) -> AsyncIterator[None]:
     """Pool, producer and desk for the application's life."""
     settings = app[SETTINGS]
     records = Records.open(settings)
-    async with open_pool(
-        settings, "webhooks", size=POOL_CONNECTIONS, timeout_seconds=POSTGRES_TIMEOUT_SECONDS, urgent=True
-    ) as pool:
+    async with (
+        open_pool(
+            settings, "webhooks", size=POOL_CONNECTIONS, timeout_seconds=POSTGRES_TIMEOUT_SECONDS, urgent=True
+        ) as pool,
+        open_in_force(settings, "webhooks") as in_force,
+    ):
         producer = AcknowledgedProducer(
             settings, on_failure=_told_later, linger_ms=LINGER_MS, message_timeout_seconds=KAFKA_TIMEOUT_SECONDS
         )
         app[POOL] = pool
         app[DESK] = Desk(settings, pool, records, StatusLog(producer, records.codec))
-        app[INBOUND_DESK] = InboundDesk(settings, pool, records, producer)
+        app[INBOUND_DESK] = InboundDesk(settings, pool, in_force, records, producer)
         parked = asyncio.create_task(app[DESK].retry_parked())
         parked.add_done_callback(_parked_ended)
         yield

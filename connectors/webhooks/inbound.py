@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import psycopg
 from confluent_kafka import KafkaException
 
-from connectors.postgres import outbox, recipients
+from connectors.postgres import recipients
+from connectors.postgres.in_force import InForce
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import SYSTEM_CLINIC, Records
 from connectors.settings import Settings
@@ -83,9 +84,12 @@ class _Clinic(NamedTuple):
 class InboundDesk:
     """Takes texts."""
 
-    def __init__(self, settings: Settings, pool: Pool, records: Records, producer: AcknowledgedProducer) -> None:
+    def __init__(
+        self, settings: Settings, pool: Pool, in_force: InForce, records: Records, producer: AcknowledgedProducer
+    ) -> None:
         self._settings = settings
         self._pool = pool
+        self._in_force = in_force
         self._records = records
         self._producer = producer
         name, self._topic = EVENT_TYPES[EVENT_TYPE]
@@ -120,8 +124,7 @@ class InboundDesk:
         if word == "yes" and done.action is None:
             await self._pass_on(text, now)
             return SILENCE
-        async with self._pool.connection() as connection:
-            await outbox.published(connection, done.waiting, IN_FORCE_SECONDS)
+        await self._in_force.wait(done.waiting, IN_FORCE_SECONDS)
         log.info("a text said %s to the %s sender: %d patients", word, sender_class, len(done.recipients))
         return await self._answer(answer, text)
 
