@@ -2,67 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import signal
-import sys
-
 import click
-import psycopg
-import uvloop
-from aiohttp import web
-from pydantic import ValidationError
 
 from api.app import make_app
-from connectors.collector import collect_rarely
-from connectors.logs import configure_logging
-from connectors.readiness import mark_ready
-from connectors.sealing import KeyRingError
-from connectors.settings import Settings, SettingsError
-from schemas.registry import RegistryError
-
-log = logging.getLogger("api")
-
-EXIT_SETTINGS = 78  # EX_CONFIG of sysexits.h: starting again does not help
-EXIT_FATAL = 70  # EX_SOFTWARE: starting again is the mend
+from connectors.serving import Address, serve
 
 
 @click.command()
 def main() -> None:
     """Serve the API on loopback, or where LUXE_API_HOST and LUXE_API_PORT say."""
-    try:
-        settings = Settings()
-        configure_logging(settings.log_format)
-        uvloop.run(_serve(settings))
-    except (SettingsError, ValidationError, KeyRingError, RegistryError) as error:
-        click.echo(f"api: {error}", err=True)
-        sys.exit(EXIT_SETTINGS)
-    except psycopg.OperationalError as error:
-        click.echo(f"api: Postgres does not answer ({type(error).__name__}); run `luxe status`", err=True)
-        sys.exit(EXIT_FATAL)
-    except OSError as error:
-        click.echo(
-            f"api: cannot listen on {settings.api_host}:{settings.api_port} ({error.strerror}); "
-            "free it or set LUXE_API_PORT",
-            err=True,
-        )
-        sys.exit(EXIT_FATAL)
-
-
-async def _serve(settings: Settings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(make_app(settings), access_log=None)
-    await runner.setup()
-    collect_rarely()
-    try:
-        await web.TCPSite(runner, settings.api_host, settings.api_port).start()
-        log.info("api: listening on %s:%d", settings.api_host, settings.api_port)
-        mark_ready(settings, "api")
-        await stop.wait()
-    finally:
-        await runner.cleanup()
+    serve("api", make_app, lambda settings: Address(settings.api_host, settings.api_port, "LUXE_API_PORT"))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 
 import psycopg
@@ -16,11 +15,11 @@ from api.resources import REQUEST_ID, SETTINGS
 from api.routes import Handler
 from connectors.clickhouse.asking import ClickHouseAway
 from connectors.postgres.outbox import OutboxDelayed
+from connectors.serving import Outage
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 5
-OUTAGE_LOG_SECONDS = 10.0
 CORS_MAX_AGE_SECONDS = 600
 
 # A JSON API needs nothing of a browser's powers; pages set what they need themselves.
@@ -33,22 +32,6 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 HSTS = "max-age=63072000; includeSubDomains"
-
-
-class Outage:
-    """Says once in a while that requests are turned away, however many there are."""
-
-    def __init__(self) -> None:
-        self._answered = 0
-        self._told_at = -OUTAGE_LOG_SECONDS
-
-    def note(self, error: Exception) -> None:
-        """One more was answered 503."""
-        self._answered += 1
-        now = time.monotonic()
-        if now - self._told_at >= OUTAGE_LOG_SECONDS:
-            log.warning("%d requests answered 503 (%s); see GET /readyz", self._answered, type(error).__name__)
-            self._answered, self._told_at = 0, now
 
 
 OUTAGE = web.AppKey("outage", Outage)

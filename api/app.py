@@ -29,7 +29,7 @@ from api import (
     suppressions,
     what_if,
 )
-from api.answering import OUTAGE, Outage, answering, preflight
+from api.answering import OUTAGE, answering, preflight
 from api.guard import guarded
 from api.identity import Verifier, rs256_keys
 from api.limits import Buckets
@@ -54,6 +54,7 @@ from connectors.postgres.in_force import open_in_force
 from connectors.postgres.pool import open_pool
 from connectors.postgres.recipient_requests import RecipientRequests
 from connectors.postgres.records import Records
+from connectors.serving import Outage
 from connectors.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
@@ -19,12 +18,13 @@ from aiohttp import web
 from confluent_kafka import KafkaException
 from multidict import MultiDict
 
-from connectors.kafka import LINGER_MS, make_admin
+from connectors.kafka import LINGER_MS
 from connectors.postgres.in_force import open_in_force
 from connectors.postgres.pool import Pool, open_pool
 from connectors.postgres.records import Records
 from connectors.providers.sendgrid import EVENTS_PATH
 from connectors.providers.twilio import STATUS_PATH
+from connectors.serving import Outage, alive, readiness
 from connectors.settings import Settings, SettingsError
 from connectors.statuses import AcknowledgedProducer, StatusLog
 from connectors.webhooks.desk import Desk
@@ -51,24 +51,6 @@ KAFKA_TIMEOUT_SECONDS = 7.0
 POSTGRES_TIMEOUT_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 5
 POOL_CONNECTIONS = 4
-PROBE_SECONDS = 2.0
-OUTAGE_LOG_SECONDS = 10.0
-
-
-class Outage:
-    """Says once in a while that receipts are turned away, however many there are."""
-
-    def __init__(self) -> None:
-        self._answered = 0
-        self._told_at = -OUTAGE_LOG_SECONDS
-
-    def note(self, error: Exception) -> None:
-        """One more was answered 503."""
-        self._answered += 1
-        now = time.monotonic()
-        if now - self._told_at >= OUTAGE_LOG_SECONDS:
-            log.warning("%d requests answered 503 (%s); see GET /readyz", self._answered, type(error).__name__)
-            self._answered, self._told_at = 0, now
 
 
 SETTINGS = web.AppKey("settings", Settings)
@@ -93,7 +75,7 @@ def make_app(settings: Settings) -> web.Application:
     app.router.add_post(STATUS_PATH, twilio_status)
     app.router.add_post(EVENTS_PATH, sendgrid_events)
     app.router.add_post(INBOUND_PATH, twilio_inbound)
-    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/healthz", alive)
     app.router.add_get("/readyz", readyz)
     return app
 
@@ -240,21 +222,6 @@ async def _take(request: web.Request, receipts: list[Receipt | None]) -> None:
             await request.app[DESK].take(news)
 
 
-async def healthz(_: web.Request) -> web.Response:
-    """The process answers."""
-    return web.json_response({"status": "ok"})
-
-
 async def readyz(request: web.Request) -> web.Response:
     """Postgres and Kafka answer; else 503 with which one does not."""
-    away = []
-    try:
-        async with asyncio.timeout(PROBE_SECONDS), request.app[POOL].connection() as connection:
-            await connection.execute("SELECT 1")
-    except (psycopg.OperationalError, TimeoutError):
-        away.append("postgres")
-    try:
-        await asyncio.to_thread(make_admin(request.app[SETTINGS]).list_topics, timeout=PROBE_SECONDS)
-    except KafkaException:
-        away.append("kafka")
-    return web.json_response({"status": "away" if away else "ok", "away": away}, status=503 if away else 200)
+    return await readiness(request.app[SETTINGS], request.app[POOL])
