@@ -54,7 +54,7 @@ class DeadLetters:
         schema_id, schema_name, facts = self._read(value)
         if isinstance(subject, DueTimer):
             facts = {**_named_by(subject), **facts}
-        content = self._codec.encode_bare(CONTENT, {"key": key, "value": value, "headers": headers})
+        content = self._codec.encode_content(CONTENT, {"key": key, "value": value, "headers": headers})
         letter = {
             **{name: facts.get(name) for name in _FACTS},
             "dead_letter_id": letter_id,

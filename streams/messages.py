@@ -174,7 +174,7 @@ class Messages:
             "occurred_at": request["occurred_at"],
             "created_at": told.now,
             "correlation_id": request["correlation_id"],
-            "sealed": seal(told.key, "ChannelMessage", delivery_id, self._codec.encode_bare(CONTENT, content)),
+            "sealed": seal(told.key, "ChannelMessage", delivery_id, self._codec.encode_content(CONTENT, content)),
             **self._of_type[name],
         }
         return Message(topic, encode(message), template.template_id, template.version)

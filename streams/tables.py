@@ -92,7 +92,7 @@ class Recipients:
         try:
             record = self._codec.decode(raw).value
             key = self._keys.get(record["wrapped_key"], recipient, record["clinic_id"])
-            content = self._codec.decode_bare(
+            content = self._codec.decode_content(
                 "luxe.pipeline.RecipientContent", open_sealed(key, "Recipient", recipient, record["sealed"])
             )
         except (CodecError, SealError) as error:

@@ -72,7 +72,7 @@ class IntakeWorld:
         """A patient or staff member with a data key of their own."""
         wrapped, key = self.ring.new_data_key(recipient, "clinic-1")
         self.keys[recipient] = key
-        content = self.codec.encode_bare("luxe.pipeline.RecipientContent", CONTENT)
+        content = self.codec.encode_content("luxe.pipeline.RecipientContent", CONTENT)
         record = {
             "recipient": recipient,
             "kind": recipient.partition(":")[0],

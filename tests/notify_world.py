@@ -167,7 +167,7 @@ class World:
             "preferences": None,
             "consents": [],
         } | content
-        plain = self.codec.encode_bare("luxe.pipeline.RecipientContent", whole)
+        plain = self.codec.encode_content("luxe.pipeline.RecipientContent", whole)
         record = {
             "recipient": recipient,
             "kind": recipient.partition(":")[0],
@@ -376,4 +376,4 @@ class World:
         clinic = message["clinic_id"] if message["clinic_id"].encode() in self.policies else "*"
         key = self.keys[message["recipient"]] if known else self.keys[f"clinic:{clinic}"]
         plain = open_sealed(key, "ChannelMessage", message["delivery_id"], message["sealed"])
-        return self.codec.decode_bare("luxe.pipeline.MessageContent", plain)
+        return self.codec.decode_content("luxe.pipeline.MessageContent", plain)

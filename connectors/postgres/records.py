@@ -42,11 +42,11 @@ class Records:
 
     def encode_content(self, content: Mapping[str, Any]) -> bytes:
         """RecipientContent as it is sealed. Raises CodecError."""
-        return self.codec.encode_bare(RECIPIENT_CONTENT, content)
+        return self.codec.encode_content(RECIPIENT_CONTENT, content)
 
     def decode_content(self, plaintext: bytes) -> dict[str, Any]:
         """RecipientContent as it was sealed. Raises CodecError."""
-        return self.codec.decode_bare(RECIPIENT_CONTENT, plaintext)
+        return self.codec.decode_content(RECIPIENT_CONTENT, plaintext)
 
     def seal_content(self, key: DataKey, recipient: str, plaintext: bytes) -> bytes:
         """``Recipient.sealed``."""

@@ -65,7 +65,7 @@ class DeadLetters:
             "recorded_at": datetime.now(UTC),
             "correlation_id": known.get("correlation_id"),
             "sealed": seal(
-                key, "DeadLetter", letter_id, self._codec.encode_bare("luxe.pipeline.DeadLetterContent", content)
+                key, "DeadLetter", letter_id, self._codec.encode_content("luxe.pipeline.DeadLetterContent", content)
             ),
         }
         # Not under the original's key, which may be anything; what follows a record of ours are headers of ours.

@@ -56,7 +56,7 @@ class Keys:
         except SealError as error:
             raise PoisonError(error.code, f"sealed: {error}", "sealed") from None
         try:
-            return self._records.codec.decode_bare(CONTENT, content)
+            return self._records.codec.decode_content(CONTENT, content)
         except CodecError as error:
             raise PoisonError(
                 error.code, "sealed: what was sealed is no MessageContent; render anew", "sealed"

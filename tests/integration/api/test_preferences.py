@@ -10,11 +10,12 @@ import pytest
 from api.preference_model import Preferences
 from connectors.kafka import read_to_end
 from connectors.postgres.pool import Pool
-from connectors.postgres.records import RECIPIENT_CONTENT, Records
+from connectors.postgres.records import Records
 from connectors.settings import Settings
 from schemas.topics import RECIPIENTS
-from tests.integration.api.conftest import Api, relaying
+from tests.integration.api.conftest import Api
 from tests.integration.api.people import CLINIC, EMAIL, PHONE, patient
+from tests.integration.stores import relaying
 
 pytestmark = pytest.mark.integration
 
@@ -34,9 +35,7 @@ def in_kafka(settings: Settings, records: Records, id_: str) -> dict[str, Any]:
             newest = records.codec.decode(value).value
     assert newest is not None
     data_key = records.keys.get(newest["wrapped_key"], f"patient:{id_}", newest["clinic_id"])
-    return records.codec.decode_bare(
-        RECIPIENT_CONTENT, records.open_content(data_key, f"patient:{id_}", newest["sealed"])
-    )
+    return records.decode_content(records.open_content(data_key, f"patient:{id_}", newest["sealed"]))
 
 
 @pytest.mark.usefixtures("relay")

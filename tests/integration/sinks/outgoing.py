@@ -111,7 +111,7 @@ class Outbox:
             key,
             "ChannelMessage",
             message["delivery_id"],
-            self.records.codec.encode_bare("luxe.pipeline.MessageContent", said),
+            self.records.codec.encode_content("luxe.pipeline.MessageContent", said),
         )
         return Outgoing(message, said)
 
