@@ -28,8 +28,13 @@ def golden_value(name: str) -> dict[str, Any]:
 
 
 def golden_bytes(name: str) -> bytes:
-    """The example on the wire, header included; the body alone for records that travel in others only."""
+    """The example on the wire, header included; the body alone for rows of our own state."""
     return bytes.fromhex((FOLDER / f"{name}.bin").read_text(encoding="ascii"))
+
+
+def older_bytes() -> dict[str, bytes]:
+    """What was sealed before it named its schema, a body alone: record → its example then, of the schema's first version."""
+    return {path.stem: bytes.fromhex(path.read_text(encoding="ascii")) for path in (FOLDER / "older").glob("*.bin")}
 
 
 def _value(node: Any, text: Any, named: Mapping[str, Schema]) -> Any:
