@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import aiohttp
@@ -23,60 +22,14 @@ from pydantic import SecretStr
 
 from api.app import make_app
 from api.secret import jwt_secret
-from connectors.kafka_admin import create_topics
-from connectors.postgres.migrate import migrate
-from connectors.postgres.pool import Pool, open_pool
-from connectors.postgres.records import Records
-from connectors.postgres.relay import Relay
-from connectors.sealing import ensure_key_ring
 from connectors.settings import Settings
 from tests.conftest import Stack
-
-STOP_SECONDS = 30.0
+from tests.integration.stores import STOP_SECONDS, own_stores
 
 
 @pytest.fixture
 def settings(stack: Stack, tmp_path: Path) -> Settings:
-    """The stack's services, an empty database, a state directory of the test's own."""
-    changed = stack.settings_for(
-        tmp_path / "state",
-        postgres_dsn=SecretStr(stack.new_database()),
-        api_requests_per_second=5_000.0,
-    )
-    migrate(changed, say=lambda line: None)
-    create_topics(changed)
-    ensure_key_ring(changed)
-    return changed
-
-
-@contextmanager
-def relaying(settings: Settings) -> Iterator[None]:
-    """A relay at work."""
-    stop = Event()
-    thread = Thread(target=Relay(settings).run, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(STOP_SECONDS)
-
-
-@pytest.fixture
-def relay(settings: Settings) -> Iterator[None]:
-    with relaying(settings):
-        yield
-
-
-@pytest.fixture
-def records(settings: Settings) -> Records:
-    return Records.open(settings)
-
-
-@pytest.fixture
-async def pool(settings: Settings) -> AsyncIterator[Pool]:
-    async with open_pool(settings, "test", size=4) as opened:
-        yield opened
+    return own_stores(stack, tmp_path / "state", api_requests_per_second=5_000.0)
 
 
 @dataclass(frozen=True)

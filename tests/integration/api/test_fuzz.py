@@ -30,7 +30,8 @@ from connectors.postgres.pool import open_pool
 from connectors.postgres.recipients import Recipient, upsert_many
 from connectors.postgres.records import Records
 from connectors.settings import Settings
-from tests.integration.api.conftest import clickhouse_with, relaying
+from tests.integration.api.conftest import clickhouse_with
+from tests.integration.stores import relaying
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 

@@ -19,8 +19,9 @@ from connectors.postgres.records import Records
 from connectors.sealing import ensure_key_ring
 from connectors.settings import Settings
 from connectors.unsubscribing.links import Links
-from tests.integration.api.conftest import Api, relaying
+from tests.integration.api.conftest import Api
 from tests.integration.api.people import patient
+from tests.integration.stores import relaying
 
 pytestmark = pytest.mark.integration
 

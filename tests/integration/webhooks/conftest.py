@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from confluent_kafka import TopicPartition
-from pydantic import SecretStr
 
 from connectors.kafka import make_consumer
-from connectors.kafka_admin import create_topics
 from connectors.loopback.signing import twilio_signature
 from connectors.postgres import policies, recipients
-from connectors.postgres.migrate import migrate
-from connectors.postgres.pool import Pool, open_pool
+from connectors.postgres.pool import Pool
 from connectors.postgres.recipients import Recipient
 from connectors.postgres.records import Records
-from connectors.postgres.relay import Relay
-from connectors.sealing import ensure_key_ring
 from connectors.settings import Settings
 from connectors.webhooks.app import make_app
 from connectors.webhooks.inbound import INBOUND_PATH
 from tests.conftest import Stack
+from tests.integration.stores import own_stores
 
-STOP_SECONDS = 30.0
 GIVEN_AT = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -42,46 +35,7 @@ def settings(stack: Stack, tmp_path: Path) -> Settings:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    changed = stack.settings_for(
-        tmp_path / "state",
-        postgres_dsn=SecretStr(stack.new_database()),
-        webhook_port=port,
-        public_base_url=f"http://127.0.0.1:{port}",
-    )
-    migrate(changed, say=lambda line: None)
-    create_topics(changed)
-    ensure_key_ring(changed)
-    return changed
-
-
-@contextmanager
-def relaying(settings: Settings) -> Iterator[None]:
-    """A relay at work."""
-    stop = Event()
-    thread = Thread(target=Relay(settings).run, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(STOP_SECONDS)
-
-
-@pytest.fixture
-def relay(settings: Settings) -> Iterator[None]:
-    with relaying(settings):
-        yield
-
-
-@pytest.fixture
-def records(settings: Settings) -> Records:
-    return Records.open(settings)
-
-
-@pytest.fixture
-async def pool(settings: Settings) -> AsyncIterator[Pool]:
-    async with open_pool(settings, "test", size=4) as opened:
-        yield opened
+    return own_stores(stack, tmp_path / "state", webhook_port=port, public_base_url=f"http://127.0.0.1:{port}")
 
 
 @dataclass(frozen=True)

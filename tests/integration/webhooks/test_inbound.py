@@ -14,7 +14,8 @@ from connectors.webhooks.answers import SILENCE
 from connectors.webhooks.inbound import STRANGER
 from schemas.validation import check_event
 from tests.integration.sinks.rig import Provider, loopback
-from tests.integration.webhooks.conftest import Phone, Register, World, relaying, serving
+from tests.integration.stores import relaying
+from tests.integration.webhooks.conftest import Phone, Register, World, serving
 
 pytestmark = pytest.mark.integration
 
