@@ -52,13 +52,15 @@ def caps(given: Given) -> Finding:
 
 
 def digest(given: Given) -> Finding:
-    """What the clinic tells once a day, in one message."""
+    """What the clinic, or the recipient, wants told once a day, in one message: neither can undo the other's."""
     terms = given.terms
     if terms.essential or terms.answers or terms.marketing_consent or given.digest_due:
         return NOT_APPLICABLE
-    if terms.category not in given.limits.digest_categories:
-        return NOT_APPLICABLE
-    return collected(Reason.DIGEST, _digest_ms(given))
+    wished = given.person.preferences["digest_categories"]
+    by_clinic = terms.category in given.limits.digest_categories
+    if by_clinic or (wished and terms.preference_category in {f"category_{one}" for one in wished}):
+        return collected(Reason.DIGEST, _digest_ms(given))
+    return NOT_APPLICABLE
 
 
 def rate_limit(given: Given) -> Finding:
@@ -86,4 +88,7 @@ def _one_too_many(given: Given, reason: Reason, over_ms: int) -> Finding:
 
 
 def _digest_ms(given: Given) -> int:
-    return next_digest(given.person.time_zone or given.zone, given.limits.digest_hour, given.now_ms)
+    """The recipient's own hour, else the clinic's; quiet hours may still put it off."""
+    own = given.person.preferences["digest_hour"]
+    hour = given.limits.digest_hour if own is None else own % 24
+    return next_digest(given.person.time_zone or given.zone, hour, given.now_ms)

@@ -39,6 +39,8 @@ NEVER_ASKED: Mapping[str, Any] = {
     "category_educational": True,
     "category_events": True,
     "channel_order": [],
+    "digest_categories": [],
+    "digest_hour": None,
     "quiet_hours": None,
     "frequency_marketing": "weekly",
     "frequency_reviews": "always",

@@ -95,6 +95,10 @@ def test_two_a_day_too_many_are_told_together(world: World) -> None:
     assert message["notification_type"] == "patient_digest"
 
 
+def id_of(named: dict[str, Any]) -> bytes:
+    return UUID(named["notification_id"]).bytes
+
+
 def rows(world: World, prefix: bytes) -> list[bytes]:
     return [row for row in world.store.rows if row.startswith(prefix)]
 
@@ -155,5 +159,14 @@ def test_what_was_told_in_a_digest_says_by_which_versions_it_was_decided(world: 
     assert [(one["recipient_version"], one["policy_version"], one["steps"]) for one in parts] == [(1, 1, [])] * 2
 
 
-def id_of(named: dict[str, Any]) -> bytes:
-    return UUID(named["notification_id"]).bytes
+def test_what_the_patient_wants_told_together_comes_at_their_own_hour(world: World) -> None:
+    world.add_policy(CLINIC)
+    wishes: dict[str, Any] = {"digest_categories": ["treatments"], "digest_hour": 18}
+    opted: dict[str, Any] = {"sms_opt_in": {}, "email_opt_in": {}, "push_opt_in": {}}
+    world.add_recipient("patient:1", preferences=opted | wishes, time_zone="America/New_York")
+    collected = world.ask(asked(world, 1), asked(world, 2, OTHER), now_ms=NOON)
+    assert {(one["outcome"], one["reason"]) for one in world.decisions(collected)} == {("defer", "digest")}
+    evening = at("2026-12-01T18:00-05:00")
+    assert world.work(now_ms=evening - 1) == []
+    (message,) = world.messages(world.work(now_ms=evening + 600_000))
+    assert message["notification_type"] == "patient_digest"

@@ -130,10 +130,14 @@ def too_often(given: Given) -> list[Wait] | None:
         over.append(next_hour(given, 0))
     if over and terms.cap == "drop":
         return None
+    own_hour = wishes["digest_hour"]
+    hour = limits.digest_hour if own_hour is None else own_hour
     bundled = terms.cap == "digest" and not given.digest_due
-    waits: list[Wait] = [("digest", next_hour(given, limits.digest_hour)) if bundled else ("turn", end) for end in over]
-    if terms.category in limits.digest_categories and not terms.marketing_consent and not given.digest_due:
-        waits.append(("digest", next_hour(given, limits.digest_hour)))
+    waits: list[Wait] = [("digest", next_hour(given, hour)) if bundled else ("turn", end) for end in over]
+    told_daily = terms.category in limits.digest_categories
+    told_daily |= (terms.preference_category or "").removeprefix("category_") in wishes["digest_categories"]
+    if told_daily and not terms.marketing_consent and not given.digest_due:
+        waits.append(("digest", next_hour(given, hour)))
     for limit, span_ms in ((limits.per_minute, 60_000), (limits.per_hour, 3_600_000)):
         times = [one.at_ms for one in sent for _ in range(one.messages) if one.at_ms > given.now_ms - span_ms]
         if limit and len(times) >= limit:

@@ -10,6 +10,7 @@ import pytest
 from streams.rules.decision import Defer, Deliver, Suppress, decide
 from streams.rules.given import Given
 from streams.rules.limits import HOUR_MS, LONGEST_GAP_MS, Limits, Sent, Tally, day_of, next_digest
+from streams.rules.person import Quiet
 from streams.rules.reasons import Reason
 from streams.rules.terms import Terms
 from tests.unit.rules.people import SARAH, TYPES, at, preferring
@@ -128,6 +129,52 @@ def test_what_the_clinic_bundles_is_collected_and_not_again_when_its_digest_is_d
     assert (outcome.reason, outcome.collects) == (Reason.DIGEST, True)
     assert isinstance(decided(CREDITS, limits=limits, digest_due=True), Deliver)
     assert isinstance(decided(CONFIRMATION, limits=Limits(digest_categories=("transactional",))), Deliver)
+
+
+def test_what_the_recipient_wants_told_together_is_collected_for_their_own_hour() -> None:
+    wish = preferring(digest_categories=["financial"], digest_hour=18)
+    outcome = decided(CREDITS, person=wish)
+    assert isinstance(outcome, Defer)
+    expected = (at("2026-07-01T18:00-04:00"), Reason.DIGEST, True)
+    assert (outcome.until_ms, outcome.reason, outcome.collects) == expected
+    assert isinstance(decided(CREDITS, person=wish, digest_due=True), Deliver)
+    # By the wall clock where they are; by the clinic's hour where they named none.
+    west = replace(wish, time_zone="America/Los_Angeles")
+    away = decided(CREDITS, person=west)
+    assert isinstance(away, Defer)
+    assert away.until_ms == at("2026-07-01T18:00-07:00")
+    no_hour = decided(CREDITS, person=preferring(digest_categories=["financial"]), limits=Limits(digest_hour=7))
+    assert isinstance(no_hour, Defer)
+    assert no_hour.until_ms == at("2026-07-02T07:00-04:00")
+
+
+def test_a_wish_for_digests_only_narrows() -> None:
+    """Other categories, essentials and marketing come as they did; and the clinic's own digests stay digests."""
+    wish = preferring(
+        digest_categories=["treatments", "appointments", "financial", "marketing"], frequency_marketing="daily"
+    )
+    for terms in (CONFIRMATION, OFFER):
+        assert isinstance(decided(terms, person=wish), Deliver)
+    assert isinstance(decided(CREDITS, person=preferring(digest_categories=["treatments"])), Deliver)
+    by_clinic = Limits(digest_categories=("membership",))
+    for person in (preferring(), preferring(digest_categories=["treatments"], digest_hour=18)):
+        outcome = decided(CREDITS, person=person, limits=by_clinic)
+        assert isinstance(outcome, Defer)
+        assert outcome.collects
+
+
+def test_a_digest_whose_hour_lies_in_the_clinics_quiet_hours_comes_after_them() -> None:
+    wish = preferring(digest_categories=["financial"], digest_hour=23)
+    outcome = decided(CREDITS, person=wish, clinic_quiet=Quiet("21:00", "08:00"))
+    assert isinstance(outcome, Defer)
+    assert (outcome.until_ms, outcome.collects) == (at("2026-07-02T08:00-04:00"), True)
+
+
+def test_too_late_for_the_digest_they_wished_it_comes_in_the_portal_alone() -> None:
+    wish = preferring(digest_categories=["financial"], digest_hour=18)
+    outcome = decided(CREDITS, person=wish, expires_at_ms=NOW + HOUR_MS)
+    assert isinstance(outcome, Deliver)
+    assert [step.channel for step in outcome.steps] == ["in_app"]
 
 
 def test_what_a_cap_puts_off_until_the_hour_of_its_digest_is_collected_for_that_digest() -> None:

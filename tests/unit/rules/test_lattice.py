@@ -42,6 +42,10 @@ def preferences(draw: st.DrawFn) -> dict[str, Any]:
             made[name] = draw(st.booleans())
         elif isinstance(value, dict):
             made[name] = {key: draw(st.booleans()) for key in value}
+        elif name == "digest_categories":
+            made[name] = draw(st.sampled_from([[], [], ["treatments"], ["appointments", "financial"]]))
+        elif name == "digest_hour":
+            made[name] = draw(st.sampled_from([None, 0, 18, 23]))
         elif isinstance(value, list):
             made[name] = draw(st.permutations(CHANNELS))
         else:
@@ -49,6 +53,7 @@ def preferences(draw: st.DrawFn) -> dict[str, Any]:
     return made
 
 
+CATEGORIES = ("appointments", "treatments", "financial", "marketing", "educational", "events")
 WORDS: Mapping[str, list[str]] = {
     "frequency_marketing": ["daily", "weekly", "monthly", "never"],
     "frequency_reviews": ["always", "occasionally", "never"],
@@ -120,7 +125,7 @@ def givens(draw: st.DrawFn) -> Given:
 NARROWINGS = (
     "expire", "overtake", "block", "suppress", "disable_type", "disable_channel", "event_opt_out", "address", "consent",
     "switch_off", "opt_out", "global_opt_out", "inactive", "unverify", "duplicate", "undisturbed", "quieter", "clinic_quieter",
-    "cap", "one_more",
+    "cap", "one_more", "bundle",
 )  # fmt: skip
 
 
@@ -176,6 +181,9 @@ def narrower(given: Given, how: str, channel: Channel) -> Given:
             return replace(given, clinic_quiet=ALWAYS_QUIET)
         case "cap":
             return replace(given, limits=given.limits._replace(daily=1, per_minute=1))
+        case "bundle":
+            bundled = {**person.preferences, "digest_categories": list(CATEGORIES)}
+            return replace(given, person=replace(person, preferences=bundled))
         case "one_more":
             more = Sent(NOW_MS, "x", given.terms.category, given.terms.frequency_class, 2)
             return replace(given, tally=given.tally.with_(more))
