@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from aiohttp import web
 from pydantic import AwareDatetime
 
 from api import access
 from api.avro_models import model_of, served_path
-from api.bodies import (
-    JSON,
-    MERGE_PATCH,
-    changed_since,
-    entity_tag,
-    merged,
-    parsed,
-    read_json,
-    required_version,
-    versions_named,
-)
-from api.preferences import IF_MATCH
+from api.bodies import MERGE_PATCH, changed_since, parsed, required_version
+from api.documents import IF_MATCH, IF_NONE_MATCH, BodyOf, answered, known_already, merge_patch, replacement
 from api.problems import Problem, not_found, unusable
 from api.resources import IN_FORCE, POOL, RECORDS, SETTINGS, identity_of
 from api.routes import Answer, Parameter, Route
@@ -59,25 +47,21 @@ async def read(request: web.Request) -> web.Response:
         found = await policies.current(connection, clinic_id)
     if found is None:
         raise not_found()
-    known = request.headers.get("If-None-Match")
-    if known is not None and ((named := versions_named(known)) is None or str(found.version) in named):
-        return web.Response(status=304, headers={"ETag": entity_tag(found.version)})
-    return _answer(clinic_id, found)
+    known = known_already(request, found.version)
+    return _answer(clinic_id, found) if known is None else known
 
 
 async def replace_all(request: web.Request) -> web.Response:
     """Everything as the body says; what it leaves out takes its default. ``If-None-Match: *`` makes a new one."""
-    body = await read_json(request, (JSON,))
-    return await _write(request, lambda _served: body)
+    return await _write(request, await replacement(request))
 
 
 async def patch(request: web.Request) -> web.Response:
     """RFC 7396: what the body names changes, null returns it to its default."""
-    body = await read_json(request, (MERGE_PATCH, JSON))
-    return await _write(request, lambda served: merged(served, body))
+    return await _write(request, await merge_patch(request))
 
 
-async def _write(request: web.Request, body_of: Callable[[Any], Any]) -> web.Response:
+async def _write(request: web.Request, body_of: BodyOf) -> web.Response:
     app, clinic_id, identity = request.app, clinic_of(request), identity_of(request)
     makes_new = request.headers.get("If-None-Match", "").strip() == "*"
     wanted_versions = None if makes_new else required_version(request)
@@ -139,11 +123,7 @@ def _answer(clinic_id: str, found: Current) -> web.Response:
         "updatedAt": found.updated_at,
         "updatedBy": found.updated_by,
     }
-    return web.Response(
-        body=orjson.dumps(served, option=orjson.OPT_UTC_Z),
-        content_type=JSON,
-        headers={"ETag": entity_tag(found.version)},
-    )
+    return answered(served, found.version)
 
 
 _STORED = Answer(200, "Stored, and in force: the policy as it is now", StoredPolicy, etag=True)
@@ -157,7 +137,7 @@ ROUTES = (
         access.READ_POLICIES,
         "Read a clinic's policy",
         (Answer(200, "The policy", StoredPolicy, etag=True), Answer(304, "Not changed since", etag=True)),
-        parameters=(CLINIC, Parameter("If-None-Match", "header", "ETags that are known already.")),
+        parameters=(CLINIC, IF_NONE_MATCH),
         problems=(404,),
         tag="policies",
     ),

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 from aiohttp import web
 
 from api import access
-from api.bodies import (
-    JSON,
-    MERGE_PATCH,
-    entity_tag,
-    merged,
-    parsed,
-    read_json,
-    recipient_of,
-    required_version,
-    versions_named,
+from api.bodies import MERGE_PATCH, parsed, recipient_of, required_version
+from api.documents import (
+    IF_MATCH,
+    IF_NONE_MATCH,
+    BodyOf,
+    answered,
+    as_json,
+    known_already,
+    merge_patch,
+    replacement,
 )
 from api.preference_model import Preferences, contradictions, document, milliseconds, stored_preferences
 from api.problems import unusable
@@ -38,36 +36,27 @@ ID = Parameter(
     {"type": "string", "maxLength": 210},
     True,
 )
-IF_MATCH = Parameter(
-    "If-Match", "header", "The ETag of what you read, or `*`; without it the answer is 428.", {"type": "string"}, False
-)
 
 
 async def read(request: web.Request) -> web.Response:
     """The document, with its version as ETag; 304 where If-None-Match names it."""
     identity = identity_of(request)
     found = await seen(request, recipient_of(request, identity), identity)
-    known = request.headers.get("If-None-Match")
-    if known is not None:
-        versions = versions_named(known)
-        if versions is None or str(found.version) in versions:
-            return web.Response(status=304, headers={"ETag": entity_tag(found.version)})
-    return _answer(found)
+    known = known_already(request, found.version)
+    return answered(document(found), found.version) if known is None else known
 
 
 async def replace_all(request: web.Request) -> web.Response:
     """Everything as the body says; what it leaves out takes its default."""
-    body = await read_json(request, (JSON,))
-    return await _write(request, lambda _served: body)
+    return await _write(request, await replacement(request))
 
 
 async def patch(request: web.Request) -> web.Response:
     """RFC 7396: what the body names changes, null returns it to its default."""
-    body = await read_json(request, (MERGE_PATCH, JSON))
-    return await _write(request, lambda served: merged(served, body))
+    return await _write(request, await merge_patch(request))
 
 
-async def _write(request: web.Request, body_of: Callable[[Any], Any]) -> web.Response:
+async def _write(request: web.Request, body_of: BodyOf) -> web.Response:
     identity = identity_of(request)
     recipient = recipient_of(request, identity)
     versions = required_version(request)
@@ -75,7 +64,7 @@ async def _write(request: web.Request, body_of: Callable[[Any], Any]) -> web.Res
 
     def to(found: Recipient) -> Recipient:
         before = document(found)
-        wanted = parsed(Preferences, body_of(orjson.loads(_json(before))))
+        wanted = parsed(Preferences, body_of(orjson.loads(as_json(before))))
         wrong = list(contradictions(wanted, before, now))
         if wrong:
             raise unusable(wrong)
@@ -86,15 +75,8 @@ async def _write(request: web.Request, body_of: Callable[[Any], Any]) -> web.Res
         }
         return replace(found, content=content)
 
-    return _answer((await change(request, recipient, identity, to, versions=versions)).recipient)
-
-
-def _answer(found: Recipient) -> web.Response:
-    return web.Response(body=_json(document(found)), content_type=JSON, headers={"ETag": entity_tag(found.version)})
-
-
-def _json(served: Any) -> bytes:
-    return orjson.dumps(served, option=orjson.OPT_UTC_Z)
+    changed = (await change(request, recipient, identity, to, versions=versions)).recipient
+    return answered(document(changed), changed.version)
 
 
 _DOCUMENT = Answer(200, "The document", Preferences, etag=True)
@@ -108,7 +90,7 @@ ROUTES = (
         access.READ_PREFERENCES,
         "Read preferences",
         (_DOCUMENT, Answer(304, "Not changed since", etag=True)),
-        parameters=(ID, Parameter("If-None-Match", "header", "ETags that are known already.")),
+        parameters=(ID, IF_NONE_MATCH),
         problems=(404,),
         tag="preferences",
     ),
