@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from datetime import datetime
-from typing import Any
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, get_args
+from zoneinfo import ZoneInfo
 
-from api.preference_model import document
+from api.preference_model import DigestCategory, document, get, put
 from connectors.postgres.recipients import Recipient
 from connectors.unsubscribing.wishes import OPT_INS, Said, agreed, channel_consent, marketing_consent, withdrawn
 
@@ -40,6 +41,14 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "frequency.followUps": ("all", "important_only", "none"),
 }
 TIMES = ("quietHours.start", "quietHours.end")
+# The last day of do-not-disturb, by the clocks of whoever reads the page; "": it has none.
+LAST_DAY = "doNotDisturb.until"
+# Categories that are told once a day, and when; "": when the clinic does.
+DIGESTS: Mapping[str, str] = {f"ours.digest.{name}": name for name in get_args(DigestCategory)}
+DIGEST_HOUR = "ours.digest.hour"
+HOURS = ("", *(str(hour) for hour in range(24)))
+BOXES = (*SWITCHES, *DIGESTS)
+TYPED = (*CHOICES, *TIMES, LAST_DAY, DIGEST_HOUR, "language")
 # "": as the clinic writes. A locale that is stored and not one of these is kept as an option.
 LANGUAGES: Mapping[str, str] = {"en-US": "English", "es-US": "Español"}
 
@@ -62,29 +71,50 @@ def shown(recipient: Recipient, now: datetime) -> dict[str, Any]:
     return found
 
 
-def fields(found: Mapping[str, Any]) -> dict[str, Any]:
-    """A document's fields by their names in the form."""
+def fields(found: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:
+    """A document's fields by their names in the form. ``zone``: of whoever reads it."""
     values = {path: get(found, path) for path in (*SWITCHES, *CHOICES, *TIMES)}
-    return {**values, "language": found["language"] or ""}
+    digest = found["ours"]["digest"]
+    values |= {path: name in digest["categories"] for path, name in DIGESTS.items()}
+    values[DIGEST_HOUR] = "" if digest["hour"] is None else str(digest["hour"])
+    return {**values, LAST_DAY: _last_day(found, zone), "language": found["language"] or ""}
 
 
-def meant(form: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, Any]:
+def unclear(form: Mapping[str, str], found: Mapping[str, Any], zone: ZoneInfo) -> list[str]:
+    """Fields of a sent form that are no choice at all: a last day that is no day, or of a do-not-disturb that is off."""
+    text = form.get(LAST_DAY, "")
+    if text in ("", _last_day(found, zone)):
+        return []
+    return [] if "doNotDisturb.enabled" in form and _end_of(text, zone) is not None else [LAST_DAY]
+
+
+def meant(form: Mapping[str, str], found: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:
     """The document that a sent form asks for; what the page does not show stays. Raises FormError."""
     wanted = deepcopy(dict(found))
     for path in SWITCHES:
-        _put(wanted, path, path in form)
+        put(wanted, path, path in form)
     for path, options in CHOICES.items():
         if form.get(path) not in options:
             raise FormError(path)
-        _put(wanted, path, form[path])
+        put(wanted, path, form[path])
     for path in TIMES:
-        _put(wanted, path, form.get(path, "")[:5])  # browsers may send seconds
+        put(wanted, path, form.get(path, "")[:5])  # browsers may send seconds
+    if form.get(DIGEST_HOUR) not in HOURS:
+        raise FormError(DIGEST_HOUR)
+    hour = form[DIGEST_HOUR]
+    # In their stored order: sent back as it was shown, a form changes nothing.
+    chosen = [name for path, name in DIGESTS.items() if path in form]
+    stored = found["ours"]["digest"]["categories"]
+    categories = stored if set(stored) == set(chosen) else chosen
+    wanted["ours"]["digest"] = {"categories": list(categories), "hour": int(hour) if hour else None}
     language = form.get("language", "")
     if language not in ("", *LANGUAGES, found["language"]):
         raise FormError("language")
     wanted["language"] = language or None
     if not wanted["doNotDisturb"]["enabled"]:
         wanted["doNotDisturb"]["until"] = None
+    elif (text := form.get(LAST_DAY, "")) != _last_day(found, zone):
+        wanted["doNotDisturb"]["until"] = _end_of(text, zone)
     return wanted
 
 
@@ -108,18 +138,17 @@ def narrowed(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return off or (wanted["globalOptOut"] and not before["globalOptOut"])
 
 
-def get(tree: Mapping[str, Any], path: str) -> Any:
-    """A field by its dotted path."""
-    for step in path.split("."):
-        tree = tree[step]
-    return tree
+def _last_day(found: Mapping[str, Any], zone: ZoneInfo) -> str:
+    until = found["doNotDisturb"]["until"]
+    return "" if until is None else (until - timedelta(milliseconds=1)).astimezone(zone).date().isoformat()
 
 
-def _put(tree: dict[str, Any], path: str, value: Any) -> None:
-    *parents, name = path.split(".")
-    for parent in parents:
-        tree = tree[parent]
-    tree[name] = value
+def _end_of(text: str, zone: ZoneInfo) -> datetime | None:
+    """The end of that day there; None: it is no day."""
+    try:
+        return datetime.combine(date.fromisoformat(text) + timedelta(days=1), time(), zone).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _given(consent: Mapping[str, Any] | None, now: datetime) -> bool:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from datetime import time
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import yaml
 from aiohttp import web
+from babel.dates import format_time
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 LANGUAGES = ("en", "es")
+# How each is spoken where our clinics are.
+_SPOKEN = {"en": "en_US", "es": "es_US"}
 _FOLDER = files("api") / "templates"
 STYLE = (_FOLDER / "page.css.j2").read_text(encoding="utf-8")
 
@@ -53,6 +57,12 @@ def texts(language: str) -> Mapping[str, Any]:
     """Every text of the pages in a language."""
     found: Mapping[str, Mapping[str, Any]] = yaml.safe_load((_FOLDER / "texts.yaml").read_text(encoding="utf-8"))
     return found[language]
+
+
+@cache
+def hours(language: str) -> Mapping[str, str]:
+    """The hours of a day as people say them, by their number."""
+    return {str(hour): format_time(time(hour), "short", locale=_SPOKEN[language]) for hour in range(24)}
 
 
 def page(

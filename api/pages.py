@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import psycopg
 from aiohttp import web
@@ -19,7 +20,7 @@ from api import access, page_form
 from api.bodies import recipient_of
 from api.identity import Unidentified
 from api.page_form import FormError
-from api.page_rendering import language_of, notice, page, texts
+from api.page_rendering import hours, language_of, notice, page, texts
 from api.preference_model import Preferences, Strict, contradictions, milliseconds, stored_preferences
 from api.preferences import ID
 from api.problems import Problem
@@ -42,6 +43,7 @@ from connectors.unsubscribing.links import (
     Purpose,
 )
 from connectors.unsubscribing.wishes import SCOPES, Said
+from schemas.formats import FORMATS
 from schemas.topics import GATES, RECIPIENTS
 
 RETRY_AFTER_SECONDS = 5
@@ -121,6 +123,7 @@ async def save_preferences(request: web.Request, link: Link, language: str) -> w
     now = milliseconds(datetime.now(UTC))
     said = Said(link.recipient, page_form.SOURCE, now, page_form.TEXT_VERSION)
     problems: list[str] = []
+    zone = (await _read(request, link)).zone
     outdated = False
     narrowing = False
 
@@ -129,14 +132,15 @@ async def save_preferences(request: web.Request, link: Link, language: str) -> w
         if found is None:
             return None
         before = page_form.shown(found, now)
-        served = page_form.meant(form, before)
+        served = page_form.meant(form, before, zone)
         if str(found.version) != form.get("version"):
             # Sent twice, or sent again after a 503: what is asked for is there already.
-            outdated = page_form.fields(served) != page_form.fields(before)
+            outdated = page_form.fields(served, zone) != page_form.fields(before, zone)
             return None
         wanted = Preferences.model_validate(served)
         # What the page does not offer cannot be mended there, and stays as it is.
         wrong = (one.field for one in contradictions(wanted, before, now))
+        problems.extend(page_form.unclear(form, before, zone))
         problems.extend(path for path in wrong if not path.endswith(".transactional"))
         if problems:
             return None
@@ -174,10 +178,10 @@ async def _preferences_page(
     seen_now = await _read(request, link)
     if seen_now.recipient is None:
         return notice("unreadable", language, 404)  # erased since
-    values = page_form.fields(page_form.shown(seen_now.recipient, datetime.now(UTC)))
+    values = page_form.fields(page_form.shown(seen_now.recipient, datetime.now(UTC)), seen_now.zone)
     if form is not None:  # what was typed is not lost by one wrong field
-        values |= {path: path in form for path in page_form.SWITCHES}
-        values |= {path: form.get(path, "") for path in (*page_form.CHOICES, *page_form.TIMES, "language")}
+        values |= {path: path in form for path in page_form.BOXES}
+        values |= {path: form.get(path, "") for path in page_form.TYPED}
     languages = {"": texts(language)["preferences"]["language"]["clinic"], **page_form.LANGUAGES}
     languages.setdefault(values["language"], values["language"])
     outdated = problems is not None and not problems
@@ -188,6 +192,7 @@ async def _preferences_page(
         clinic=seen_now.clinic,
         version=seen_now.recipient.version,
         values=values,
+        hours={"": texts(language)["preferences"]["digest"]["clinic"], **hours(language)},
         languages=languages,
         problems=problems or [],
         outdated=outdated,
@@ -235,19 +240,25 @@ async def make_link(request: web.Request) -> web.Response:
 
 class _Seen(NamedTuple):
     recipient: Recipient | None
+    zone: ZoneInfo
     clinic: str
     stopped: bool
 
 
 async def _read(request: web.Request, link: Link) -> _Seen:
-    """Whom a link is of, as stored now; their clinic's name; whether a STOP stands before one of their numbers."""
+    """Whom a link is of, as stored now; the zone of their clocks, else their clinic's; the clinic's name; whether a STOP stands
+    before one of their numbers.
+    """
     records = request.app[RECORDS]
     async with request.app[POOL].connection() as connection:
         found = (await recipients.get_many(connection, records, [link.recipient])).get(link.recipient)
         cursor = await connection.execute(
-            "SELECT content->>'name' FROM policies WHERE clinic_id = %s", (found.clinic_id if found else "*",)
+            "SELECT content->>'name', content->>'time_zone' FROM policies WHERE clinic_id = %s",
+            (found.clinic_id if found else "*",),
         )
-        row = await cursor.fetchone()
+        row = await cursor.fetchone() or ("", None)
+        zones = (found.content["time_zone"] if found else None, row[1])
+        zone = next((ZoneInfo(name) for name in zones if name and FORMATS["iana-zone"](name)), ZoneInfo("UTC"))
         phones = found.content.get("phones", ()) if found else ()
         hashes = [records.ring.address_hash("sms", phone["e164"]) for phone in phones]
         gates = [address_gate("sms", "care", one) for one in hashes]
@@ -255,7 +266,7 @@ async def _read(request: web.Request, link: Link) -> _Seen:
         cursor = await connection.execute(
             "SELECT 1 FROM suppressions WHERE gate_key = ANY(%s) AND reason = 'opted_out' LIMIT 1", (gates,)
         )
-        return _Seen(found, row[0] if row else "", await cursor.fetchone() is not None)
+        return _Seen(found, zone, row[0], await cursor.fetchone() is not None)
 
 
 async def _form(request: web.Request) -> dict[str, str]:

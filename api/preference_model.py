@@ -45,6 +45,7 @@ Instant = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_kept)]
 Channel = Literal["sms", "email", "push", "in_app"]
 # A type, a category, or `critical`: names of the catalogue.
 ExceptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+DigestCategory = Literal["appointments", "treatments", "financial"]
 Weekday = Annotated[int, Field(ge=1, le=7)]
 
 
@@ -159,6 +160,17 @@ class DoNotDisturb(Strict):
     until: Instant | None = Field(None, description="Null: until it is turned off.")
 
 
+class Digest(Strict):
+    """What is told once a day, in one message, instead of at once; essential notifications come at once in any case."""
+
+    categories: list[DigestCategory] = Field(
+        [],
+        max_length=3,
+        description="Of these; empty: none. The other categories hold marketing, which no digest carries.",
+    )
+    hour: int | None = Field(None, ge=0, le=23, description="Of the recipient's day; null: the clinic's.")
+
+
 class Ours(Strict):
     """What the specification lacks."""
 
@@ -166,6 +178,7 @@ class Ours(Strict):
     quiet_weekdays: list[Weekday] = Field(
         [], max_length=7, description="ISO weekdays on which quiet hours begin; empty: all."
     )
+    digest: Digest = Digest()
     asked: bool = Field(False, description="Read only: false where nobody ever stated a wish.")
 
 
@@ -222,6 +235,8 @@ _STORED: tuple[tuple[str, str], ...] = (
     ("doNotDisturb.until", "do_not_disturb_until"),
     ("ours.channelOrder", "channel_order"),
     ("ours.quietWeekdays", "quiet_hours.weekdays"),
+    ("ours.digest.categories", "digest_categories"),
+    ("ours.digest.hour", "digest_hour"),
 )
 _READ_ONLY = (
     "patientId",
@@ -250,7 +265,7 @@ def document(recipient: Recipient) -> dict[str, Any]:
         for served, kept in _STORED:
             if kept.startswith("quiet_hours.") and stored["quiet_hours"] is None:
                 continue
-            _put(found, served, _get(stored, kept))
+            put(found, served, get(stored, kept))
         for served, kept in (("updatedAt", "updated_at"), ("updatedBy", "updated_by")):
             found[served] = stored[kept]
         found["consentRecorded"], found["consentDate"] = stored["consent_recorded"], stored["consent_date"]
@@ -277,7 +292,7 @@ def stored_preferences(
     basis["quiet_hours"] = basis.get("quiet_hours") or _no_hours()
     after = deepcopy(basis)
     for path, kept in _STORED:
-        _put(after, kept, _get(served, path))
+        put(after, kept, get(served, path))
     if before is not None and after == basis:
         return dict(before)
     return after | {"updated_at": now, "updated_by": actor}
@@ -287,8 +302,8 @@ def contradictions(wanted: Preferences, before: Mapping[str, Any], now: datetime
     """What a document says that cannot be, or cannot both be. ``before``: as it was served."""
     served = wanted.model_dump(by_alias=True)
     for path in _READ_ONLY:
-        field = _get(served, path)
-        if field != _get(before, path) and not _left_out(wanted, path):
+        field = get(served, path)
+        if field != get(before, path) and not _left_out(wanted, path):
             yield Violation(path, shape_of(field), "leave it out, or as it was read: it cannot be changed here")
     for channel in ("sms", "email"):
         if not served["channels"][channel]["optIn"]["transactional"]:
@@ -313,6 +328,7 @@ def contradictions(wanted: Preferences, before: Mapping[str, Any], now: datetime
         ("quietHours.exceptions", hours.exceptions),
         ("ours.channelOrder", wanted.ours.channel_order),
         ("ours.quietWeekdays", wanted.ours.quiet_weekdays),
+        ("ours.digest.categories", wanted.ours.digest.categories),
     ):
         if len(set(given)) != len(given):
             yield Violation(path, shape_of(given), "name each only once")
@@ -349,13 +365,15 @@ def _no_hours() -> dict[str, Any]:
     return hours | {"time_zone": zone, "weekdays": []}
 
 
-def _get(tree: Mapping[str, Any], path: str) -> Any:
+def get(tree: Mapping[str, Any], path: str) -> Any:
+    """A field by its dotted path."""
     for step in path.split("."):
         tree = tree[step]
     return tree
 
 
-def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+def put(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Sets a field by its dotted path."""
     *parents, name = path.split(".")
     for parent in parents:
         tree = tree[parent]

@@ -26,13 +26,13 @@ ConsentType = Literal[
     "push_notifications",
     "portal_notifications",
 ]
+DigestCategory = Literal["appointments", "treatments", "financial"]
 FollowUpFrequency = Literal["all", "important_only", "none"]
 GateKind = Literal["address", "consent", "aggregate", "notification", "recipient"]
 Lane = Literal["critical", "high", "normal", "low"]
 MarketingFrequency = Literal["daily", "weekly", "monthly", "never"]
 Outcome = Literal["deliver", "defer", "suppress"]
 Platform = Literal["android", "ios", "web"]
-PreferenceCategory = Literal["appointments", "treatments", "financial", "marketing", "educational", "events"]
 RecipientKind = Literal["patient", "staff"]
 RequestKind = Literal["notify", "withdraw"]
 ReviewFrequency = Literal["always", "occasionally", "never"]
@@ -449,7 +449,7 @@ class Preferences(TypedDict):
     do_not_disturb: NotRequired[bool]
     do_not_disturb_until: NotRequired[dt.datetime | None]
     channel_order: NotRequired[list[Channel]]
-    digest_categories: NotRequired[list[PreferenceCategory]]
+    digest_categories: NotRequired[list[DigestCategory]]
     digest_hour: NotRequired[int | None]
     consent_recorded: NotRequired[bool]
     consent_date: NotRequired[dt.datetime | None]
