@@ -7,7 +7,6 @@ changed it last. It may be sent back as it was read, or left out. Pure: ``now`` 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -288,9 +287,10 @@ def stored_preferences(
     """RecipientContent.preferences for a document; who and when change only where something else does."""
     served = wanted.model_dump(by_alias=True)
     # What is stored and not in the document stays.
-    basis: dict[str, Any] = deepcopy(dict(before or {"sms_opt_in": {}, "email_opt_in": {}, "push_opt_in": {}}))
+    basis = dict(before or {"sms_opt_in": {}, "email_opt_in": {}, "push_opt_in": {}})
     basis["quiet_hours"] = basis.get("quiet_hours") or _no_hours()
-    after = deepcopy(basis)
+    # Values are put into it, and into its groups; none is changed.
+    after = {name: dict(value) if isinstance(value, dict) else value for name, value in basis.items()}
     for path, kept in _STORED:
         put(after, kept, get(served, path))
     if before is not None and after == basis:
