@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
 
@@ -16,6 +15,7 @@ from api.routes import Handler
 from connectors.clickhouse.asking import ClickHouseAway
 from connectors.postgres.outbox import OutboxDelayed
 from connectors.serving import Outage
+from connectors.time_limit import within
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,7 @@ async def answering(request: web.Request, handler: Handler) -> web.StreamRespons
     """The outermost: whatever happens within, the caller gets an answer with our headers."""
     request[REQUEST_ID] = str(uuid.uuid4())
     try:
-        async with asyncio.timeout(request.app[SETTINGS].api_request_seconds):
-            response = await handler(request)
+        response = await within(request.app[SETTINGS].api_request_seconds, handler(request))
     except Problem as problem:
         response = answer(problem, request[REQUEST_ID])
     except web.HTTPException as error:

@@ -24,6 +24,7 @@ from connectors.postgres.pool import Pool
 from connectors.readiness import mark_ready
 from connectors.sealing import KeyRingError
 from connectors.settings import Settings, SettingsError
+from connectors.time_limit import within
 from schemas.registry import RegistryError
 
 log = logging.getLogger(__name__)
@@ -111,8 +112,7 @@ async def readiness(settings: Settings, pool: Pool) -> web.Response:
     """200 where Postgres and Kafka answer; else 503 with which one does not."""
     away: list[Store] = []
     try:
-        async with asyncio.timeout(PROBE_SECONDS), pool.connection() as connection:
-            await connection.execute("SELECT 1")
+        await within(PROBE_SECONDS, _ask(pool))
     except (psycopg.OperationalError, TimeoutError):
         away.append("postgres")
     try:
@@ -120,3 +120,8 @@ async def readiness(settings: Settings, pool: Pool) -> web.Response:
     except KafkaException:
         away.append("kafka")
     return web.json_response({"status": "away" if away else "ok", "away": away}, status=503 if away else 200)
+
+
+async def _ask(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("SELECT 1")

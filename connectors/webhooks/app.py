@@ -27,6 +27,7 @@ from connectors.providers.twilio import STATUS_PATH
 from connectors.serving import Outage, alive, readiness
 from connectors.settings import Settings, SettingsError
 from connectors.statuses import AcknowledgedProducer, StatusLog
+from connectors.time_limit import within
 from connectors.webhooks.desk import Desk
 from connectors.webhooks.inbound import INBOUND_PATH, Inbound, InboundDesk, InboundError
 from connectors.webhooks.receipts import Receipt, ReceiptError, from_sendgrid, from_twilio
@@ -162,8 +163,8 @@ async def twilio_inbound(request: web.Request) -> web.Response:
     if form is None:
         return web.Response(status=403)
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            answer = await request.app[INBOUND_DESK].take(Inbound.read(form), datetime.now(UTC))
+        inbound = Inbound.read(form)
+        answer = await within(ANSWER_SECONDS, request.app[INBOUND_DESK].take(inbound, datetime.now(UTC)))
     except InboundError as error:
         log.warning("a text from a phone is not in its form: %s", error)
         return web.Response(status=400)
@@ -218,8 +219,7 @@ async def sendgrid_events(request: web.Request) -> web.Response:
 async def _take(request: web.Request, receipts: list[Receipt | None]) -> None:
     news = [receipt for receipt in receipts if receipt is not None]
     if news:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await request.app[DESK].take(news)
+        await within(ANSWER_SECONDS, request.app[DESK].take(news))
 
 
 async def readyz(request: web.Request) -> web.Response:
