@@ -42,6 +42,10 @@ check: $(STAMP) ## Lint, format, types, layers, contracts, generated files
 chaos: $(STAMP) ## The long form of the kill-and-pause tests (about 15 minutes)
 	@LUXE_CHAOS=full $(BIN)/pytest tests/chaos --timeout 3600 -s
 
+.PHONY: hammer
+hammer: $(STAMP) ## Opt-outs and events hammered together, Postgres away for a minute: the long form (about 8 minutes)
+	@LUXE_CHAOS=full $(BIN)/pytest tests/integration/hammer --timeout 3600 -s
+
 .PHONY: fuzz
 fuzz: $(STAMP) ## The long form of the API's fuzzing, over 10,000 requests (about 5 minutes)
 	@LUXE_FUZZ_CASES=500 $(BIN)/pytest tests/integration/api/test_fuzz.py --timeout 3600 -s

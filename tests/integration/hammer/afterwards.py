@@ -63,13 +63,14 @@ def settled(settings: Settings, patients: Iterable[Patient], events: Iterable[st
     return found
 
 
-def decided_for(settings: Settings, patients: Iterable[Patient]) -> None:
-    """Once each of these has a decision that sends by her channel."""
+def decided_for(settings: Settings, patients: Iterable[Patient], events: Iterable[str]) -> None:
+    """Once each of these events is decided, and each of these patients has one that goes by her channel."""
+    wanted = set(events)
     by_recipient = {patient.recipient: patient for patient in patients}
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
-        decided = _read(settings, by_recipient).decided
-        if all(any(act.goes for act in decided[recipient]) for recipient in by_recipient):
+        found = _read(settings, by_recipient)
+        if wanted <= found.events and all(any(act.goes for act in found.decided[one]) for one in by_recipient):
             return
         assert time.monotonic() < deadline
         time.sleep(0.2)

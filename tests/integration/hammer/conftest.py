@@ -20,7 +20,7 @@ def full() -> bool:
     return os.environ.get("LUXE_CHAOS", "short") == "full"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def whole() -> Iterator[LocalStack]:
     """Running, on free ports; as durable as production, for what an answer waits for is part of what is measured."""
     with (
@@ -29,6 +29,7 @@ def whole() -> Iterator[LocalStack]:
     ):
         # Tokens are many and short-lived here; the limit is for one caller's haste.
         patch.setenv("LUXE_API_REQUESTS_PER_SECOND", "5000")
+        patch.setenv("LUXE_API_REQUEST_SECONDS", "6")  # so that an outage of seconds sees answers
         local = LocalStack(Path(folder) / "state", default_ports=False, owner_pid=os.getpid())
         try:
             local.up(SERVICES)

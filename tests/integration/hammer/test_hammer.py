@@ -34,7 +34,7 @@ def test_nothing_goes_out_later_than_a_change_was_answered(
     whole: LocalStack, full: bool, say: Callable[[str], None]
 ) -> None:
     settings = whole.settings()
-    pace = Pace(seconds=300 if full else 20)
+    pace = Pace(seconds=180 if full else 20)
     patients = list(crowd(cycling=40, once=400 if full else 40, noise=100))
     add_patients(settings, patients)
     events = Events(settings)
@@ -107,7 +107,7 @@ def test_what_was_decided_before_a_no_and_not_yet_sent_is_stopped(
         for patient in patients:
             events.tell(patient)
         events.flush()
-        decided_for(settings, patients)
+        decided_for(settings, patients, events.sent)
 
         async def all_say_no() -> None:
             async with aiohttp.ClientSession() as session:
