@@ -41,6 +41,7 @@ from api.resources import (
     CODE_SECRET,
     DESCRIPTION,
     IN_FORCE,
+    NAMES,
     POOL,
     RECIPIENT_REQUESTS,
     RECORDS,
@@ -110,6 +111,7 @@ def all_routes() -> tuple[Route, ...]:
 async def _stores(app: web.Application) -> AsyncIterator[None]:
     settings = app[SETTINGS]
     app[RECORDS] = Records.open(settings)
+    app[NAMES] = await asyncio.to_thread(what_if.names)
     async with (
         open_pool(
             settings, "api", size=POOL_CONNECTIONS, timeout_seconds=POSTGRES_TIMEOUT_SECONDS, urgent=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,8 +13,9 @@ from api import access
 from api.avro_models import model_of, served_path
 from api.bodies import MERGE_PATCH, changed_since, parsed, required_version
 from api.documents import IF_MATCH, IF_NONE_MATCH, BodyOf, answered, known_already, merge_patch, replacement
+from api.names import MEND_CATEGORY, MEND_TYPE, MEND_WORD, Names, unknown
 from api.problems import Problem, not_found, unusable
-from api.resources import IN_FORCE, POOL, RECORDS, SETTINGS, identity_of
+from api.resources import IN_FORCE, NAMES, POOL, RECORDS, SETTINGS, identity_of
 from api.routes import Answer, Parameter, Route
 from api.suppressions import CLINIC, clinic_of
 from connectors.postgres import policies
@@ -71,7 +73,7 @@ async def _write(request: web.Request, body_of: BodyOf) -> web.Response:
             raise Problem(412, "There is none yet: send `If-None-Match: *` to make it.")
         wanted = parsed(Policy, body_of({} if found is None else _content(found)))
         draft = {"clinic_id": clinic_id, **wanted.model_dump()}
-        _check(draft)
+        _check(draft, {} if found is None else found.content, app[NAMES])
         written = await policies.put(connection, app[RECORDS], draft, identity.actor)
         expected = not makes_new and (wanted_versions is None or (found and str(found.version) in wanted_versions))
         if written.outbox_ids and found is not None and not expected:
@@ -84,7 +86,7 @@ async def _write(request: web.Request, body_of: BodyOf) -> web.Response:
     return _answer(clinic_id, stored)
 
 
-def _check(draft: dict[str, Any]) -> None:
+def _check(draft: dict[str, Any], before: Mapping[str, Any], names: Names) -> None:
     """What no policy can say, by the names that the caller knows."""
     whole = {**draft, "version": 1, "wrapped_key": b"", "updated_at": datetime.now(UTC), "updated_by": ""}
     wrong = [Violation(served_path(v.field), v.shape, v.mend) for v in violations(POLICY, whole)]
@@ -97,6 +99,15 @@ def _check(draft: dict[str, Any]) -> None:
     hours = draft["quiet_hours"]
     if hours is not None and hours["start"] == hours["end"]:
         wrong.append(Violation("quietHours.end", "the same as start", "end them at another time, or send null"))
+    stood = before.get("quiet_hours") or {}
+    excepted, stood_excepted = hours["exceptions"] if hours else (), stood.get("exceptions", ())
+    for name, known, mend in (
+        ("disabled_types", names.types, MEND_TYPE),
+        ("digest_categories", names.categories, MEND_CATEGORY),
+        ("category_caps", names.categories, MEND_CATEGORY),
+    ):
+        wrong += unknown(served_path(name), draft[name], before.get(name, ()), known, mend)
+    wrong += unknown("quietHours.exceptions", excepted, stood_excepted, names.words, MEND_WORD)
     if wrong:
         raise unusable(wrong)
 

@@ -6,7 +6,7 @@ changed it last. It may be sent back as it was read, or left out. Pure: ``now`` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from api.names import MEND_WORD, unknown
 from connectors.postgres.recipients import Recipient
 from schemas.formats import FORMATS, MENDS
 from schemas.shapes import Violation, shape_of
@@ -332,6 +333,12 @@ def contradictions(wanted: Preferences, before: Mapping[str, Any], now: datetime
     ):
         if len(set(given)) != len(given):
             yield Violation(path, shape_of(given), "name each only once")
+
+
+def unknown_exceptions(wanted: Preferences, before: Mapping[str, Any], words: Collection[str]) -> Iterator[Violation]:
+    """Exceptions of quiet hours that name nothing of the catalogue (``words``), and so would except nothing."""
+    kept = before["quietHours"]["exceptions"]
+    return unknown("quietHours.exceptions", wanted.quiet_hours.exceptions, kept, words, MEND_WORD)
 
 
 def _disturbing(wanted: DoNotDisturb, before: Mapping[str, Any], now: datetime) -> Iterator[Violation]:

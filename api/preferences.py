@@ -20,10 +20,17 @@ from api.documents import (
     merge_patch,
     replacement,
 )
-from api.preference_model import Preferences, contradictions, document, milliseconds, stored_preferences
+from api.preference_model import (
+    Preferences,
+    contradictions,
+    document,
+    milliseconds,
+    stored_preferences,
+    unknown_exceptions,
+)
 from api.problems import unusable
 from api.recipients import change, seen
-from api.resources import identity_of
+from api.resources import NAMES, identity_of
 from api.routes import Answer, Parameter, Route
 from connectors.postgres.recipients import Recipient
 
@@ -66,6 +73,7 @@ async def _write(request: web.Request, body_of: BodyOf) -> web.Response:
         before = document(found)
         wanted = parsed(Preferences, body_of(orjson.loads(as_json(before))))
         wrong = list(contradictions(wanted, before, now))
+        wrong += unknown_exceptions(wanted, before, request.app[NAMES].words)
         if wrong:
             raise unusable(wrong)
         content = {

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from api.identity import Identity, Verifier
 from api.limits import Buckets
+from api.names import Names
 from connectors.clickhouse.asking import Asking
 from connectors.postgres.in_force import InForce
 from connectors.postgres.pool import Pool
@@ -21,6 +22,8 @@ IN_FORCE = web.AppKey("in_force", InForce)
 VERIFIER = web.AppKey("verifier", Verifier)
 # Keys the codes that verify addresses.
 CODE_SECRET = web.AppKey("code_secret", str)
+# What documents may name of the catalogue.
+NAMES = web.AppKey("names", Names)
 # What /openapi.json answers.
 DESCRIPTION = web.AppKey("description", bytes)
 # ClickHouse, for explanations.

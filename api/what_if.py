@@ -12,6 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 from api import access
 from api.bodies import JSON, read_model, recipient_of
 from api.explanation_model import ServedDecision, decision_served
+from api.names import Names
 from api.preference_model import Channel, Instant, Strict
 from api.preferences import ID
 from api.problems import Problem, unusable
@@ -19,7 +20,7 @@ from api.recipients import seen
 from api.resources import POOL, RECORDS, identity_of
 from api.routes import Answer, Route
 from schemas.shapes import Violation
-from streams.what_if import NOT_CONSIDERED, Foretold, NoPolicy, NoSuchType, Question, catalog, what_if
+from streams.what_if import NOT_CONSIDERED, Foretold, NoPolicy, NoSuchType, Question, catalog, exception_words, what_if
 
 PATH = "/v1/recipients/{id}/what-if"
 # What will be agreed to, and what clinics will do, further off is anybody's guess.
@@ -83,6 +84,12 @@ def served(one: Foretold) -> WhatIfAnswer:
         sentence=one.sentence,
         decision=decision_served(one.decision),
     )
+
+
+def names() -> Names:
+    """What documents may name. Reads the catalogue, once: not in the event loop."""
+    types = catalog().types
+    return Names(frozenset(types), frozenset(kind.category for kind in types.values()), exception_words())
 
 
 async def ask(request: web.Request) -> web.Response:

@@ -392,7 +392,7 @@ class Consent(TypedDict):
 
 
 class QuietHours(TypedDict):
-    """Half-open [start, end) wall-clock interval, over midnight where end <= start."""
+    """Half-open [start, end) wall-clock interval, over midnight where end < start; equal ends are no time at all."""
 
     enabled: bool
     start: str

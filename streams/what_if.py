@@ -51,6 +51,12 @@ def catalog() -> Catalog:
     return Catalog.load()
 
 
+@cache
+def exception_words() -> frozenset[str]:
+    """What exceptions of quiet hours may name: types, also in the plural, categories, lanes."""
+    return frozenset().union(*(Terms.of(kind).words for kind in catalog().types.values()))
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Question:
     """``at``: without a zone, by the recipient's clocks, else the clinic's. Exactly one of the two names is given."""

@@ -128,6 +128,10 @@ class Patch:
         for end in ("start", "end"):
             if hours is not None and end not in hours:
                 raise LineProblem(f"quiet_hours.{end}", "", "give both ends of quiet hours, as HH:MM")
+        if hours and hours != stored.get("quiet_hours") and hours["enabled"] and hours["start"] == hours["end"]:
+            raise LineProblem(
+                "quiet_hours.end", hours["end"], "end them at another time than they start, or switch them off"
+            )
         return changed if changed == stored else {**changed, "updated_at": now, "updated_by": updated_by}
 
     def _consents(self, stored: list[dict[str, Any]], now: datetime) -> Iterator[dict[str, Any]]:

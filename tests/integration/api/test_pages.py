@@ -229,10 +229,16 @@ async def test_the_page_of_all_preferences(browser: Browser, links: Links, pool:
     assert await rows(pool, "SELECT 1 FROM opt_outs") == []
     del form["channels.sms.optIn.marketing"]
     form |= {"quietHours.enabled": "on", "quietHours.start": "21:30", "quietHours.end": "07:00", "language": "en-US"}
+    last_day = (datetime.now(UTC) + timedelta(days=9)).date()
+    form |= {"doNotDisturb.enabled": "on", "doNotDisturb.until": str(last_day)}
+    form |= {"ours.digest.treatments": "on", "ours.digest.hour": "18"}
     status, html = await browser.post(path, form)
     assert (status, 'role="status"' in html) == (200, True)
     content = await content_of(pool, records, recipient)
     assert content["locale"] == "en-US"
+    assert content["preferences"]["do_not_disturb_until"].date() - last_day == timedelta(days=1)
+    assert (content["preferences"]["digest_categories"], content["preferences"]["digest_hour"]) == (["treatments"], 18)
+    assert form_of(html)["doNotDisturb.until"] == str(last_day)
     assert content["preferences"]["sms_opt_in"]["marketing"] is False
     assert (content["preferences"]["quiet_hours"]["start"], content["preferences"]["updated_by"]) == (
         "21:30",
@@ -277,6 +283,8 @@ async def test_a_form_that_contradicts_itself_is_shown_again_with_what_was_typed
     assert (status, 'role="alert"' in html, 'href="#quietHours.end"' in html) == (422, True, True)
     assert form_of(html) == wrong
     assert (await browser.post(path, wrong | {"quietHours.start": "25:99"}))[0] == 422
+    status, html = await browser.post(path, form | {"doNotDisturb.enabled": "on", "doNotDisturb.until": "2020-01-01"})
+    assert (status, 'href="#doNotDisturb.until"' in html) == (422, True)
     for unusable in ({}, {"version": "1"}, form | {"frequency.marketing": "hourly"}, form | {"language": "<b>"}):
         assert (await browser.post(path, unusable))[0] == 400
     assert await rows(pool, "SELECT 1 FROM opt_outs") == []

@@ -57,6 +57,11 @@ async def test_made_read_patched_and_in_kafka(api: Api, records: Records, settin
         ({"disabledChannels": ["fax"]}, "disabledChannels.0"),
         ({"dailyCap": -1}, "dailyCap"),
         ({"wrappedKey": "AA"}, "wrappedKey"),
+        # Names that the catalogue does not have would switch off, except, bundle or cap nothing.
+        ({"disabledTypes": ["review_request", "reveiw_request"]}, "disabledTypes.1"),
+        ({"digestCategories": ["clinic"]}, "digestCategories.0"),
+        ({"categoryCaps": {"offers": 1}}, "categoryCaps.0"),
+        ({"quietHours": {"start": "21:00", "end": "08:00", "exceptions": ["reminders"]}}, "quietHours.exceptions.0"),
     ],
 )
 async def test_what_no_policy_can_say(api: Api, change: dict[str, Any], field: str) -> None:

@@ -122,7 +122,11 @@ def _opposite(document: dict[str, Any]) -> dict[str, Any]:
         "categories": {name: not value for name, value in document["categories"].items()},
         "language": "es-ES",
         "doNotDisturb": {"enabled": True, "until": None},
-        "ours": document["ours"] | {"channelOrder": ["email", "sms"], "quietWeekdays": [1, 5]},
+        "ours": document["ours"]
+        | {
+            **{"channelOrder": ["email", "sms"], "quietWeekdays": [1, 5]},
+            **{"digest": {"categories": ["treatments", "appointments"], "hour": 18}},
+        },
     }
     assert set(flipped) == set(Preferences().model_dump(by_alias=True))
     return flipped
@@ -171,6 +175,10 @@ async def test_of_two_writers_at_once_one_wins_and_the_other_is_told(api: Api, p
         ({"quietHours": {"start": "25:00"}}, "quietHours.start"),
         ({"quietHours": {"exceptions": ["critical", "critical"]}}, "quietHours.exceptions"),
         ({"quietHours": {"exceptions": ["No Such"]}}, "quietHours.exceptions.0"),
+        ({"quietHours": {"exceptions": ["critical", "apointment_reminders"]}}, "quietHours.exceptions.1"),
+        ({"ours": {"digest": {"categories": ["marketing"]}}}, "ours.digest.categories.0"),
+        ({"ours": {"digest": {"categories": ["financial", "financial"]}}}, "ours.digest.categories"),
+        ({"ours": {"digest": {"hour": 24}}}, "ours.digest.hour"),
         ({"channels": {"sms": {"optIn": {"transactional": False}}}}, "channels.sms.optIn.transactional"),
         ({"channels": {"sms": {"phoneNumber": "+15550009999"}}}, "channels.sms.phoneNumber"),
         ({"channels": {"sms": {"verified": False}}}, "channels.sms.verified"),

@@ -289,6 +289,12 @@ def test_half_of_quiet_hours_is_refused() -> None:
         content_of(quiet_hours__start="21:00")
 
 
+def test_quiet_hours_that_end_when_they_start_are_refused() -> None:
+    with pytest.raises(LineProblem, match="another time"):
+        content_of(quiet_hours__start="21:00", quiet_hours__end="21:00")
+    content_of(quiet_hours__start="21:00", quiet_hours__end="21:00", quiet_hours__enabled="no")
+
+
 def test_somebody_new_needs_a_clinic() -> None:
     with pytest.raises(LineProblem, match="home clinic"):
         patch_of(recipient_id="1").applied(None, "tester", NOW)
