@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from streams.render.engine import Rendered
 from streams.rules.person import Person
 
-# Languages that we write texts in; others read English.
-_UNSUBSCRIBE = {"en": "Unsubscribe", "es": "Cancelar la suscripción"}
+# Our own words in an email, in the languages that we write texts in; others read English.
+_WORDS = {
+    "en": {"unsubscribe": "Unsubscribe", "privacy": "Privacy"},
+    "es": {"unsubscribe": "Cancelar la suscripción", "privacy": "Privacidad"},
+}
+
+
+def language_of(locale: str) -> str:
+    """The language of our own words in a mail of that locale."""
+    language = locale.partition("-")[0]
+    return language if language in _WORDS else "en"
+
+
+def words(locale: str) -> Mapping[str, str]:
+    """Our own words: ``unsubscribe``, ``privacy``."""
+    return _WORDS[language_of(locale)]
 
 
 def content(
@@ -17,8 +32,7 @@ def content(
     """MessageContent for one address. ``unsubscribe_url``: where a no is said; the mail program's own button uses it too."""
     body, headers = rendered.body, {}
     if unsubscribe_url:
-        word = _UNSUBSCRIBE.get(locale.partition("-")[0], _UNSUBSCRIBE["en"])
-        body = f"{body.rstrip()}\n\n{word}: {unsubscribe_url}\n"
+        body = f"{body.rstrip()}\n\n{words(locale)['unsubscribe']}: {unsubscribe_url}\n"
         # RFC 8058: the mail program posts `List-Unsubscribe=One-Click` to the first; the provider's DKIM signs both.
         headers = {
             "List-Unsubscribe": f"<{unsubscribe_url}>",

@@ -20,6 +20,7 @@ from mjml import mjml_to_html
 from schemas.events import EVENT_TYPES
 from streams.catalog import Catalog
 from streams.render.ceilings import TemplateError
+from streams.render.email import language_of, words
 from streams.render.engine import PARTS, CompiledTemplate
 from streams.render.variables import KNOWN, RECORDS_WITH_DATA, Variable, declared
 
@@ -38,8 +39,8 @@ _PARTS_OF: Mapping[str, Mapping[str, str]] = {  # channel â†’ key in the file â†
 }
 _FOOTER = (
     "{{ clinic_name }}{% if clinic_address %} | {{ clinic_address }}{% endif %}"
-    '{% if privacy_url %}<br><a href="{{ privacy_url }}">Privacy</a>{% endif %}'
-    '{% if unsubscribe_url %} | <a href="{{ unsubscribe_url }}">Unsubscribe</a>{% endif %}'
+    '{% if privacy_url %}<br><a href="{{ privacy_url }}">PRIVACY</a>{% endif %}'
+    '{% if unsubscribe_url %} | <a href="{{ unsubscribe_url }}">UNSUBSCRIBE</a>{% endif %}'
 )
 _PARSER = ImmutableSandboxedEnvironment()
 
@@ -106,7 +107,7 @@ def _record(
         raise TemplateError(f"{locale}.{channel}: {named}use {', '.join(keys)}")
     texts = dict.fromkeys(PARTS) | {keys[key]: _text(text, f"{locale}.{channel}.{key}") for key, text in parts.items()}
     if channel == "email":
-        texts["html"] = email_html(texts["body"] or "", texts["html"])
+        texts["html"] = email_html(texts["body"] or "", texts["html"], locale)
     row: dict[str, Any] = {
         "template_id": file["template_id"],
         "channel": channel,
@@ -178,17 +179,26 @@ _BETWEEN_TAGS = re.compile(r">\s+<")
 _LEADING_SPACE = re.compile(r"\n\s*")
 
 
-def email_html(body: str, mjml: str | None) -> str:
-    """The whole HTML of an email: the layout around ``mjml`` (inside one column), or around the text body where there is none."""
+def email_html(body: str, mjml: str | None, locale: str = "en") -> str:
+    """The whole HTML of an email: the layout around ``mjml`` (inside one column), or around the text body where there is none.
+
+    ``locale``: of the text; the page's language and the footer's words follow it.
+    """
     if mjml is not None:
-        return _compiled(LAYOUT.read_text(encoding="utf-8").replace("CONTENT", mjml).replace("FOOTER", _FOOTER))
-    return _shell().replace("CONTENT", html_of(body))
+        return _compiled(_layout(locale).replace("CONTENT", mjml))
+    return _shell(locale).replace("CONTENT", html_of(body))
 
 
 @cache
-def _shell() -> str:
-    layout = LAYOUT.read_text(encoding="utf-8").replace("FOOTER", _FOOTER)
-    return _compiled(layout.replace("CONTENT", "<mj-text>CONTENT</mj-text>"))
+def _shell(locale: str) -> str:
+    return _compiled(_layout(locale).replace("CONTENT", "<mj-text>CONTENT</mj-text>"))
+
+
+def _layout(locale: str) -> str:
+    said = words(locale)
+    footer = _FOOTER.replace("PRIVACY", said["privacy"]).replace("UNSUBSCRIBE", said["unsubscribe"])
+    layout = LAYOUT.read_text(encoding="utf-8").replace("LANGUAGE", language_of(locale))
+    return layout.replace("FOOTER", footer)
 
 
 def _compiled(mjml: str) -> str:

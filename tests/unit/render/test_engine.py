@@ -225,6 +225,20 @@ def test_an_email_is_a_responsive_page_with_its_footer() -> None:
     assert 'href="{{ portal_url }}"' in own
 
 
+def test_the_footer_speaks_the_texts_language() -> None:
+    for mjml in (None, "<mj-text>Hola</mj-text>"):
+        spanish = email_html("Hola", mjml, "es-US")
+        assert ">Cancelar la suscripción</a>" in spanish
+        assert ">Privacidad</a>" in spanish
+        assert 'lang="es"' in spanish
+        assert not [
+            word for word in ("Unsubscribe", "UNSUBSCRIBE", "Privacy", "PRIVACY", "LANGUAGE") if word in spanish
+        ]
+    for locale in ("en", "en-US", "fr-CA"):
+        english = email_html("Hello", None, locale)
+        assert (">Unsubscribe</a>" in english, ">Privacy</a>" in english, 'lang="en"' in english) == (True, True, True)
+
+
 def test_fields_of_events_have_types_and_levels() -> None:
     fields = event_fields(CREATED)
     assert fields["appointment_date"] == ("date", 1)
