@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
+from connectors.explaining.counted import Told
 from connectors.explaining.facts import Decision, RuleVerdict, Step
 from connectors.explaining.said import said_of
 from connectors.explaining.sentence import Clock, foretold
@@ -24,17 +25,11 @@ from streams.catalog import Catalog
 from streams.catalog_model import NotificationType
 from streams.rules.decision import Defer, Deliver, Outcome, decide
 from streams.rules.given import Given
-from streams.rules.limits import limits_of
+from streams.rules.limits import GAPPED, HOUR_MS, NOTHING_SENT, Limits, Sent, Tally, day_of, limits_of
 from streams.rules.person import Person, person_of, quiet_of
 from streams.rules.reasons import Reason
 from streams.rules.terms import CHANNELS, Channel, Terms
 from streams.rules.timing import known_zone, wall_to_utc, zone
-
-# What only the pipeline's own state, or an event itself, could tell.
-NOT_CONSIDERED = (
-    "what was sent so far: caps, rate limits and the recipient's frequency count from zero",
-    "whether the same was told a moment before, or what it is about was cancelled or changed meanwhile",
-)
 
 
 class NoSuchType(Exception):
@@ -59,30 +54,68 @@ def exception_words() -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Question:
-    """``at``: without a zone, by the recipient's clocks, else the clinic's. Exactly one of the two names is given."""
+    """``at``: without a zone, by the recipient's clocks, else the clinic's. Exactly one of the two names is given.
+
+    ``about``: the appointment, payment … that it would be about; who was told the same of it within the type's window is not
+    told again.
+    """
 
     at: datetime
     notification_type: str | None = None
     event_type: str | None = None
     expires_at: datetime | None = None
     event_opt_outs: Sequence[Channel] = ()
+    about: str | None = None
+
+
+class Counts(NamedTuple):
+    """What counted against the limits: notifications of that calendar day, those of the type's category, messages of the hour
+    before; and when the last one of its frequency's class (marketing, reviews) was sent."""
+
+    that_day: int
+    of_category: int
+    messages_that_hour: int
+    last_of_class: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class Foretold:
-    """What would be decided about one type. ``zone``: of the sentence's times, the recipient's else the clinic's."""
+    """What would be decided about one type. ``zone``: of the sentence's times, the recipient's else the clinic's.
+
+    ``counts`` None: nothing was known of what was sent so far.
+    """
 
     notification_type: str
     decision: Decision
     at: datetime
     zone: str
     sentence: str
+    counts: Counts | None = None
+
+
+def not_considered(question: Question, told: Sequence[Told] | None) -> list[str]:
+    """What only the pipeline's own state, the time itself, or an event that there is not yet, could tell."""
+    return [
+        "what was sent so far (ClickHouse does not answer): caps, rate limits and frequency count from zero"
+        if told is None
+        else "what will be sent until then, and what was sent in the last few seconds",
+        "what the event itself says: whether it replaces or cancels, or asks for another time"
+        if question.about
+        else "whether the same was told a moment before, or what it is about was cancelled or changed meanwhile",
+    ]
 
 
 async def what_if(
-    connection: psycopg.AsyncConnection, records: Records, types: Catalog, recipient: Recipient, question: Question
+    connection: psycopg.AsyncConnection,
+    records: Records,
+    types: Catalog,
+    recipient: Recipient,
+    question: Question,
+    told: Sequence[Told] | None,
 ) -> list[Foretold]:
     """The answer for the type asked about, or for each type that the event calls for. Raises NoSuchType, NoPolicy.
+
+    ``told``: what the recipient was sent lately, see ``connectors.explaining.counted``; None: nobody knows.
 
     Read in one snapshot only if the caller's transaction gives one; a change meanwhile is as good as one just before or after.
     """
@@ -96,6 +129,8 @@ async def what_if(
     at = _instant(question.at, where)
     said = await said_of(connection, recipient.recipient)
     clock = Clock(where, datetime.now(UTC))
+    limits = limits_of(policy)
+    tally = _tally(types, limits, told or (), at)
     answers = []
     for kind in kinds:
         shut = await _shut(connection, records, person, kind.sender_class, at)
@@ -117,13 +152,46 @@ async def what_if(
             event_opt_outs=question.event_opt_outs,
             zone=clinic_zone,
             clinic_quiet=quiet_of(policy["quiet_hours"]),
-            limits=limits_of(policy),
+            is_duplicate=_is_duplicate(terms, question, told or (), at),
+            limits=limits,
+            tally=tally if limits.counts(terms) else NOTHING_SENT,
         )
         decision = _decision(decide(given), given, policy["version"], types.version, kind.template_id)
-        answers.append(
-            Foretold(kind.name, decision, at, where, foretold(decision, person.recipient, kind.name, said, clock))
-        )
+        said_so = foretold(decision, person.recipient, kind.name, said, clock)
+        counts = None if told is None else _counts(given, tally, where)
+        answers.append(Foretold(kind.name, decision, at, where, said_so, counts))
     return answers
+
+
+def _tally(types: Catalog, limits: Limits, told: Sequence[Told], at: datetime) -> Tally:
+    """As notify would have it then: what is limited now counts, and nothing that comes after."""
+    sent = []
+    for one in told:
+        kind = types.types.get(one.notification_type)
+        if kind is not None and one.at <= at and limits.counts(terms := Terms.of(kind)):
+            sent.append(Sent(_ms(one.at), one.notification_id, terms.category, terms.frequency_class, one.messages))
+    return Tally(tuple(sent)).recent(_ms(at))
+
+
+def _is_duplicate(terms: Terms, question: Question, told: Sequence[Told], at: datetime) -> bool:
+    """Was the same told of the same within the type's window? What would be said is taken to be what was said."""
+    return question.about is not None and any(
+        one.notification_type == terms.name
+        and one.aggregate_id == question.about
+        and 0 <= _ms(at) - _ms(one.at) < terms.dedupe_ms
+        for one in told
+    )
+
+
+def _counts(given: Given, tally: Tally, where: str) -> Counts:
+    today = [one for one in tally.sent if one.at_ms >= day_of(where, given.now_ms).start_ms]
+    last_ms = tally.last_of(given.terms.frequency_class) if given.terms.frequency_class in GAPPED else None
+    return Counts(
+        len(today),
+        sum(one.category == given.terms.category for one in today),
+        len(tally.messages_since(given.now_ms - HOUR_MS)),
+        None if last_ms is None else datetime.fromtimestamp(last_ms / 1000, UTC),
+    )
 
 
 def _kinds(types: Catalog, recipient_kind: str, question: Question) -> list[NotificationType]:

@@ -56,6 +56,11 @@ class Decision:
                 found.setdefault(verdict.channel, verdict.reason)
         return found
 
+    @property
+    def waited(self) -> str | None:
+        """For what it would have had to wait: the first reason; None: for nothing."""
+        return next((verdict.reason for verdict in self.rules if verdict.verdict == "defer"), None)
+
 
 class Receipt(NamedTuple):
     """One status of a delivery, ours or the provider's."""

@@ -56,6 +56,7 @@ WHOLE: Mapping[str, str] = {
 
 # Reason → why one or more channels fell; {them}: "texts", "texts and emails".
 CLOSED: Mapping[str, str] = {
+    "do_not_disturb": "{who} asked not to be disturbed by {them}",
     "opted_out": "{who} withdrew the consent to {them}",
     "consent_expired": "the consent to {them} has run out",
     "no_consent": "{who} never agreed to {them} of this kind",
@@ -65,7 +66,6 @@ CLOSED: Mapping[str, str] = {
     "channel_off": "{who} switched {them} off",
     "unverified": "no number or address for {them} is verified",
     "unreachable": "there is no number or address for {them}",
-    "unknown_recipient": "without a record there is no portal",
     "category_opt_out": "{who} did not ask for {them} of this kind",
     "above_ceiling": "it says more than {them} may show",
     "silent_only": "waiting would have taken too long and {them} would have disturbed",
@@ -73,7 +73,10 @@ CLOSED: Mapping[str, str] = {
 
 # Of a channel that fell although others did not, these are worth a word; that somebody has no email is not.
 WISHES = frozenset(
-    {"opted_out", "consent_expired", "no_consent", "address_suppressed", "channel_off", "category_opt_out"}
+    {
+        *("opted_out", "consent_expired", "no_consent", "address_suppressed", "channel_off", "category_opt_out"),
+        *("do_not_disturb", "event_opt_out", "unverified"),
+    }
 )
 # So many of them before the sentence is too long to say.
 MOST_CLAUSES = 2

@@ -181,12 +181,21 @@ def _story(id_: str, found: Mapping[str, Sequence[Row]]) -> Story:
                 int(row["template_version"]),
                 row["locale"],
                 row["created_at"],
-                tuple(receipts[row["delivery_id"]]),
+                tuple(sorted(receipts[row["delivery_id"]], key=_place)),
             )
             for row in found["messages"]
         ),
         found["dead"][0]["error_code"] if found["dead"] else None,
     )
+
+
+# A provider's times are of whole seconds: by them alone a delivery would come before its queueing.
+_LIFE = {"queued": 0, "sending": 1, "sent": 2, "unknown": 2, "read": 4, "clicked": 5}
+_ENDED = 3
+
+
+def _place(receipt: Receipt) -> tuple[int, int, datetime]:
+    return receipt.attempt, _LIFE.get(receipt.status, _ENDED), receipt.status_at
 
 
 def _account(id_: str, found: Mapping[str, Sequence[Row]]) -> Account:

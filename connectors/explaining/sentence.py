@@ -88,6 +88,8 @@ def _not_sent(decision: Decision, said: Said, who: str, kind: str, clock: Clock,
     if decision.reason in _SAID_BY_CHANNELS and decision.reason in decision.closed.values() and closed:
         return [*closed[: MOST_CLAUSES + 1], f"no other way was left, so the {kind} {was_not}"]
     because = _because(decision.reason, who)
+    if decision.reason == "expired" and decision.waited is not None:
+        because = f"{_because(decision.waited, who)}, and it would mean nothing after that"
     if decision.reason == "global_opt_out" and (no := _opt_out(said, "", "everything")):
         because += f", since {clock.day(no)}"
     return [f"the {kind} {was_not}, because {because}"]

@@ -202,7 +202,7 @@ def _waiting(
             _verdict(IN_TIME, channel, "narrow", Reason.SILENT_ONLY)
             for channel in open_channels
             if channel not in silent
-        ]
+        ] or [_verdict(IN_TIME, None, "pass", Reason.SILENT_ONLY)]
         return Deliver(silent_plan(left), tuple(verdicts))
     late = longest.late if longest is not None else Reason.EXPIRED
     verdicts.append(_verdict(IN_TIME, None, "veto", late))

@@ -41,6 +41,7 @@ from streams.runtime import Record
 from tests.conftest import Stack
 from tests.contract.loopback_registry import running_registry
 from tests.docs.fences import PAGES, ROOT, CommandLine, Fence, command_lines, fences
+from tests.docs.test_week import SHOWN
 
 GUIDE = ROOT / "docs" / "producers-guide.md"
 EXAMPLES = ROOT / "docs" / "examples"
@@ -209,7 +210,9 @@ def test_a_python_example_publishes_an_event_that_intake_takes(
 
 def test_every_marked_example_is_executed() -> None:
     marked = {(fence.language, fence.mark) for page in PAGES for fence in fences(page) if fence.mark is not None}
-    assert marked == {("python", "codec"), ("python", "confluent")}
+    # Those of the console by tests/docs/test_week.py.
+    in_the_week = {("console", mark) for mark in ("the-week", *(mark for _, mark in SHOWN))}
+    assert marked == {("python", "codec"), ("python", "confluent")} | in_the_week
 
 
 # CSV

@@ -20,6 +20,7 @@ WITH
     arrayMap(why -> replaceAll(replaceAll(transform(why, {closed_reasons}, {closed_phrases}, why), '{who}', who), '{them}',
         replaceRegexpOne(arrayStringConcat(arrayMap(f -> transform(f.1, {channels}, {channel_words}, f.1), arrayFilter(f -> f.2 = why, told)), ', '), ', ([^,]+)$', ' and \\1')
     ), arrayDistinct(arrayMap(f -> f.2, told))) AS clauses,
+    toString(arrayFirst(r -> r.verdict = 'defer', d.rules).reason) AS waited,
     if(has((SELECT groupArray(time_zone) FROM system.time_zones), p.time_zone), p.time_zone, 'UTC') AS zone,
     if(d.outcome = 'defer', d.until, d.decided_at) AS moment,
     concat(formatDateTime(moment, '%H:%i', zone), ' on ', trimLeft(formatDateTime(moment, '%e %M', zone))) AS clock,
@@ -30,7 +31,8 @@ WITH
             replaceRegexpOne(arrayStringConcat(first_messages, ', '), ', ([^,]+)$', ' and \\1'), ' at ', ifNull(clock, ''))), '; '),
         has({closed_reasons}, toString(d.reason)) AND has(arrayMap(f -> f.2, closed), toString(d.reason)) AND notEmpty(clauses),
             arrayStringConcat(arrayPushBack(arraySlice(clauses, 1, {most_clauses} + 1), concat('no other way was left, so the ', kind, ' was not sent')), '; '),
-        concat('the ', kind, ' was not sent, because ', phrase)) AS text
+        concat('the ', kind, ' was not sent, because ', if(d.reason = 'expired' AND waited != '',
+            concat(replaceAll(transform(waited, {reasons}, {phrases}, waited), '{who}', who), ', and it would mean nothing after that'), phrase))) AS text
 SELECT
     d.notification_id AS notification_id, d.sequence AS sequence, d.event_id AS event_id, d.event_type AS event_type,
     d.notification_type AS notification_type, d.category AS category, d.lane AS lane, d.recipient AS recipient, d.clinic_id AS clinic_id,

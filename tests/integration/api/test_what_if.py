@@ -15,6 +15,7 @@ from connectors.postgres.pool import Pool
 from connectors.postgres.recipients import get_many
 from connectors.postgres.records import Records
 from connectors.sealing import KeyCache, seal
+from connectors.settings import Settings
 from schemas.ids import notification_id
 from schemas.topics import GATES, POLICIES, RECIPIENTS, event_topic
 from streams.catalog import Catalog
@@ -23,7 +24,7 @@ from streams.requests import Requests
 from streams.rules.decision import Defer, decide
 from streams.tables import Clinics, Gates, Recipients
 from streams.what_if import Question, what_if
-from tests.integration.api.conftest import Api
+from tests.integration.api.conftest import Api, api_on, clickhouse_with
 from tests.integration.api.people import CLINIC, PHONE, patient
 
 pytestmark = pytest.mark.integration
@@ -127,7 +128,7 @@ async def test_it_says_what_the_pipeline_would_decide(pool: Pool, records: Recor
             (found,) = (await get_many(connection, records, [key])).values()
             for place, kind in enumerate(types):
                 at = midnight + timedelta(hours=(place * 7 + number) % 48)
-                (foretold,) = await what_if(connection, records, CATALOG, found, Question(at, kind.name))
+                (foretold,) = await what_if(connection, records, CATALOG, found, Question(at, kind.name), [])
                 request = a_request(records, people, key, kind.name)
                 now_ms = round(at.timestamp() * 1000)
                 decided = decide(joins.of(request, None, now_ms).given)
@@ -174,7 +175,9 @@ async def test_over_http(api: Api, pool: Pool, records: Records) -> None:
     in_chicago = datetime.fromisoformat(asked["at"]).replace(tzinfo=ZoneInfo("America/Chicago"))
     assert datetime.fromisoformat(found["at"]) == in_chicago
     assert found["sentence"].endswith(".")
-    assert any("caps" in line for line in answer.json["notConsidered"])
+    # There is no ClickHouse here: the answer says what it lacks.
+    assert found["counted"] is None
+    assert any("ClickHouse" in line for line in answer.json["notConsidered"])
     with_zone = await own("POST", "/v1/recipients/me/what-if", asked | {"at": found["at"]})
     assert with_zone.json["answers"] == answer.json["answers"]
     by_event = {"eventType": "appointment.created", "at": asked["at"]}
@@ -187,6 +190,76 @@ async def test_over_http(api: Api, pool: Pool, records: Records) -> None:
         api.caller("marketing", "m", CLINIC),
     ):
         assert (await stranger("POST", f"/v1/recipients/{id_}/what-if", asked)).status == 404
+
+
+def sent_rows(recipient: str, at: datetime, *kinds: str, failed: int = 0) -> dict[str, list[dict[str, Any]]]:
+    """As ingestion would have it: notifications of these types, sent one minute after the other; the first ``failed`` failed."""
+    decisions, statuses, messages = [], [], []
+    for number, kind in enumerate(kinds):
+        id_, when = f"n-{number}", (at + timedelta(minutes=number)).isoformat()
+        about = {"notification_id": id_, "notification_type": kind, "recipient": recipient, "clinic_id": CLINIC}
+        steps = [
+            {"step": n, "channel": channel, "delivery_id": f"{id_}-{n}", "success": "delivered", "timeout_seconds": 0}
+            | {"parallel": n == 1, "template_version": 1}
+            for n, channel in enumerate(("sms", "email", "in_app"))
+        ]
+        decisions.append(
+            {**about, "aggregate_id": f"A-{number}", "sequence": 0, "outcome": "deliver", "reason": "deliver"}
+            | {"decided_at": when, "occurred_at": when, "steps": steps}
+        )
+        for step in steps[:2]:
+            message = {**about, "delivery_id": step["delivery_id"], "channel": step["channel"], "step": step["step"]}
+            messages.append(message | {"created_at": when})
+            status = "failed" if number < failed else "delivered"
+            told = {"status_id": step["delivery_id"], "status": status, "status_at": when, "recorded_at": when}
+            statuses.append(message | told | {"attempt": 1})
+    return {"raw_decision": decisions, "raw_channel_message": messages, "raw_delivery_status": statuses}
+
+
+async def test_what_was_sent_counts(settings: Settings, pool: Pool, records: Records) -> None:
+    """Caps, rate limits, gaps between two, and what was told before; what failed gave its place back."""
+    await set_up(pool, records)
+    limited = {"daily_cap": 4, "messages_per_hour": 5, "category_caps": {"clinical": 2}, "time_zone": "UTC"}
+    async with pool.connection() as connection:
+        await policies.put(connection, records, POLICY | limited | {"quiet_hours": None}, "test")
+    opted = preferring(
+        sms_opt_in={"marketing": True}, email_opt_in={"marketing": True, "reviews": True}, frequency_marketing="weekly"
+    )
+    consents = [
+        {"consent_type": name, "status": "opted_in", "consent_date": datetime(2026, 1, 1, tzinfo=UTC)}
+        | {"method": "written", "source": "form"}
+        for name in ("sms_marketing", "email_marketing")
+    ]
+    id_ = await patient(pool, records, **opted, consents=consents, time_zone="UTC")
+    noon = (datetime.now(UTC) - timedelta(days=1)).replace(hour=12, minute=0, second=0, microsecond=0)
+    kinds = ("pre_care_24h", "pre_visit_instructions", "win_back", "pre_care_24h")
+    with clickhouse_with(settings, sent_rows(f"patient:{id_}", noon, *kinds, failed=1)) as whole:
+        async with api_on(whole) as api:
+
+            async def ask(kind: str, at: datetime, **more: str) -> tuple[str, str, Any]:
+                body = {"notificationType": kind, "at": at.isoformat(), **more}
+                answer = await api.caller("patient", id_)("POST", "/v1/recipients/me/what-if", body)
+                assert answer.status == 200, answer.json
+                (one,) = answer.json["answers"]
+                return one["decision"]["outcome"], one["decision"]["reason"], one["counted"]
+
+            later = noon + timedelta(minutes=10)
+            # Three of four arrived, six messages; two of them clinical.
+            so_far = {"thatDay": 3, "ofCategory": 2, "messagesThatHour": 6, "lastOfClass": None}
+            assert await ask("pre_care_24h", later) == ("defer", "category_cap", so_far)
+            outcome, reason, counted = await ask("membership_credits_added", later)
+            assert (outcome, reason) != ("deliver", "deliver")
+            assert counted["ofCategory"] == 0
+            # A day on, nothing of that counts any more, but the gap between two offers.
+            outcome, reason, counted = await ask("pre_care_24h", later + timedelta(days=1))
+            assert (reason, counted["thatDay"]) == ("deliver", 0)
+            outcome, reason, counted = await ask("win_back", later + timedelta(days=1))
+            assert (outcome, reason) == ("suppress", "frequency_gap")
+            assert datetime.fromisoformat(counted["lastOfClass"]) == noon + timedelta(minutes=2)
+            # The same of the same within the hour; of what failed it was not told, nor of anything else.
+            assert (await ask("pre_care_24h", later, about="A-3"))[:2] == ("suppress", "duplicate")
+            assert (await ask("pre_care_24h", later, about="A-0"))[1] == "category_cap"
+            assert (await ask("pre_care_24h", noon - timedelta(minutes=1)))[1] == "deliver"
 
 
 @pytest.mark.parametrize(

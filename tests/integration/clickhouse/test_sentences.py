@@ -47,6 +47,8 @@ def decisions() -> Iterator[dict[str, Any]]:
         rules: list[dict[str, Any]] = [
             {"rule": "r", "channel": c, "verdict": "narrow", "reason": why} for c, why in fallen
         ]
+        if number % 2:
+            rules.append({"rule": "w", "channel": None, "verdict": "defer", "reason": "quiet_hours"})
         rules.append({"rule": "essential", "channel": None, "verdict": "pass", "reason": ""})
         steps = [
             {"step": n, "channel": channel, "delivery_id": f"{number}-{n}", "success": "delivered"}
