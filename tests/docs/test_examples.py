@@ -3,8 +3,9 @@
 Python examples of the producer's guide run as they stand, in a process of their own, against the session's broker, and intake's
 own checks take what arrives. So does its CSV example. Every `luxe …` line is held against the commands and options there are.
 
-The Java and Node examples are only read: topic, record, fields and the settings that matter are compared with the contracts. No
-JDK, Maven or Node is assumed on a machine that runs the tests, so nobody has compiled them here.
+The Node example runs too, with the packages that tests/contract/node pins. The Java example is only read: topic, record, fields
+and the settings that matter are compared with the contracts. No JDK or Maven is assumed on a machine that runs the tests, so
+nobody has compiled it here.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from tests.conftest import Stack
 from tests.contract.loopback_registry import running_registry
 from tests.docs.fences import PAGES, ROOT, CommandLine, Fence, command_lines, fences
 from tests.docs.test_week import SHOWN
+from tests.node import run_node
 
 GUIDE = ROOT / "docs" / "producers-guide.md"
 EXAMPLES = ROOT / "docs" / "examples"
@@ -208,11 +210,21 @@ def test_a_python_example_publishes_an_event_that_intake_takes(
     assert message.partition() == (murmur2(key.encode()) & 0x7FFFFFFF) % partitions
 
 
+@pytest.mark.integration
+def test_the_node_example_publishes_an_event_that_intake_takes(settings: Settings, environment: dict[str, str]) -> None:
+    example = guide("javascript", "node")
+    run_node(example.text, environment=environment)
+    (message,) = arrived(settings, executed(example))
+    assert taken_by_intake(message) == "appointment.created"
+    (key,) = executed(example)
+    assert message.partition() == (murmur2(key.encode()) & 0x7FFFFFFF) % settings.kafka_partitions
+
+
 def test_every_marked_example_is_executed() -> None:
     marked = {(fence.language, fence.mark) for page in PAGES for fence in fences(page) if fence.mark is not None}
     # Those of the console by tests/docs/test_week.py.
     in_the_week = {("console", mark) for mark in ("the-week", *(mark for _, mark in SHOWN))}
-    assert marked == {("python", "codec"), ("python", "confluent")} | in_the_week
+    assert marked == {("python", "codec"), ("python", "confluent"), ("javascript", "node")} | in_the_week
 
 
 # CSV
@@ -272,20 +284,18 @@ REQUIRED = {
         '"acks", "all"',
     ),
     "javascript": (
-        "'partitioner': 'murmur2_random'",
-        "autoRegisterSchemas: false",
-        "useLatestVersion: true",
-        "subjectNameStrategy: (topic) => `${topic}-${RECORD}`",
-        "'enable.idempotence': true",
-        "'acks': -1",
+        "createPartitioner: Partitioners.DefaultPartitioner",
+        "registry.getLatestSchemaId(`${TOPIC}-${RECORD}`)",
+        "idempotent: true",
+        "acks: -1",
     ),
 }
 FIELD = {"java": re.compile(r'\.set\("(\w+)"'), "javascript": re.compile(r"^    (\w+): ", re.M)}
 
 
-@pytest.mark.parametrize("language", ["java", "javascript"])
-def test_a_foreign_example_names_what_there_is(language: str) -> None:
-    text = guide(language).text
+@pytest.mark.parametrize(("language", "mark"), [("java", None), ("javascript", "node")])
+def test_a_foreign_example_names_what_there_is(language: str, mark: str | None) -> None:
+    text = guide(language, mark).text
     missing = [setting for setting in REQUIRED[language] if setting not in text]
     assert not missing
     if language == "java":

@@ -1,9 +1,13 @@
-"""The registry's read protocol, with confluent's own client and deserialiser."""
+"""The registry's read protocol, with confluent's own client and deserialiser, and with Node's client."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+import base64
+import json
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -12,9 +16,12 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from connectors.postgres.records import Records
+from schemas.events import EVENT_TYPES
 from schemas.registry import FileRegistry
 from schemas.topics import GATES
+from tests.contract.golden import golden_value
 from tests.integration.api.conftest import Api
+from tests.node import PINNED, run_node
 
 pytestmark = pytest.mark.integration
 
@@ -50,6 +57,37 @@ async def test_confluents_client_reads_our_schemas_and_records(api: Api, records
         assert decoded["gate_key"] == gate["gate_key"]
 
     await asyncio.to_thread(read)
+
+
+async def test_a_node_client_reads_what_we_wrote_and_we_read_what_it_wrote(api: Api, records: Records) -> None:
+    topic, record = EVENT_TYPES["appointment.created"].topic, EVENT_TYPES["appointment.created"].record
+    event = golden_value(record)
+    ours = records.codec.encode(topic, record, event)
+    asked = {
+        "registry": api.url.rstrip("/"),
+        "subject": f"{topic}-{record}",
+        "wire": base64.b64encode(ours).decode(),
+        "value": as_node_holds_it(event),
+    }
+    said = await asyncio.to_thread(run_node, (PINNED / "round_trip.js").read_text(), said=json.dumps(asked))
+    answer = json.loads(said)
+    assert answer["decoded"] == asked["value"]
+    theirs = base64.b64decode(answer["encoded"])
+    assert theirs == ours
+    assert records.codec.decode(theirs).value == event
+
+
+def as_node_holds_it(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Avro's own numbers: milliseconds and days since 1970."""
+    return {name: _number(value) for name, value in event.items()}
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return round(value.timestamp() * 1000)
+    if isinstance(value, date):
+        return (value - date(1970, 1, 1)).days
+    return value
 
 
 async def test_what_is_not_there_is_said_as_a_registry_says_it(api: Api) -> None:
