@@ -51,7 +51,10 @@ class Attempt:
 
 
 class BeginResult(NamedTuple):
-    """What to do about an attempt. ``provider_message_id`` of a finished one, where the provider gave one."""
+    """What to do about an attempt. ``provider_message_id`` of a finished one, where the provider gave one.
+
+    ``ended``: how a finished one ended, as ``finish`` was told; None: nobody told.
+    """
 
     delivery_id: str
     verdict: Verdict
@@ -59,15 +62,17 @@ class BeginResult(NamedTuple):
     attempt: int
     provider_message_id: str | None
     lease_until: datetime | None
+    ended: str | None
 
 
 class Finish(NamedTuple):
-    """The result of an attempt."""
+    """The result of an attempt. ``ended``: JSON of how it ended, to be told again; nothing of a person."""
 
     delivery_id: str
     attempt: int
     state: Result
     provider_message_id: str | None = None
+    ended: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,30 +116,31 @@ _BEGIN = """
         takeovers = CASE WHEN d.state = 'attempting' THEN d.takeovers + 1 ELSE 0 END,
         provider = excluded.provider,
         template_version = excluded.template_version,
-        state = 'attempting', lease_until = excluded.lease_until, updated_at = now()
+        state = 'attempting', ended = NULL, lease_until = excluded.lease_until, updated_at = now()
     WHERE (d.state = 'attempting' AND d.lease_until < now()) OR (d.state = 'retry' AND d.attempt < excluded.attempt)
     RETURNING delivery_id, CASE WHEN takeovers > 0 THEN 'unknown' ELSE 'begun' END, state, attempt, provider_message_id,
-              lease_until
+              lease_until, ended
 """
 
 _LEFT = """
     SELECT delivery_id, CASE WHEN state = 'attempting' THEN 'leased' ELSE 'finished' END, state, attempt, provider_message_id,
-           lease_until
+           lease_until, ended
     FROM deliveries WHERE delivery_id = ANY(%s)
 """
 
 _FINISH = """
     WITH n AS (
-        SELECT * FROM unnest(%s::text[], %s::int[], %s::text[], %s::text[])
-            AS n (delivery_id, attempt, state, provider_message_id)
+        SELECT * FROM unnest(%s::text[], %s::int[], %s::text[], %s::text[], %s::text[])
+            AS n (delivery_id, attempt, state, provider_message_id, ended)
     ), locked AS (
-        SELECT d.delivery_id, d.state AS old_state, d.provider_message_id AS old_id, n.state, n.provider_message_id
+        SELECT d.delivery_id, d.state AS old_state, d.provider_message_id AS old_id, n.state, n.provider_message_id, n.ended
         FROM deliveries d JOIN n USING (delivery_id)
         WHERE d.attempt = n.attempt OR n.state = 'accepted'
         ORDER BY d.delivery_id FOR UPDATE OF d
     ), done AS (
         UPDATE deliveries d
-        SET state = l.state, provider_message_id = l.provider_message_id, lease_until = NULL, updated_at = now()
+        SET state = l.state, provider_message_id = l.provider_message_id, ended = l.ended, lease_until = NULL,
+            updated_at = now()
         FROM locked l WHERE d.delivery_id = l.delivery_id AND l.old_state <> 'accepted'
     )
     SELECT delivery_id FROM locked

@@ -102,7 +102,8 @@ class Attempts:
 
     async def finish(self, begun: Begun, outcome: Outcome) -> None:
         """Enter how it ended. Raises psycopg.Error for the row's own fault."""
-        row = Finish(begun.delivery_id, begun.attempt, _state_of(outcome), outcome.provider_message_id)
+        state, message_id = _state_of(outcome), outcome.provider_message_id
+        row = Finish(begun.delivery_id, begun.attempt, state, message_id, outcome.encoded())
         error = await self._finishing.submit(row)
         if error is not None:
             raise error
@@ -154,7 +155,10 @@ def _state_of(outcome: Outcome) -> Result:
 
 
 def _outcome_of(result: BeginResult) -> Outcome:
-    """What the ledger still knows of an end whose status may not have reached Kafka."""
+    """The end whose status may not have reached Kafka, as it was or would have been told."""
+    if result.ended is not None:
+        return Outcome.decoded(result.ended, result.provider_message_id)
+    # A receipt was quicker than the sink's own word, or it ended before the ledger kept more than the state.
     if result.state == "accepted":
         return Outcome("sent", provider_message_id=result.provider_message_id)
     if result.state == "unknown":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from connectors.providers.outcome import Accepted, OutcomeUnknown, Refused
 from sinks.runtime.gates import Verdict
@@ -26,6 +27,22 @@ class Outcome:
     error_class: str | None = None
     error_code: str | None = None
     retry_at: datetime | None = None
+
+    def encoded(self) -> str:
+        """As the ledger keeps it, beside the provider's message id: JSON of what is not plain."""
+        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "provider_message_id"}
+        if self.retry_at is not None:
+            kept["retry_at"] = self.retry_at.isoformat()
+        # Not orjson: it takes no half of a surrogate pair, and a provider's words may hold one.
+        return json.dumps({name: value for name, value in kept.items() if value not in (None, "")})
+
+    @classmethod
+    def decoded(cls, kept: str, provider_message_id: str | None) -> Outcome:
+        """From the ledger."""
+        said: dict[str, Any] = json.loads(kept)
+        if "retry_at" in said:
+            said["retry_at"] = datetime.fromisoformat(said["retry_at"])
+        return cls(**said, provider_message_id=provider_message_id)
 
     @classmethod
     def accepted(cls, accepted: Accepted, reason: str = "") -> Outcome:

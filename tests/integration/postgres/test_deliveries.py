@@ -80,6 +80,17 @@ async def test_a_retry_is_a_new_attempt_and_the_old_one_stays_over(pool: Pool) -
     assert await deliveries.finish(pool, [Finish("d1", 2, "accepted", "SM2")]) == []
 
 
+async def test_how_it_ended_is_told_again_until_another_attempt_begins(pool: Pool) -> None:
+    await verdicts(pool, attempt("d1"), attempt("d2"))
+    ended = '{"status": "expired", "reason": "send_not_after"}'
+    await deliveries.finish(pool, [Finish("d1", 1, "retry", None, ended), Finish("d2", 1, "failed")])
+    first, second = await deliveries.begin(pool, [attempt("d1"), attempt("d2")])
+    assert (first.verdict, first.ended) == ("finished", ended)
+    assert (second.verdict, second.ended) == ("finished", None)
+    (again,) = await deliveries.begin(pool, [attempt("d1", 2)])
+    assert (again.verdict, again.ended) == ("begun", None)
+
+
 async def test_a_message_sent_twice_is_counted_and_keeps_its_first_id(pool: Pool) -> None:
     await verdicts(pool, attempt("d1"), lease_seconds=0)
     await verdicts(pool, attempt("d1"))

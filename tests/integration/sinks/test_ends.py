@@ -6,9 +6,17 @@ import asyncio
 import signal
 import time
 import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
+from connectors.postgres.pool import open_pool
+from connectors.providers.outcome import Refused
+from connectors.settings import Settings
+from sinks.runtime.attempts import Attempts, Begun
+from sinks.runtime.outcome import Outcome
+from sinks.runtime.tuning import Tuning
 from tests.integration.sinks.outgoing import Outbox, Outgoing
 from tests.integration.sinks.rig import Rig, wait_for
 
@@ -77,6 +85,50 @@ def test_kill_in_mid_flight_loses_nothing_and_doubles_at_most_what_was_in_flight
         assert doubled == 0
     assert max(times) <= 2
     wait_for(lambda: sum(rig.committed(channel).values()) == 0)
+
+
+def _fails_for_a_while() -> Outcome:
+    return Outcome.refused(Refused("throttled", code="20429", retry_after_seconds=90), datetime.now(UTC), 30)
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        lambda: Outcome("expired", "send_not_after"),  # notify decides it again for the morning: lost, it never came
+        _fails_for_a_while,  # the next attempt is made at its time
+        lambda: Outcome("failed", "permanent_recipient", error_class="permanent_recipient", error_code="21211"),
+        lambda: Outcome("suppressed", "opted_out"),
+        lambda: Outcome("cancelled", "aggregate"),
+        lambda: Outcome("unknown", "no_answer", error_class="unknown", error_code="TimeoutError"),
+        lambda: Outcome("sent", "found", provider_message_id=f"SM{uuid.uuid4().hex}", provider_status="queued"),
+    ],
+    ids=["late", "throttled", "no_number", "suppressed", "cancelled", "unknown", "sent"],
+)
+def test_killed_between_its_ledger_row_and_its_status_it_tells_what_it_would_have_told(
+    rig: Rig, outbox: Outbox, patient: str, ended: Callable[[], Outcome]
+) -> None:
+    rig.ensure("sms")
+    message, outcome = outbox.outgoing("sms", patient), ended()
+    asyncio.run(until_killed(rig.settings, message, outcome))
+    outbox.send([message])
+    told = rig.eye.end(message.id)
+    assert (told["status"], told["reason"]) == (outcome.status, outcome.reason)
+    for name in ("provider_message_id", "provider_status", "error_class", "error_code"):
+        assert told[name] == getattr(outcome, name), name
+    retry_at = outcome.retry_at
+    assert told["retry_at"] == (
+        None if retry_at is None else retry_at.replace(microsecond=retry_at.microsecond // 1000 * 1000)
+    )
+    assert sent_times(rig, message) == 0
+
+
+async def until_killed(settings: Settings, message: Outgoing, outcome: Outcome) -> None:
+    """What a sink does with a message, up to the moment after its result is in the ledger."""
+    async with open_pool(settings, "tests", size=1) as pool:
+        attempts = Attempts(pool, "twilio", Tuning())
+        begun = await attempts.begin(message.message, lambda: False)
+        assert isinstance(begun, Begun)
+        await attempts.finish(begun, outcome)
 
 
 def test_two_sinks_share_a_channel_and_one_may_go(rig: Rig, outbox: Outbox) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connectors.providers.outcome import Accepted, ErrorClass, OutcomeUnknown, Refused
 from sinks.runtime.gates import Verdict
@@ -35,6 +38,25 @@ def test_only_what_passes_is_tried_again_and_not_before_the_provider_says(
 def test_doubt_and_gates() -> None:
     assert Outcome.unknown(OutcomeUnknown("TimeoutError")).status == "unknown"
     assert Outcome.gated(Verdict("suppressed", "opted_out")) == Outcome("suppressed", "opted_out")
+
+
+@given(
+    st.builds(
+        Outcome,
+        st.sampled_from(["sent", "failed", "unknown", "suppressed", "cancelled", "expired"]),
+        st.sampled_from(["", "send_not_after", "throttled"]),
+        st.none() | st.just("SM1"),
+        *[st.none() | st.text(st.characters(exclude_categories=()), max_size=20)] * 3,
+        st.none() | st.datetimes(timezones=st.just(UTC)),
+    )
+)
+def test_the_ledger_keeps_an_end_whole(outcome: Outcome) -> None:
+    kept = outcome.encoded()
+    assert kept.isascii()
+    assert kept.isprintable()  # whatever a provider may have said, Postgres takes it
+    again = Outcome.decoded(kept, outcome.provider_message_id)
+    # What is empty and what is not there are one to whoever reads a status.
+    assert [value or None for value in astuple(again)] == [value or None for value in astuple(outcome)]
 
 
 def test_a_call_must_end_within_its_lease() -> None:
