@@ -12,10 +12,11 @@ from tests.integration.hammer.crowd import Events, Patient
 from tests.integration.hammer.phones import Phones
 
 # After a no's 200, in seconds: each is one more event that must not reach her.
-PROBES_AFTER_NO = (0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.4, 0.8)
-PROBES_AFTER_YES = (0.0, 0.05, 0.3)
+PROBES_AFTER_NO = (0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0)
+PROBES_AFTER_YES = (0.0, 0.05, 0.3, 1.0, 2.0)
 PROBE_WHILE_ASKING_SECONDS = 0.02
-SETTLED_SECONDS = 1.2
+# How long each stands, and so the latest that could be seen of what does not obey it.
+NO_SECONDS, YES_SECONDS = 6.0, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,10 @@ class Hammer:
             await asyncio.sleep(self._random.uniform(0, 0.08))
         await self._change(patient, goes=False)
         await self._probe(patient, PROBES_AFTER_NO)
-        await asyncio.sleep(max(0.0, patient.changes[-1].answered + SETTLED_SECONDS - time.time()))
+        await asyncio.sleep(max(0.0, patient.changes[-1].answered + NO_SECONDS - time.time()))
         await self._change(patient, goes=True)
         await self._probe(patient, PROBES_AFTER_YES)
-        await asyncio.sleep(SETTLED_SECONDS - PROBES_AFTER_YES[-1])
+        await asyncio.sleep(YES_SECONDS - PROBES_AFTER_YES[-1])
         patient.busy = patient.once
 
     async def _change(self, patient: Patient, *, goes: bool) -> None:

@@ -138,6 +138,23 @@ async def test_consents_are_history_and_gates(pool: Pool, records: Records, outb
     assert [(kept["status"], kept["version"]) for kept in found["patient:1"].content["consents"]] == [("opted_in", 3)]
 
 
+async def test_a_preference_withdrawn_shuts_its_gate_and_given_again_opens_it(
+    pool: Pool, records: Records, outbox: Outbox
+) -> None:
+    asked: dict[str, Any] = {"sms_opt_in": {"clinical": True}, "email_opt_in": {}, "push_opt_in": {}}
+    declined = {**asked, "sms_opt_in": {"clinical": False}}
+    await store(pool, records, philippa(preferences=declined))
+    assert outbox.take("gates") == []  # nothing was decided yet for somebody new
+    await store(pool, records, philippa(preferences=asked))
+    await store(pool, records, philippa(preferences=declined))
+    written = await store(pool, records, philippa(preferences=declined, first_name="Pippa"))
+    assert (written.updated, written.gate_ids) == (["patient:1"], [])
+    await store(pool, records, philippa(preferences=asked))
+    told = [(key, record and (record["kind"], record["reason"])) for key, record in outbox.take("gates")]
+    gate = "preference:patient:1:sms_opt_in.clinical"
+    assert told == [(gate, ("consent", "opted_out")), (gate, None)]
+
+
 async def test_the_history_cannot_be_changed(pool: Pool, records: Records) -> None:
     await store(pool, records, philippa(consents=[consent("opted_in")]))
     for statement in ("DELETE FROM consents", "UPDATE consents SET status = 'opted_out'", "TRUNCATE consents"):
