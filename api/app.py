@@ -119,7 +119,9 @@ async def _stores(app: web.Application) -> AsyncIterator[None]:
         open_in_force(settings, "api") as in_force,
     ):
         app[POOL], app[IN_FORCE], app[ASKING] = pool, in_force, Asking(settings)
-        app[RECIPIENT_REQUESTS] = RecipientRequests(pool, app[RECORDS], refusal=Problem)
+        app[RECIPIENT_REQUESTS] = RecipientRequests(
+            pool, app[RECORDS], refusal=Problem, batch_seconds=settings.api_request_seconds
+        )
         yield
         await app[ASKING].close()
 

@@ -104,7 +104,7 @@ async def _edit_and_more(
         )
         if written.erased:
             raise not_found()
-        stored = (await recipients.get_many(connection, app[RECORDS], [recipient]))[recipient]
+        stored = written.stored[recipient]
         ids = written.outbox_ids or await on_their_way(connection, [recipient])
         if also is not None:
             ids += await also(connection, stored)

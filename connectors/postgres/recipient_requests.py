@@ -19,8 +19,9 @@ from connectors.postgres.in_force import unpublished
 from connectors.postgres.pool import Pool
 from connectors.postgres.recipient_columns import consent_types
 from connectors.postgres.recipient_rows import LockedRow
-from connectors.postgres.recipients import Edit, Recipient, edit_many, get_many, opened
+from connectors.postgres.recipients import Edit, Recipient, edit_many, opened
 from connectors.postgres.records import Records
+from connectors.time_limit import within
 from schemas.topics import GATES, RECIPIENTS
 
 # Bounds of a batch: what it holds in memory, and for how long its work keeps the event loop from others (edits: 0.5 ms each).
@@ -47,24 +48,32 @@ _Outcome = Edited | Exception | Literal["again", "alone"]
 
 
 class RecipientRequests:
-    """Gathers one process' reads and edits. ``refusal``: what an edit may raise, to refuse before anything is changed."""
+    """Gathers one process' reads and edits. ``refusal``: what an edit may raise, to refuse before anything is changed.
 
-    def __init__(self, pool: Pool, records: Records, refusal: type[Exception]) -> None:
+    ``batch_seconds``: then a batch fails with TimeoutError: one that Postgres never answers does not keep the next.
+    """
+
+    def __init__(self, pool: Pool, records: Records, refusal: type[Exception], batch_seconds: float) -> None:
         self._pool = pool
         self._records = records
         self._refusal = refusal
-        self._reads: Gathered[str, LockedRow | None] = Gathered(self._read, max_items=MAX_READS, linger_ms=0)
+        self._reads: Gathered[str, LockedRow | None] = Gathered(
+            lambda batch: within(batch_seconds, self._read(batch)), max_items=MAX_READS, linger_ms=0
+        )
         self._edits: Gathered[_Asked, _Outcome] = Gathered(self._edit, max_items=MAX_EDITS, linger_ms=0)
 
     async def read(self, recipient: str) -> Recipient | None:
-        """A recipient as stored now; None: there is none, or she is erased. Raises SealError, psycopg.OperationalError."""
+        """A recipient as stored now; None: there is none, or she is erased. Raises SealError.
+
+        psycopg.OperationalError, TimeoutError: Postgres does not answer.
+        """
         row = await self._reads.submit(recipient)
         return None if row is None else opened(self._records, recipient, row)
 
     async def edit(self, recipient: str, edit: Edit, actor: str) -> Edited:
         """Change a recipient; it is committed on return. ``edit`` may be called more than once: it must have no effects.
 
-        Raises what ``edit`` refused with, and what ``edit_many`` raises.
+        Raises what ``edit`` refused with, and what ``edit_many`` raises; TimeoutError: perhaps it was stored.
         """
         asked = _Asked(recipient, edit, actor)
         while (outcome := await self._edits.submit(asked)) == "again":
@@ -121,14 +130,13 @@ class RecipientRequests:
         edits = {asked.recipient: refusing(asked) for asked in batch}
         actors = {asked.recipient: asked.actor for asked in batch}
         written = await edit_many(connection, self._records, edits, actors, source="api")
-        stored = await get_many(connection, self._records, [one for one in edits if one not in refused])
-        left = [recipient for recipient in stored if recipient not in written.record_ids]
+        left = [one for one in written.stored if one not in written.record_ids and one not in refused]
         earlier = await on_their_way(connection, left) if left else []
         made: list[Edited | Exception] = []
         for recipient in edits:
             own = written.record_ids.get(recipient)
             ids = earlier if own is None else [own, *written.gate_ids]
-            made.append(refused.get(recipient) or Edited(stored.get(recipient), ids))
+            made.append(refused.get(recipient) or Edited(written.stored.get(recipient), ids))
         return made
 
 

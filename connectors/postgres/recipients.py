@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,7 +60,9 @@ class Recipient:
 
 @dataclass(slots=True)
 class Written:
-    """What a batch of edits did. The lists hold recipient keys; ``record_ids``: of each one's own outbox row."""
+    """What a batch of edits did. The lists hold recipient keys; ``record_ids``: of each one's own outbox row; ``stored``: all
+    that there are now, as ``get_many`` would find them.
+    """
 
     created: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
@@ -68,6 +70,7 @@ class Written:
     erased: list[str] = field(default_factory=list)
     record_ids: dict[str, int] = field(default_factory=dict)
     gate_ids: list[int] = field(default_factory=list)
+    stored: dict[str, Recipient] = field(default_factory=dict)
 
     @property
     def outbox_ids(self) -> list[int]:
@@ -116,6 +119,7 @@ async def edit_many(
         if not _KEY.fullmatch(recipient):
             raise RecipientError("recipient_id", f"{len(recipient)} characters", "write patient:<id> or staff:<id>")
     now = datetime.now(UTC)
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as contents keep times
     changes: list[ChangedRow] = []
     new_keys: list[WrappedKey] = []
     moved_keys: list[WrappedKey] = []
@@ -127,6 +131,8 @@ async def edit_many(
             continue
         key, plaintext = _open(records, recipient, row)
         found = _as_recipient(records, recipient, row, plaintext)
+        if found is not None:
+            written.stored[recipient] = found
         wanted = edits[recipient](found)
         if wanted is None:
             written.unchanged.append(recipient)
@@ -165,6 +171,7 @@ async def edit_many(
                 _addresses(records, content),
             )
         )
+        written.stored[recipient] = replace(wanted, content=content, version=row.version + 1)
         consents += changed_consents
         if found:  # nothing was decided yet for somebody new
             turns.append(turned(recipient, found.content, content))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from psycopg.errors import LockNotAvailable
 
 from connectors.postgres.pool import Pool
 from connectors.postgres.recipient_requests import RecipientRequests
@@ -17,6 +19,8 @@ from tests.integration.postgres.conftest import Outbox
 
 pytestmark = pytest.mark.integration
 
+GIVEN_AT = datetime(2026, 3, 1, tzinfo=UTC)
+
 
 class Refused(Exception):
     pass
@@ -24,7 +28,7 @@ class Refused(Exception):
 
 @pytest.fixture
 def requests(pool: Pool, records: Records) -> RecipientRequests:
-    return RecipientRequests(pool, records, refusal=Refused)
+    return RecipientRequests(pool, records, refusal=Refused, batch_seconds=10.0)
 
 
 async def store(pool: Pool, records: Records, count: int) -> list[str]:
@@ -119,3 +123,32 @@ async def test_an_edit_that_was_made_already_waits_for_what_is_on_its_way(
     first = await requests.edit(ann, named("New"), "tester")
     again = await requests.edit(ann, named("New"), "tester")
     assert set(first.outbox_ids) <= set(again.outbox_ids)
+
+
+async def test_an_edit_answers_what_a_reader_then_finds(
+    pool: Pool, records: Records, requests: RecipientRequests
+) -> None:
+    [ann] = await store(pool, records, 1)
+
+    def agreed(found: Recipient | None) -> Recipient | None:
+        assert found is not None
+        given = {"consent_type": "sms_marketing", "status": "opted_in", "consent_date": GIVEN_AT, "method": "written"}
+        return replace(found, content={**found.content, "consents": [given]})
+
+    made = await requests.edit(ann, agreed, "tester")
+    assert made.recipient == await requests.read(ann)
+    again = await requests.edit(ann, agreed, "tester")
+    assert again.recipient == made.recipient
+
+
+async def test_a_batch_that_is_never_answered_does_not_keep_the_next(pool: Pool, records: Records) -> None:
+    [ann, bea] = await store(pool, records, 2)
+    requests = RecipientRequests(pool, records, refusal=Refused, batch_seconds=0.5)
+    async with pool.connection() as connection:
+        await connection.execute("LOCK TABLE recipients")
+        for asked in (requests.read(ann), requests.edit(ann, named("New"), "tester")):
+            with pytest.raises((TimeoutError, LockNotAvailable)):
+                await asyncio.wait_for(asked, 5)
+    found = await requests.read(bea)
+    assert found is not None
+    assert (await requests.edit(bea, named("New"), "tester")).recipient is not None
