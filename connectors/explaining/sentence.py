@@ -124,11 +124,18 @@ def _clause(decision: Decision, channel: str, reason: str, said: Said, who: str,
     scope = {"category_opt_out": "category:", "channel_off": "channel"}.get(reason)
     if scope is not None and (no := _opt_out_entry(said, channel, scope)) is not None:
         return f"{WAYS[no.path].format(who=who)} on {clock.day(no.at)}, so {{them}} are off"
+    if scope is not None and (saved := _page_saved(said)) is not None:
+        # What was switched there the entry does not say: it may have been something else.
+        return f"{CLOSED[reason].replace('{who}', who)} (changed last on the preference page, on {clock.day(saved)})"
     return CLOSED[reason].replace("{who}", who)
 
 
 def _opt_out_entry(said: Said, channel: str, scope: str) -> OptOutSaid | None:
     return next((one for one in said.opt_outs if one.channel == channel and one.scope.startswith(scope)), None)
+
+
+def _page_saved(said: Said) -> datetime | None:
+    return next((one.at for one in said.opt_outs if one.path == "page"), None)
 
 
 def _opt_out(said: Said, channel: str, scope: str) -> datetime | None:

@@ -66,6 +66,33 @@ def test_a_day_runs_and_its_account_closes_twice(state_dir: Path) -> None:
     assert second["clickhouse_rows"] > first["clickhouse_rows"]
 
 
+def test_what_the_day_came_to_is_explained(state_dir: Path) -> None:
+    """One that was not sent and one that arrived, after the day, as somebody at the desk asks."""
+    rows = "SELECT notification_id AS id, outcome, n.state FROM decisions AS d JOIN notifications AS n USING notification_id"
+    # Of a suppressed one whose rules were asked: not one that was withdrawn while it waited.
+    found = luxe(state_dir, "query", "--format", "json", f"{rows} WHERE is_last AND length(rules) > 1")
+    assert found.returncode == 0, found.stderr[-2000:]
+    decided = {(row["n.state"], row["outcome"]): row["id"] for row in map(json.loads, found.stdout.splitlines())}
+    for state, outcome, words in (("suppressed", "suppress", "not sent"), ("delivered", "deliver", "arrived by")):
+        told = luxe(state_dir, "explain", "--json", decided[state, outcome])
+        assert told.returncode == 0, told.stderr[-2000:]
+        story = json.loads(told.stdout)
+        assert story["state"] == state
+        assert words in story["sentence"]
+        decision = story["decisions"][-1]
+        assert decision["outcome"] == outcome
+        assert {rule["rule"] for rule in decision["rules"]} >= {
+            "consent",
+            "suppression",
+            "caps",
+            "quiet_hours",
+            "in_time",
+        }
+        assert decision["versions"]["policy"] > 0
+        statuses = [receipt["status"] for delivery in story["deliveries"] for receipt in delivery["receipts"]]
+        assert ("delivered" in statuses) == (state == "delivered")
+
+
 def test_nothing_is_lost_while_every_process_is_killed(state_dir: Path) -> None:
     stop = threading.Event()
 

@@ -187,6 +187,14 @@ def test_a_link_that_was_clicked_is_told_with_its_day() -> None:
     )
 
 
+def test_what_was_switched_off_names_the_page_that_was_saved_last() -> None:
+    made = decision("deliver", "deliver", ("channel_enabled", "email", "narrow", "channel_off"), channels=["sms"])
+    said = Said(opt_outs=[OptOutSaid(STOPPED, "page", "all", "preferences")])
+    assert say(story("sent", made, delivery("sms", "sent")), said).startswith(
+        "The patient switched emails off (changed last on the preference page, on 3 March); "
+    )
+
+
 def test_somebody_without_an_email_is_not_told_so_every_time() -> None:
     made = decision("deliver", "deliver", ("reachable", "email", "narrow", "unreachable"), channels=["sms"])
     text = say(story("delivered", made, delivery("sms", "sent", "delivered")))
