@@ -85,15 +85,19 @@ class GatesReader:
         consumer = make_consumer(self._settings, "sinks-gates-reader", enable_partition_eof=True)
         try:
             unread = self._assign(consumer)
-            prune_due = time.monotonic() + PRUNE_SECONDS
+            turned = time.monotonic()
+            prune_due = turned + PRUNE_SECONDS
             while not self._stopping.is_set():
                 # The first record at once, and whatever else is there; consume() alone would wait for a whole batch.
                 first = consumer.poll(POLL_SECONDS)
                 if first is not None:
                     self._apply([first, *consumer.consume(BATCH_RECORDS, 0)], unread)
-                self._came_round = time.monotonic()
-                if self._came_round >= prune_due:
-                    prune_due = self._came_round + PRUNE_SECONDS
+                turned, before = time.monotonic(), turned
+                # The first turn after a pause (a frozen host) may have come before the client had what it missed.
+                if turned - before < self._stale_seconds:
+                    self._came_round = turned
+                if turned >= prune_due:
+                    prune_due = turned + PRUNE_SECONDS
                     self.gates.prune(datetime.now(UTC))
                 if not unread and not self._caught_up.done():
                     log.info("gates read whole: %d closed", len(self.gates))
