@@ -42,7 +42,7 @@ QUIET_SECONDS = 4.0
 SETTLE_TIMEOUT_SECONDS = 120.0
 FLUSH_TIMEOUT_SECONDS = 30.0
 RELAY_TIMEOUT_SECONDS = 60.0
-UNSETTLED = ("undecided", "sent")
+UNSETTLED = (("undecided", ""), ("sent", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def _watch(settings: Settings, published: Published, console: Console) -> bool:
             live.update(_live_table(published, events, states))
             if (events, states) != last:
                 last, quiet_since = (events, states), time.monotonic()
-            unsettled = sum(count for (state, _), count in states.items() if state in UNSETTLED)
+            unsettled = sum(count for state, count in states.items() if state in UNSETTLED)
             if events >= published.events and not unsettled and time.monotonic() - quiet_since >= QUIET_SECONDS:
                 return True
             time.sleep(POLL_SECONDS)
@@ -215,7 +215,7 @@ def _totals(
     def of(wanted: str) -> int:
         return sum(count for (state, _), count in states.items() if state == wanted)
 
-    channels = ("sms", "email")
+    channels = ("sms", "email", "push")
     at_provider = {c: sum(accounts.provider.get(c, {}).values()) - sum(before.get(c, {}).values()) for c in channels}
     missing = sum(max(kafka.accepted[c] - at_provider[c], 0) for c in channels)
     return {
@@ -224,6 +224,7 @@ def _totals(
         "decisions": {outcome: kafka.decisions[outcome] for outcome in ("deliver", "defer", "suppress")},
         "sent": {channel: kafka.accepted[channel] for channel in channels},
         "delivered": of("delivered"),
+        "unconfirmed": of("sent"),
         "failed": of("failed"),
         "waiting": of("waiting"),
         "suppressed": of("suppressed"),
@@ -249,9 +250,11 @@ def _print_ending(settings: Settings, totals: dict[str, Any], published: Publish
     lines = [
         "",
         f"{totals['events']} events became {totals['requests']} notifications in {totals['seconds']} s: "
-        f"{sent['sms']} SMS and {sent['email']} emails were handed over,",
-        f"{totals['delivered']} notifications arrived, {totals['failed']} failed, {totals['waiting']} wait for their time or "
-        f"channel, {totals['suppressed']} were not wanted, {totals['lost']} were lost.",
+        f"{sent['sms']} SMS, {sent['email']} emails and {sent['push']} push messages were handed over,",
+        f"{totals['delivered']} notifications arrived, {totals['unconfirmed']} are with a provider that sends no receipts, "
+        f"{totals['failed']} failed,",
+        f"{totals['waiting']} wait for their time or channel, {totals['suppressed']} were not wanted, "
+        f"{totals['lost']} were lost.",
         "",
         "Where to look:",
         *(f"  {place:<{width}}  {what}" for place, what in places),

@@ -3,7 +3,7 @@
 The same definition stands as SQL in connectors/clickhouse/ddl/003_notifications.sql; `luxe account` computes both and compares.
 
 delivered    a provider or device said so
-sent         a provider accepted it and has not said more
+sent         a provider accepted it and has not said more (reason no_receipts: nor ever will, as Firebase)
 failed       every delivery that was tried failed (reason: the error's class)
 suppressed   decided so (reason: which rule), or a gate closed before the call
 waiting      for a timer (reason: why), or in the topic of a channel without a sink
@@ -24,6 +24,8 @@ from schemas.codec import Decoded
 ARRIVED = frozenset({"delivered", "read", "clicked"})
 FAILED = frozenset({"failed", "undelivered", "bounced", "unknown"})
 STOPPED = frozenset({"suppressed", "cancelled", "expired"})
+# Channels whose provider says no more than that it took a message: it is their last word.
+WITHOUT_RECEIPTS = frozenset({"push"})
 # An unknown outcome is no end: the provider's receipt may still tell it.
 _TERMINAL = (frozenset({"delivered"}) | FAILED | STOPPED) - {"unknown"}
 _UNDER_WAY = ("sent", "unknown", "sending")  # the furthest first; before them only queued
@@ -69,7 +71,9 @@ class _Notification:
         if statuses & ARRIVED:
             return "delivered", ""
         if statuses & {"sent", "sending", "queued"}:
-            return "sent", ""
+            under_way = [one for one in self.deliveries.values() if one.status() in ("sent", "sending", "queued")]
+            final = all(one.channel in WITHOUT_RECEIPTS and one.status() == "sent" for one in under_way)
+            return "sent", "no_receipts" if final else ""
         for state, group in (("failed", FAILED), ("suppressed", STOPPED)):
             if statuses & group:
                 return state, next((reason for status, reason in found if status in group and reason), "")

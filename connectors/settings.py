@@ -102,7 +102,14 @@ class Settings(BaseSettings):
     sendgrid_webhook_public_key: str | None = Field(None, description="Base64 DER of the event webhook's ECDSA key.")
     email_from: str = Field("care@luxe.example")
     fcm_base_url: str | None = Field(None, description="None: Firebase itself.")
+    fcm_service_account_file: Path | None = Field(
+        None, description="JSON key file (0600) of the Firebase project's service account; push needs it."
+    )
     loopback_url: str | None = Field(None, description="Control address of the loopback provider, when one runs.")
+
+    push_deep_link: str = Field(
+        "luxe://notifications/", description="What the app opens for a push message; the notification's id follows."
+    )
 
     # What listens
     webhook_host: str = Field("127.0.0.1")

@@ -1,4 +1,4 @@
-"""``python -m sinks sms|email|clickhouse``: one sink as a process, until SIGTERM or SIGINT."""
+"""``python -m sinks sms|email|push|clickhouse``: one sink as a process, until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -47,6 +47,14 @@ def email() -> None:
     from sinks.email import EmailChannel
 
     _deliver(EmailChannel)
+
+
+@main.command()
+def push() -> None:
+    """Deliver push messages through Firebase."""
+    from sinks.push import Push
+
+    _deliver(Push)
 
 
 @main.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,10 @@ class EmailChannel:
         self._sendgrid = SendGridMail.open(
             settings, connections=tuning.connections, timeout_seconds=tuning.call_timeout_seconds
         )
+
+    def addresses(self, content: Mapping[str, Any]) -> Sequence[str]:
+        """The address."""
+        return (content["to"],)
 
     async def send(self, message: Mapping[str, Any], content: Mapping[str, Any]) -> Accepted:
         """Hand the email over."""

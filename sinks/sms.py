@@ -25,6 +25,10 @@ class Sms:
             settings, connections=tuning.connections, timeout_seconds=tuning.call_timeout_seconds
         )
 
+    def addresses(self, content: Mapping[str, Any]) -> Sequence[str]:
+        """The number."""
+        return (content["to"],)
+
     async def send(self, message: Mapping[str, Any], content: Mapping[str, Any]) -> Accepted:
         """Create the text. The callback carries our id, no PHI: a receipt finds its way even if our answer was lost."""
         return await self._twilio.send(

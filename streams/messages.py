@@ -141,7 +141,7 @@ class Messages:
         elif channel == "email":
             content = email.content(rendered, to, person, locale, unsubscribe_url(facts))
         elif channel == "push":
-            content = push.content(rendered, to, request["notification_id"], name)
+            content = push.content(rendered, person.devices or (to,), request["notification_id"], name)
         else:
             content = in_app.content(rendered, to, request["aggregate_type"], request["aggregate_id"])
         not_after = request["expires_at"]

@@ -91,6 +91,14 @@ def patient_rows(random: Random, patients: list[Patient]) -> list[dict[str, Any]
                 "sms_opt_in.reviews": True,
                 "sms_opt_in.membership": True,
             }
+        if wishes in (4, 9):  # they have the app, on two devices one of them
+            row |= {
+                "device_token": f"demo-{number:04d}:phone",
+                "device_platform": "ios",
+                "consent.push_notifications": "opted_in",
+            }
+        if wishes == 9:
+            row |= {"device_2_token": f"demo-{number:04d}:tablet", "device_2_platform": "android"}
         if wishes == 5:
             row["global_opt_out"] = True
         if wishes == 6:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Literal, get_args
@@ -23,10 +23,14 @@ ERROR_CLASSES: tuple[str, ...] = get_args(ErrorClass)
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The provider took the message; receipts may follow under this id."""
+    """The provider took the message; receipts may follow under this id.
+
+    ``dead_addresses``: of a message to several, those that nothing reaches any more. PHI: never printed.
+    """
 
     provider_message_id: str
     provider_status: str | None = None
+    dead_addresses: tuple[str, ...] = field(default=(), repr=False)
 
 
 class Refused(Exception):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from connectors.loopback.signing import SENDGRID_PUBLIC_KEY_FILE
+from connectors.loopback.signing import SENDGRID_PUBLIC_KEY_FILE, SERVICE_ACCOUNT_FILE
 from connectors.settings import Settings
 from connectors.stack.ports import LOOPBACK
 from connectors.stack.postgres import postgres_dsn
@@ -66,5 +66,8 @@ def write_endpoints(state: StateDirectory, ports: Mapping[str, int], partitions:
     key_file = state.root / "loopback" / SENDGRID_PUBLIC_KEY_FILE
     if key_file.exists():  # the provider makes it at its first start
         endpoints["sendgrid_webhook_public_key"] = key_file.read_text().strip()
+    service_account = state.root / "loopback" / SERVICE_ACCOUNT_FILE
+    if service_account.exists():
+        endpoints["fcm_service_account_file"] = str(service_account)
     write_private(state.endpoints_file, json.dumps(endpoints, indent=2) + "\n")
     return endpoints

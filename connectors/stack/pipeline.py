@@ -24,6 +24,7 @@ PIPELINE: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("api", ("api",), (KAFKA, POSTGRES, RELAY)),
     ("sms", ("sinks", "sms"), (KAFKA, POSTGRES, LOOPBACK_PROVIDER)),
     ("email", ("sinks", "email"), (KAFKA, POSTGRES, LOOPBACK_PROVIDER)),
+    ("push", ("sinks", "push"), (KAFKA, POSTGRES, LOOPBACK_PROVIDER)),
     ("clickhouse", ("sinks", "clickhouse"), (KAFKA,)),
 )
 PIPELINE_NAMES = tuple(name for name, _arguments, _needs in PIPELINE)

@@ -15,6 +15,9 @@ class Channel(Protocol):
     name: str
     provider: str
 
+    def addresses(self, content: Mapping[str, Any]) -> Sequence[str]:
+        """Whom a message goes to: one number or email, or each device. ``content["to"]`` holds them, separated by spaces."""
+
     async def send(self, message: Mapping[str, Any], content: Mapping[str, Any]) -> Accepted:
         """Make the call. Raises Refused, OutcomeUnknown."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from connectors.postgres import devices
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
 from connectors.providers.outcome import Accepted, ErrorClass, OutcomeUnknown, Refused
@@ -187,19 +188,26 @@ class Delivering:
     async def _call(self, life: DeliveryLife, message: Message, content: Message) -> Outcome:
         """The gates, then the provider. Raises OutcomeUnknown."""
         tools = self._tools
+        addresses = tools.channel.addresses(content)
+        now = datetime.now(UTC)
         try:
-            address_hash = tools.records.ring.address_hash(tools.channel.name, content["to"])
+            hashes = [tools.records.ring.address_hash(tools.channel.name, address) for address in addresses]
         except ValueError:
             return self._refused(Refused("permanent_recipient", code="address_form"))
-        verdict = tools.gates.gates.verdict(message, address_hash, datetime.now(UTC))
-        if verdict is not None:
-            return Outcome.gated(verdict)
+        verdicts = [tools.gates.gates.verdict(message, address_hash, now) for address_hash in hashes]
+        if all(verdicts):
+            return Outcome.gated(next(filter(None, verdicts)))
+        if any(verdicts):
+            addresses = [one for one, verdict in zip(addresses, verdicts, strict=True) if verdict is None]
+            content = {**content, "to": " ".join(addresses)}
         life.sending()
         try:
-            return Outcome.accepted(await tools.channel.send(message, content))
+            accepted = await tools.channel.send(message, content)
         except Refused as refused:
-            await self._suppress(message, content, refused.error_class)
+            await self._give_up(message, addresses, refused.error_class)
             return self._refused(refused)
+        await self._give_up(message, accepted.dead_addresses, "permanent_recipient")
+        return Outcome.accepted(accepted)
 
     async def _leased(self, begun: Begun) -> Begun | None:
         """The attempt with a lease that outlives a call; None where another worker took it up.
@@ -219,16 +227,24 @@ class Delivering:
     def _refused(self, refused: Refused) -> Outcome:
         return Outcome.refused(refused, datetime.now(UTC), self._tools.tuning.retry_delay_seconds)
 
-    async def _suppress(self, message: Message, content: Message, error_class: ErrorClass) -> None:
-        """An address that said no, or is none, is not written to again."""
+    async def _give_up(self, message: Message, addresses: Sequence[str], error_class: ErrorClass) -> None:
+        """Addresses that said no, or are none, are not written to again. A device is forgotten: a new token takes its place."""
         reason = reason_of(error_class)
-        if reason is None:
+        if reason is None or not addresses:
             return
         tools = self._tools
+        if tools.channel.name == "push":
+            await patiently(
+                lambda: devices.forget(
+                    tools.pool, tools.records, message["recipient"], addresses, updated_by="sink:push"
+                ),
+                retry_seconds=tools.tuning.postgres_retry_seconds,
+            )
+            return
         # An email sender has no classes: what its provider blocks, it blocks for all.
         sender_class: SenderClass = message["sender_class"] if tools.channel.name == "sms" else "*"
-        dead = DeadAddress(tools.channel.name, content["to"], sender_class, reason)
+        dead = [DeadAddress(tools.channel.name, address, sender_class, reason) for address in addresses]
         await patiently(
-            lambda: suppress(tools.pool, tools.records, [dead], "sink"),
+            lambda: suppress(tools.pool, tools.records, dead, "sink"),
             retry_seconds=tools.tuning.postgres_retry_seconds,
         )

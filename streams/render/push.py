@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from streams.render.email import one_line
 from streams.render.engine import Rendered
 
 
-def content(rendered: Rendered, token: str, notification_id: str, notification_type: str) -> dict[str, Any]:
-    """MessageContent for one device."""
+def content(rendered: Rendered, tokens: Sequence[str], notification_id: str, notification_type: str) -> dict[str, Any]:
+    """MessageContent for all devices of one person."""
     return {
-        "to": token,
+        "to": " ".join(tokens),
         "to_name": None,
         "subject": one_line(rendered.subject or ""),
         "body": rendered.body,

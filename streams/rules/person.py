@@ -80,14 +80,15 @@ RINGING: tuple[Channel, ...] = ("sms", "push")
 class Person:
     """Whom a decision is about. ``version`` 0: there is no record of them, all we have came with the event.
 
-    ``unverified``: channels whose address nobody has verified. ``undisturbed_until_ms``: the end of do-not-disturb, None: it has
-    none, or is off.
+    ``devices``: tokens of all of them, the last registered first. ``unverified``: channels whose address nobody has verified.
+    ``undisturbed_until_ms``: the end of do-not-disturb, None: it has none, or is off.
     """
 
     recipient: str
     version: int
     active: bool = True
     addresses: Mapping[Channel, str] = field(default_factory=dict)
+    devices: tuple[str, ...] = ()
     consents: Mapping[str, ConsentState] = field(default_factory=dict)
     preferences: Mapping[str, Any] = field(default_factory=lambda: NEVER_ASKED)
     first_name: str | None = None
@@ -120,13 +121,15 @@ def person_of(record: Mapping[str, Any], content: Mapping[str, Any]) -> Person:
         addresses["email"] = email["address"]
         if not email["verified"]:
             unverified.add("email")
-    if content["devices"]:
-        addresses["push"] = max(content["devices"], key=_registered)["token"]
+    devices = tuple(device["token"] for device in sorted(content["devices"], key=_registered, reverse=True))
+    if devices:
+        addresses["push"] = devices[0]
     return Person(
         recipient=record["recipient"],
         version=record["version"],
         active=record["active"],
         addresses=addresses,
+        devices=devices,
         consents={
             c["consent_type"]: ConsentState(c["status"], _ms(c["expires_at"]), c["version"])
             for c in content["consents"]

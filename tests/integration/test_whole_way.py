@@ -18,7 +18,7 @@ import pytest
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-PIPELINE = ("intake", "notify", "sms", "email", "webhooks", "relay", "clickhouse")
+PIPELINE = ("intake", "notify", "sms", "email", "push", "webhooks", "relay", "clickhouse")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,8 @@ def account_closes(totals: dict[str, Any]) -> None:
     assert totals["dead_letters"] == 3  # the broken records
     assert totals["sent"]["sms"] > 0
     assert totals["sent"]["email"] > 0
-    by_state = ("delivered", "failed", "waiting", "suppressed")
+    assert totals["sent"]["push"] > 0
+    by_state = ("delivered", "unconfirmed", "failed", "waiting", "suppressed")
     assert totals["requests"] == sum(totals[state] for state in by_state)
 
 

@@ -1,7 +1,7 @@
 CREATE OR REPLACE VIEW {database}.notifications
 AS
 -- One row a requested notification, counted once by its final state:
--- delivered | failed | suppressed | waiting (a timer, or a channel that has not taken it) | sent (no receipt yet) | dead_letter | undecided.
+-- delivered | failed | suppressed | waiting (a timer, or a channel that has not taken it) | sent (no receipt yet, or with reason no_receipts none to come) | dead_letter | undecided.
 SELECT
     r.notification_id AS notification_id, r.notification_type AS notification_type, r.category AS category, r.lane AS lane,
     r.recipient AS recipient, r.clinic_id AS clinic_id, r.event_id AS event_id, r.event_type AS event_type,
@@ -25,6 +25,7 @@ SELECT
         state = 'waiting', 'channel_without_sink',
         state = 'suppressed' AND d.outcome = 'suppress', toString(d.reason),
         state IN ('failed', 'suppressed'), l.reason,
+        state = 'sent' AND l.on_the_way = 0 AND l.sent = l.sent_by_push, 'no_receipts',
         '') AS reason,
     l.channels AS channels
 FROM (SELECT * FROM {database}.raw_notification_request FINAL WHERE kind = 'notify' LIMIT 1 BY notification_id) AS r
@@ -36,6 +37,7 @@ LEFT JOIN (
         notification_id,
         countIf(status IN ('delivered', 'read', 'clicked')) AS delivered,
         countIf(status = 'sent') AS sent,
+        countIf(status = 'sent' AND channel = 'push') AS sent_by_push,
         countIf(status IN ('queued', 'sending')) AS on_the_way,
         countIf(status IN ('failed', 'undelivered', 'bounced', 'unknown')) AS failed,
         countIf(status IN ('suppressed', 'cancelled', 'expired')) AS stopped,

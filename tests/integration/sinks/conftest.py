@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.kafka_admin import create_topics
+from connectors.loopback.signing import SERVICE_ACCOUNT_FILE
 from connectors.postgres.migrate import migrate
 from connectors.sealing import ensure_key_ring
 from tests.conftest import Stack
@@ -31,6 +32,8 @@ def rig(stack: Stack) -> Iterator[Rig]:
                 twilio_base_url=provider_url,
                 sendgrid_base_url=provider_url,
                 sendgrid_webhook_public_key=public_key,
+                fcm_base_url=provider_url,
+                fcm_service_account_file=Path(folder) / "provider" / SERVICE_ACCOUNT_FILE,
                 webhook_port=port,
                 public_base_url=f"http://127.0.0.1:{port}",
             )

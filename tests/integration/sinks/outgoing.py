@@ -142,12 +142,17 @@ def headers_of(one: Outgoing) -> list[tuple[str, str | bytes | None]]:
 def default_content(channel: str) -> dict[str, Any]:
     """Somebody new to write to, and a short text."""
     number = next(_NUMBERS)
+    to = {
+        "sms": f"+1415{number % 10**7:07d}",
+        "email": f"patient-{number}-{uuid.uuid4().hex}@mail.example",
+        "push": f"device-{number}:{uuid.uuid4().hex}",
+    }
     return {
-        "to": f"+1415{number % 10**7:07d}" if channel == "sms" else f"patient-{number}-{uuid.uuid4().hex}@mail.example",
+        "to": to[channel],
         "to_name": None,
         "subject": None if channel == "sms" else "Your appointment",
         "body": f"Your appointment is confirmed. Ref {uuid.uuid4().int % 10**9}",
-        "html": None if channel == "sms" else "<p>Your appointment is confirmed.</p>",
+        "html": "<p>Your appointment is confirmed.</p>" if channel == "email" else None,
         "media_urls": [],
         "data": {},
         "headers": {},
