@@ -1,4 +1,4 @@
-"""SMS and email sinks, each alone, against the loopback provider; beside a bare asyncio loop that does nothing but post.
+"""SMS, email and push sinks, each alone, against the loopback provider; beside a bare asyncio loop that does nothing but post.
 
 The sink decodes, opens, looks its gates up, keeps a ledger in Postgres and writes three statuses a message; the reference posts
 the same bodies to the same provider over as many connections. Broker, Postgres, provider and sender share the machine; receipts
@@ -14,7 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
@@ -23,12 +25,17 @@ import psutil
 import requests
 import uvloop
 from confluent_kafka import TopicPartition
+from firebase_admin.credentials import Certificate
+from google.auth.transport.requests import Request
 
 from connectors.kafka import make_consumer
+from connectors.loopback.signing import SERVICE_ACCOUNT_FILE
+from connectors.providers.fcm import encoded
 from connectors.providers.sendgrid import Email, build
 from connectors.settings import Settings
 from connectors.stack.setup import set_up
 from schemas.topics import deliver_topic
+from sinks.push import build as build_push
 from sinks.runtime.lanes import group_of
 from tests.bench.report import Figure, rate
 from tests.bench.stack import worker_environment
@@ -48,11 +55,18 @@ POLL_SECONDS = 0.02
 START_TIMEOUT_SECONDS = 60.0
 
 
+class Provider(NamedTuple):
+    """A loopback provider: its address, and the key file of its Firebase project's service account."""
+
+    url: str
+    service_account: Path
+
+
 def figures(stack: Stack, say: Callable[[str], None]) -> list[Figure]:
-    """About a minute and a half. The stack's own sinks must not run."""
+    """About two minutes. The stack's own sinks must not run."""
     set_up(stack.settings, lambda _: None)
     found: list[Figure] = []
-    for channel in ("sms", "email"):
+    for channel in ("sms", "email", "push"):
         ours: list[float] = []
         reference: list[float] = []
         for number in range(1, ROUNDS + 1):
@@ -83,18 +97,20 @@ async def _fill(settings: Settings, channel: str) -> list[Outgoing]:
     return outgoing
 
 
-def _sink(settings: Settings, provider: str, channel: str) -> tuple[float, float]:
+def _sink(settings: Settings, provider: Provider, channel: str) -> tuple[float, float]:
     """Messages a second that the provider took, and the sink's CPU time of each in µs; every offset is committed in the end."""
     environment = worker_environment(settings) | {
-        "LUXE_TWILIO_BASE_URL": provider,
-        "LUXE_SENDGRID_BASE_URL": provider,
+        "LUXE_TWILIO_BASE_URL": provider.url,
+        "LUXE_SENDGRID_BASE_URL": provider.url,
+        "LUXE_FCM_BASE_URL": provider.url,
+        "LUXE_FCM_SERVICE_ACCOUNT_FILE": str(provider.service_account),
     }
     process = subprocess.Popen([sys.executable, "-m", "sinks", channel], env=environment, stderr=subprocess.PIPE)
     try:
         watched = psutil.Process(process.pid)
-        _wait_for(lambda: _count(provider) > 0, process, START_TIMEOUT_SECONDS)
-        first, began, cpu_began = _count(provider), time.monotonic(), _cpu_seconds(watched)
-        _wait_for(lambda: _count(provider) >= MESSAGES, process, MESSAGES / 50)
+        _wait_for(lambda: _count(provider.url) > 0, process, START_TIMEOUT_SECONDS)
+        first, began, cpu_began = _count(provider.url), time.monotonic(), _cpu_seconds(watched)
+        _wait_for(lambda: _count(provider.url) >= MESSAGES, process, MESSAGES / 50)
         seconds, cpu_seconds = time.monotonic() - began, _cpu_seconds(watched) - cpu_began
         _wait_for(lambda: _lag(settings, channel) == 0, process, 30)
     finally:
@@ -134,7 +150,7 @@ def _lag(settings: Settings, channel: str) -> int:
         consumer.close()
 
 
-async def _only_post(settings: Settings, provider: str, channel: str, outgoing: Sequence[Outgoing]) -> float:
+async def _only_post(settings: Settings, provider: Provider, channel: str, outgoing: Sequence[Outgoing]) -> float:
     """The reference: messages a second of a loop that only posts."""
     url, headers, bodies = _requests(settings, provider, channel, outgoing)
     waiting = iter(bodies)
@@ -154,7 +170,7 @@ async def _only_post(settings: Settings, provider: str, channel: str, outgoing: 
 
 
 def _requests(
-    settings: Settings, provider: str, channel: str, outgoing: Sequence[Outgoing]
+    settings: Settings, provider: Provider, channel: str, outgoing: Sequence[Outgoing]
 ) -> tuple[str, dict[str, str], list[bytes]]:
     """URL, headers, and the bodies as the sink sends them."""
     if channel == "sms":
@@ -169,13 +185,24 @@ def _requests(
             ).encode()
             for one in outgoing
         ]
-        return f"{provider}/2010-04-01/Accounts/{account}/Messages.json", headers, bodies
+        return f"{provider.url}/2010-04-01/Accounts/{account}/Messages.json", headers, bodies
+    if channel == "push":
+        account_file = Certificate(str(provider.service_account))
+        credential = account_file.get_credential()
+        credential.refresh(Request())
+        headers = {"Authorization": f"Bearer {credential.token}", "Content-Type": "application/json"}
+        now = datetime.now(UTC)
+        bodies = [
+            encoded(build_push(one.message, one.content, one.content["to"], settings.push_deep_link, now))
+            for one in outgoing
+        ]
+        return f"{provider.url}/v1/projects/{account_file.project_id}/messages:send", headers, bodies
     headers = {
         "Authorization": f"Bearer {settings.sendgrid_api_key.get_secret_value()}",
         "Content-Type": "application/json",
     }
     bodies = [orjson.dumps(build(_email(settings, one)).get()) for one in outgoing]
-    return f"{provider}/v3/mail/send", headers, bodies
+    return f"{provider.url}/v3/mail/send", headers, bodies
 
 
 def _email(settings: Settings, one: Outgoing) -> Email:
@@ -190,8 +217,8 @@ def _email(settings: Settings, one: Outgoing) -> Email:
 
 
 @contextlib.contextmanager
-def _provider() -> Iterator[str]:
-    """A loopback provider of our own, receipts off; its address."""
+def _provider() -> Iterator[Provider]:
+    """A loopback provider of our own, receipts off."""
     with tempfile.TemporaryDirectory(prefix="luxe-bench-") as folder:
         process = subprocess.Popen(
             [
@@ -203,7 +230,9 @@ def _provider() -> Iterator[str]:
         )
         try:
             line = process.stdout.readline() if process.stdout else ""
-            yield f"http://127.0.0.1:{int(line.rsplit(':', 1)[1])}"
+            yield Provider(
+                f"http://127.0.0.1:{int(line.rsplit(':', 1)[1])}", Path(folder) / "loopback" / SERVICE_ACCOUNT_FILE
+            )
         finally:
             process.terminate()
             process.wait(10)
