@@ -195,7 +195,9 @@ def print_accounts(accounts: Accounts) -> None:
     for channel in sorted(set(kafka.accepted) | set(accounts.provider)):
         by_status = accounts.provider.get(channel, {})
         detail = ", ".join(f"{count} {status}" for status, count in sorted(by_status.items()))
-        sent.add_row(channel, str(kafka.accepted[channel]), f"{sum(by_status.values())} ({detail})")
+        # A push message goes to each of a person's devices by a call of its own.
+        unit = "calls: one a device; " if channel == "push" else ""
+        sent.add_row(channel, str(kafka.accepted[channel]), f"{sum(by_status.values())} ({unit}{detail})")
     console.print(sent)
     if kafka.event_dead_letters or accounts.unreadable:
         found = ", ".join(f"{count} {code}" for code, count in sorted(kafka.event_dead_letters.items()))
