@@ -10,6 +10,10 @@ READ_CONSENTS = CARE
 CHANGE_CONSENTS = CHANGE_PREFERENCES
 READ_ADDRESSES = CARE
 CHANGE_ADDRESSES = CHANGE_PREFERENCES
+READ_DEVICES = CARE
+# By the app of whoever is signed in, or what stands behind it: nobody else has a person's messages sent to a device.
+REGISTER_DEVICES = frozenset({"patient", "service"})
+REMOVE_DEVICES = CHANGE_PREFERENCES  # a stolen phone, told to the front desk
 READ_SUPPRESSIONS = frozenset({"staff", "admin", "service"})
 CHANGE_SUPPRESSIONS = frozenset({"staff", "admin", "service"})
 READ_POLICIES = frozenset({"staff", "provider", "marketing", "admin", "service"})

@@ -26,6 +26,7 @@ _TAGS = {
     "preferences": "What a patient wishes.",
     "consents": "What a patient agreed to, and every change of it.",
     "addresses": "Numbers and emails, and how they are verified.",
+    "devices": "Where push messages go.",
     "suppressions": "What must not be sent to.",
     "policies": "What a clinic decided for itself.",
     "explanations": "Why somebody did, or did not, get a notification; and whether they would.",
