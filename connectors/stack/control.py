@@ -156,8 +156,11 @@ def wait_until_ready(
                 continue
             now = time.monotonic()
             late = now - began.setdefault(status.name, now) > waiting[status.name].ready_seconds
-            if exits >= EXITS_BEFORE_GIVING_UP or late:
+            misconfigured = status.state == "misconfigured"
+            if exits >= EXITS_BEFORE_GIVING_UP or late or misconfigured:
                 what = f"exited {exits} times ({status.last_exit})" if exits else f"is not ready ({status.state})"
+                if misconfigured:
+                    what = "cannot run with these settings"
                 said = last_lines(Path(status.log_file))
                 raise ServiceFailed(
                     f"{status.name} {what}" + (f"; it last said: {said}" if said else ""),

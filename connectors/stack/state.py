@@ -109,6 +109,7 @@ class StateDirectory:
         Raises AlreadySupervised when another command holds it.
         """
         with naming_disk_errors(self.run):
+            self.run.mkdir(mode=0o700, exist_ok=True)  # a wipe that was interrupted may have removed it
             descriptor = os.open(self.run / "command.lock", os.O_WRONLY | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "w") as lock:
             try:

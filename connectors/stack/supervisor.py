@@ -41,7 +41,10 @@ LOG_CHECK_SECONDS = 5.0
 LOCK_FILE = "supervisor.lock"
 ALREADY_SUPERVISED = 3  # exit status
 
-State = Literal["waiting", "starting", "ready", "unresponsive", "backoff", "stopping", "stopped"]
+# EX_CONFIG of sysexits.h, as our processes end over a setting: to start again changes nothing, `luxe up` after the mend does.
+EXIT_SETTINGS = 78
+
+State = Literal["waiting", "starting", "ready", "unresponsive", "backoff", "misconfigured", "stopping", "stopped"]
 
 
 @dataclass(slots=True)
@@ -136,6 +139,8 @@ class Supervisor:
         for name, spec in wanted.items():
             if name in self.services:
                 self.services[name].spec = spec
+                if self.services[name].state == "misconfigured":
+                    self.services[name].state = "waiting"
             else:
                 self.services[name] = self._adopt(spec)
         self._revision = revision
@@ -159,7 +164,7 @@ class Supervisor:
             if now >= service.next_start_at and all(self._is_ready(name) for name in service.spec.depends_on):
                 self._start(service)
             return
-        if service.state == "stopped":
+        if service.state in ("stopped", "misconfigured"):
             return
         if not service.is_alive():
             self._exited(service, now)
@@ -183,9 +188,13 @@ class Supervisor:
         if service.record is not None and now - service.started_at > FORGIVEN_AFTER_SECONDS:
             service.backoff_seconds = FIRST_BACKOFF_SECONDS
         service.exits += 1
+        misconfigured = service.child is not None and service.child.returncode == EXIT_SETTINGS
         service.child, service.record = None, None
         if service.spec.restart == "never":
             service.state = "stopped"
+            return
+        if misconfigured:
+            service.state = "misconfigured"
             return
         service.state = "backoff"
         service.next_start_at = now + service.backoff_seconds
@@ -264,8 +273,8 @@ class Supervisor:
         if now - self._logs_checked_at < LOG_CHECK_SECONDS:
             return
         self._logs_checked_at = now
-        for service in self.services.values():
-            log = Path(service.spec.log_file)
+        own = self.run_directory.parent / "logs" / "supervisor.log"
+        for log in (own, *(Path(service.spec.log_file) for service in self.services.values())):
             try:
                 if log.stat().st_size > LOG_LIMIT_BYTES:
                     shutil.copyfile(log, log.with_suffix(".log.1"))

@@ -127,13 +127,20 @@ class GatesReader:
                 raise KafkaException(error)
 
     def _apply_record(self, message: Message) -> None:
-        key, value = message.key(), message.value()
-        if key is None:
-            raise ValueError(
-                f"{message.topic()}[{message.partition()}]@{message.offset()}: a gate without a key cannot be applied"
+        value = message.value()
+        try:
+            key = (message.key() or b"").decode()
+        except UnicodeDecodeError:
+            key = ""
+        if not key:
+            # No look-up could ever find it. Ending over it would end every sink, at every start, while it lies there.
+            log.error(
+                "%s[%s]@%s: a gate without a readable key shuts nothing; write it under its key",
+                *(message.topic(), message.partition(), message.offset()),
             )
+            return
         if value is None:
-            self.gates.lift(key.decode())
+            self.gates.lift(key)
             return
         try:
             gate = Gate.of(self._codec.decode(value).value)
@@ -144,4 +151,4 @@ class GatesReader:
                 *(message.topic(), message.partition(), message.offset(), error.code),
             )
             gate = Gate("unreadable", None, None, datetime.now(UTC))
-        self.gates.put(key.decode(), gate)
+        self.gates.put(key, gate)

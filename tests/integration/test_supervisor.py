@@ -162,6 +162,16 @@ def test_a_service_that_keeps_exiting_is_named_with_its_last_words(state: StateD
     assert "a.log" in failed.value.mend
 
 
+def test_one_that_says_its_settings_are_wrong_is_not_started_again_until_luxe_up_is(state: StateDirectory) -> None:
+    mended = state.root / "mended"
+    script = f"[ -e '{mended}' ] || {{ echo 'LUXE_X: not set'; exit 78; }}; touch '{state.ready}/a'; exec sleep 600"
+    with pytest.raises(ServiceFailed, match=r"a cannot run with these settings; it last said: LUXE_X: not set"):
+        start(state, service(state, "a", script))
+    assert (statuses(state)[0].state, statuses(state)[0].restarts) == ("misconfigured", 1)
+    mended.touch()
+    assert start(state, service(state, "a", script))["a"].is_well
+
+
 def test_a_program_that_is_not_there_is_named(state: StateDirectory) -> None:
     missing = ServiceSpec("a", ("/no/such/program",), Probe("file", "/no"), str(state.logs / "a.log"))
     write_plan(state, [missing], None)

@@ -379,6 +379,17 @@ def test_an_erased_recipient_gets_nothing(rig: Rig, outbox: Outbox, patient: str
 # Duplicates and poison
 
 
+def test_a_gate_under_a_key_that_nobody_can_read_ends_no_sink(
+    rig: Rig, outbox: Outbox, patient: str, case: Case
+) -> None:
+    outbox.send_raw(GATES, b"\xff\xfe", b"\x00")
+    time.sleep(IN_FORCE_SECONDS)
+    message = outbox.outgoing(case.channel, patient)
+    outbox.send([message])
+    assert rig.eye.end(message.id)["status"] == "sent"
+    assert rig.running[case.channel].poll() is None
+
+
 def test_a_record_that_comes_twice_is_sent_once(rig: Rig, outbox: Outbox, patient: str, case: Case) -> None:
     message = outbox.outgoing(case.channel, patient)
     outbox.send([message, message])

@@ -137,3 +137,13 @@ def test_wiping_removes_it_whole_but_follows_no_links(tmp_path: Path) -> None:
     wipe_state(state)
     assert not state.root.exists()
     assert (outside / "kept").exists()
+
+
+def test_an_interrupted_wipe_can_be_ended_by_another(tmp_path: Path) -> None:
+    state = open_state(tmp_path / "state")
+    shutil.rmtree(state.run)
+    found = find_state(state.root)
+    assert found is not None
+    with found.exclusively():
+        wipe_state(found)
+    assert not state.root.exists()
