@@ -69,11 +69,14 @@ def test_a_day_runs_and_its_account_closes_twice(state_dir: Path) -> None:
 
 def test_what_the_day_came_to_is_explained(state_dir: Path) -> None:
     """One that was not sent and one that arrived, after the day, as somebody at the desk asks."""
-    rows = "SELECT notification_id AS id, outcome, n.state FROM decisions AS d JOIN notifications AS n USING notification_id"
+    rows = (
+        "SELECT notification_id AS id, outcome, n.state AS state"
+        " FROM decisions AS d JOIN notifications AS n USING notification_id"
+    )
     # Of a suppressed one whose rules were asked: not one that was withdrawn while it waited.
     found = luxe(state_dir, "query", "--format", "json", f"{rows} WHERE is_last AND length(rules) > 1")
     assert found.returncode == 0, found.stderr[-2000:]
-    decided = {(row["n.state"], row["outcome"]): row["id"] for row in map(json.loads, found.stdout.splitlines())}
+    decided = {(row["state"], row["outcome"]): row["id"] for row in map(json.loads, found.stdout.splitlines())}
     for state, outcome, words in (("suppressed", "suppress", "not sent"), ("delivered", "deliver", "arrived by")):
         told = luxe(state_dir, "explain", "--json", decided[state, outcome])
         assert told.returncode == 0, told.stderr[-2000:]
