@@ -28,9 +28,8 @@ from api.recipients import seen
 from api.resources import IN_FORCE, POOL, RECORDS, SETTINGS, VERIFIER, identity_of
 from api.routes import ANYBODY, Answer, Handler, Route
 from connectors.postgres import recipients
-from connectors.postgres.gates import address_gate, consent_gate
-from connectors.postgres.in_force import unpublished
-from connectors.postgres.recipient_columns import consent_types
+from connectors.postgres.gates import address_gate
+from connectors.postgres.recipient_requests import on_their_way
 from connectors.postgres.recipients import Recipient
 from connectors.unsubscribing import carrying_out, history, wishes
 from connectors.unsubscribing.links import (
@@ -44,7 +43,6 @@ from connectors.unsubscribing.links import (
 )
 from connectors.unsubscribing.wishes import SCOPES, Said
 from schemas.formats import FORMATS
-from schemas.topics import GATES, RECIPIENTS
 
 RETRY_AFTER_SECONDS = 5
 ACCESS_TOKEN = "access_token"  # noqa: S105 - a field's name
@@ -159,7 +157,7 @@ async def save_preferences(request: web.Request, link: Link, language: str) -> w
             action: history.Action = "out" if narrowing else "in"
             entry = history.OptOut(action, "page", said.by, [link.recipient], "all", "preferences")
             await history.append(connection, entry)
-        waiting = written.outbox_ids or await _on_their_way(connection, link.recipient)
+        waiting = written.outbox_ids or await on_their_way(connection, [link.recipient])
     if problems or outdated:
         return await _preferences_page(request, link, language, form=form if problems else None, problems=problems)
     await app[IN_FORCE].wait(waiting, app[SETTINGS].api_in_force_seconds)
@@ -276,12 +274,6 @@ async def _form(request: web.Request) -> dict[str, str]:
     except (ValueError, LookupError, UnicodeError):
         raise FormError("(body)") from None
     return {name: value for name, value in posted.items() if isinstance(value, str)}
-
-
-async def _on_their_way(connection: psycopg.AsyncConnection, recipient: str) -> list[int]:
-    """Earlier changes that are stored, and may not be in force yet."""
-    keys = [consent_gate(recipient, consent_type) for consent_type in consent_types()]
-    return await unpublished(connection, [(RECIPIENTS, recipient.encode()), *((GATES, key.encode()) for key in keys)])
 
 
 def _accepted(request: web.Request) -> str:
