@@ -66,7 +66,7 @@ class Published:
     "--down", "stop_after", is_flag=True, help="Stop the stack at the end. Default: leave it running to look around."
 )
 def command(state_dir: Path, appointments: int, seed: int, as_json: bool, stop_after: bool) -> None:
-    """Run a clinic's day: events in Kafka become SMS and email at a loopback provider, and rows in ClickHouse.
+    """Run a clinic's day: events in Kafka become SMS, email and push at a loopback provider, and rows in ClickHouse.
 
     Starts the local stack if it does not run. Everything is made up; nothing leaves this machine.
     """

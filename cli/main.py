@@ -55,7 +55,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="luxe-notify", prog_name="luxe")
 def luxe() -> None:
-    """Luxe Notify: a clinic's events in, SMS and email out, every step on record. New here? Run `luxe demo`."""
+    """Luxe Notify: a clinic's events in, SMS, email and push out, every step on record. New here? Run `luxe demo`."""
 
 
 def main() -> None:
