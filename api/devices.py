@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import orjson
-import psycopg
 from aiohttp import web
 from pydantic import AwareDatetime, Field
 
@@ -19,11 +18,13 @@ from api import access
 from api.bodies import JSON, read_model, recipient_of
 from api.preference_model import Strict, milliseconds
 from api.preferences import ID
+from api.problems import not_found
 from api.recipients import change, seen
-from api.resources import RECORDS, identity_of
+from api.resources import IN_FORCE, POOL, RECORDS, SETTINGS, identity_of
 from api.routes import Answer, Parameter, Route
 from connectors.postgres import devices
-from connectors.postgres.recipients import Recipient, find_by_address
+from connectors.postgres.recipient_requests import on_their_way
+from connectors.postgres.recipients import Recipient, edit_many, find_by_address
 
 PATH = "/v1/recipients/{id}/devices"
 # Of one person. Who registers more loses the one that was registered longest ago: apps are installed anew, and tokens change.
@@ -80,15 +81,24 @@ async def register(request: web.Request) -> web.Response:
         kept = sorted(others, key=lambda one: one["registered_at"])[-(MAX_DEVICES - 1) :]
         return replace(found, content={**found.content, "devices": [*kept, fresh]})
 
-    async def taken_from_others(connection: psycopg.AsyncConnection, _found: Recipient) -> list[int]:
-        records = request.app[RECORDS]
-        holders = await find_by_address(connection, records, "push", wanted.token)
-        others = [one for one in holders if one != recipient]
-        return await devices.forget_in(connection, records, others, [wanted.token], identity.actor)
+    def edit(found: Recipient | None) -> Recipient | None:
+        if found is None or not identity.may_see(recipient, found.clinic_id):
+            raise not_found()
+        after = with_it(found)
+        return None if after == found else after
 
-    changed = await change(request, recipient, identity, with_it, also=taken_from_others)
-    hash_ = _hash(request, fresh)
-    return _json(next(one for one in _served(request, changed.recipient) if one["id"] == hash_))
+    app, records, hash_ = request.app, request.app[RECORDS], _hash(request, fresh)
+    async with app[POOL].connection() as connection:
+        await devices.claim(connection, hash_)
+        holders = await find_by_address(connection, records, "push", wanted.token)
+        # All in one, so that their rows are locked in the one order that everybody keeps.
+        edits = {**dict.fromkeys(holders, devices.without([wanted.token])), recipient: edit}
+        written = await edit_many(connection, records, edits, identity.actor, "api")
+        if recipient in written.erased:
+            raise not_found()
+        waiting = written.outbox_ids or await on_their_way(connection, list(edits))
+    await app[IN_FORCE].wait(waiting, app[SETTINGS].api_in_force_seconds)
+    return _json(next(one for one in _served(request, written.stored[recipient]) if one["id"] == hash_))
 
 
 async def remove(request: web.Request) -> web.Response:

@@ -14,7 +14,8 @@ class Gathered(Generic[Item, Result]):
     """Hands items to ``flush`` in batches. One flush runs at a time; what comes meanwhile is the next batch.
 
     So an idle sink writes single rows at once (after ``linger_ms``), a busy one writes what gathered: the batch finds its own
-    size. ``flush`` returns one result an item, in order, or raises for the whole batch.
+    size. ``flush`` returns one result an item, in order, or raises for the whole batch. ``drops_cancelled``: an item whose
+    caller was cancelled before its batch began is left out.
     """
 
     def __init__(
@@ -23,7 +24,9 @@ class Gathered(Generic[Item, Result]):
         *,
         max_items: int,
         linger_ms: float,
+        drops_cancelled: bool = False,
     ) -> None:
+        self._drops_cancelled = drops_cancelled
         self._flush = flush
         self._max_items = max_items
         self._linger_seconds = linger_ms / 1000
@@ -43,8 +46,11 @@ class Gathered(Generic[Item, Result]):
             while self._waiting:
                 if self._linger_seconds and len(self._waiting) < self._max_items:
                     await asyncio.sleep(self._linger_seconds)
+                if self._drops_cancelled:
+                    self._waiting = [waiting for waiting in self._waiting if not waiting[1].cancelled()]
                 batch, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
-                await self._flush_batch(batch)
+                if batch:
+                    await self._flush_batch(batch)
         finally:
             self._runner = None
 

@@ -73,7 +73,9 @@ def judged(ends: Mapping[str, Accepted | BaseException]) -> Accepted:
     for end in ends.values():
         if isinstance(end, OutcomeUnknown):
             raise end
-    raise min(refusals.values(), key=lambda refused: _HOPE.index(refused.error_class))
+    told = min(refusals.values(), key=lambda refused: _HOPE.index(refused.error_class))
+    told.dead_addresses = dead
+    raise told
 
 
 def build(

@@ -8,8 +8,19 @@ from dataclasses import replace
 import psycopg
 
 from connectors.postgres.pool import Pool
-from connectors.postgres.recipients import Recipient, edit_many
+from connectors.postgres.recipients import Edit, Recipient, edit_many
 from connectors.postgres.records import Records
+
+
+async def held(pool: Pool, recipients: Sequence[str], hashes: Sequence[str]) -> frozenset[tuple[str, str]]:
+    """(recipient, hash) of the devices, by their tokens' keyed hashes, that are registered for one of the recipients now."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT recipient, address_hash FROM addresses"
+            " WHERE channel = 'push' AND recipient = ANY(%s) AND address_hash = ANY(%s)",
+            (list(recipients), list(hashes)),
+        )
+        return frozenset(await cursor.fetchall())
 
 
 async def forget(pool: Pool, records: Records, recipient: str, tokens: Collection[str], updated_by: str) -> None:
@@ -30,10 +41,22 @@ async def forget_in(
 ) -> list[int]:
     """The same of several recipients, in the caller's transaction; ids of the outbox rows. Raises SealError."""
 
-    def without(found: Recipient | None) -> Recipient | None:
+    edits = dict.fromkeys(recipients, without(tokens))
+    return (await edit_many(connection, records, edits, updated_by)).outbox_ids
+
+
+def without(tokens: Collection[str]) -> Edit:
+    """The edit that removes devices by their tokens."""
+
+    def edit(found: Recipient | None) -> Recipient | None:
         if found is None:
             return None
         kept = [device for device in found.content.get("devices", ()) if device["token"] not in tokens]
         return replace(found, content={**found.content, "devices": kept})
 
-    return (await edit_many(connection, records, dict.fromkeys(recipients, without), updated_by)).outbox_ids
+    return edit
+
+
+async def claim(connection: psycopg.AsyncConnection, token_hash: str) -> None:
+    """Hold others off this device until the transaction ends: of two who register it at once, one is first."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"device:{token_hash}",))

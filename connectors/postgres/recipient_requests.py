@@ -60,7 +60,13 @@ class RecipientRequests:
         self._reads: Gathered[str, LockedRow | None] = Gathered(
             lambda batch: within(batch_seconds, self._read(batch)), max_items=MAX_READS, linger_ms=0
         )
-        self._edits: Gathered[_Asked, _Outcome] = Gathered(self._edit, max_items=MAX_EDITS, linger_ms=0)
+        # An edit whose caller was answered already is not made later, perhaps over a newer one.
+        self._edits: Gathered[_Asked, _Outcome] = Gathered(
+            lambda batch: within(batch_seconds, self._edit(batch)),
+            max_items=MAX_EDITS,
+            linger_ms=0,
+            drops_cancelled=True,
+        )
 
     async def read(self, recipient: str) -> Recipient | None:
         """A recipient as stored now; None: there is none, or she is erased. Raises SealError.

@@ -6,7 +6,11 @@ The SDK's own asynchronous transport fetches its access token with blocking requ
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from http import HTTPStatus
 from typing import Any, Self
 
 import aiohttp
@@ -28,25 +32,32 @@ MAX_PAYLOAD_BYTES = 4096
 MAX_TTL = timedelta(days=28)
 # An access token lives an hour. Fetching one takes a moment, so it is done this long before the end.
 REFRESH_BEFORE_SECONDS = 300
+# Who waits meanwhile is told what the last try came to: a token endpoint that is down is not asked for each message.
+REFRESH_PAUSE_SECONDS = 15.0
 _TARGET_FIELDS = (b"message.token", b"message.fid")
 
 
 class FcmMessages:
     """Sends push messages to devices, one call each."""
 
-    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession, timeout_seconds: float) -> None:
         """Raises SettingsError when the service account's file cannot be used."""
         self._session = session
+        # Beside the call's own time: a token endpoint that hangs must not outlast what the call may take by much.
+        self._token_seconds = timeout_seconds / 2
+        self._tried_at = -math.inf
         certificate = _certificate(settings)
         self._credential: Any = certificate.get_credential()
         base = (settings.fcm_base_url or DEFAULT_BASE_URL).rstrip("/")
         self._url = f"{base}/v1/projects/{certificate.project_id}/messages:send"
         self._refreshing = asyncio.Lock()
+        self._refresh_error = Refused("transient", code="token_endpoint")
 
     @classmethod
     def open(cls, settings: Settings, *, connections: int, timeout_seconds: float) -> Self:
         """A client with a pool of its own; needs a running event loop. The caller closes it. Raises SettingsError."""
-        return cls(settings, provider_session(connections=connections, timeout_seconds=timeout_seconds))
+        session = provider_session(connections=connections, timeout_seconds=timeout_seconds)
+        return cls(settings, session, timeout_seconds)
 
     async def close(self) -> None:
         """Close the pool."""
@@ -56,16 +67,11 @@ class FcmMessages:
         """Hand one message for one device over. Raises Refused, OutcomeUnknown."""
         body = encoded(message)
         token = await self._access_token()
-        headers = {
-            "Authorization": f"Bearer {token}",
-            "Content-Type": "application/json",
-            "X-GOOG-API-FORMAT-VERSION": "2",
-        }
-        with judged():
-            async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as answer:
-                content = await answer.read()
-        if answer.status >= 300:
-            raise refused(answer.status, content, answer.headers.get("Retry-After"))
+        status, content, retry_after = await self._post(body, token)
+        if status == HTTPStatus.UNAUTHORIZED and self._dropped(token):
+            status, content, retry_after = await self._post(body, await self._access_token())
+        if status >= 300:
+            raise refused(status, content, retry_after)
         try:
             name = orjson.loads(content)["name"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -73,24 +79,55 @@ class FcmMessages:
             raise OutcomeUnknown("no_name") from None
         return Accepted(str(name))
 
+    async def _post(self, body: bytes, token: str) -> tuple[int, bytes, str | None]:
+        """Status, body and Retry-After of the answer. Raises Refused, OutcomeUnknown."""
+        headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/json",
+            "X-GOOG-API-FORMAT-VERSION": "2",
+        }
+        with judged():
+            async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as answer:
+                return answer.status, await answer.read(), answer.headers.get("Retry-After")
+
     async def _access_token(self) -> str:
-        """The service account's, fetched anew before it runs out; in a thread, for Google's client blocks."""
+        """The service account's, fetched anew before it runs out. Raises Refused."""
         credential = self._credential
         if not _lasts(credential):
-            async with self._refreshing:
-                if not _lasts(credential):
-                    await self._refresh()
+            error: Refused | None = None
+            try:
+                async with asyncio.timeout(self._token_seconds), self._refreshing:
+                    error = await self._refresh()
+            except TimeoutError:
+                error = Refused("transient", code="token_endpoint")
+            # The old one may last a while yet.
+            if error is not None and not credential.valid:
+                raise error
         return str(credential.token)
 
-    async def _refresh(self) -> None:
+    async def _refresh(self) -> Refused | None:
+        """Once for all who wait, and after a failure not again at once; in a thread, for Google's client blocks."""
+        if _lasts(self._credential):
+            return None
+        if time.monotonic() - self._tried_at < REFRESH_PAUSE_SECONDS:
+            return self._refresh_error
+        self._tried_at, self._refresh_error = time.monotonic(), Refused("transient", code="token_endpoint")
         try:
-            await asyncio.to_thread(self._credential.refresh, Request())
-        except TransportError:
-            if self._credential.valid:
-                return  # the old one lasts a while yet
-            raise Refused("transient", code="token_endpoint") from None
-        except GoogleAuthError:
-            raise Refused("account", code="service_account") from None
+            await asyncio.to_thread(self._credential.refresh, partial(Request(), timeout=self._token_seconds))
+        except GoogleAuthError as error:
+            # A key that is withdrawn is not mended by trying again; an endpoint that is away or overloaded is.
+            if not (isinstance(error, TransportError) or getattr(error, "retryable", False)):
+                self._refresh_error = Refused("account", code="service_account")
+            return self._refresh_error
+        return None
+
+    def _dropped(self, token: str) -> bool:
+        """After a 401: forget this token, unless it has just been fetched. False: to ask again would be in vain."""
+        if self._credential.token == token:
+            if time.monotonic() - self._tried_at < REFRESH_PAUSE_SECONDS:
+                return False
+            self._credential.token = None
+        return True
 
 
 def aimed(message: messaging.Message, device: str) -> messaging.Message:

@@ -43,11 +43,13 @@ class Refused(Exception):
         code: str,
         retry_after_seconds: float | None = None,
         http_status: int | None = None,
+        dead_addresses: tuple[str, ...] = (),
     ) -> None:
         super().__init__(f"{error_class}: code {code}, HTTP status {http_status}")
         self.error_class: ErrorClass = error_class
         self.code = code
         self.retry_after_seconds = retry_after_seconds
+        self.dead_addresses = dead_addresses  # as of Accepted
 
 
 class OutcomeUnknown(Exception):

@@ -41,8 +41,10 @@ LOG_CHECK_SECONDS = 5.0
 LOCK_FILE = "supervisor.lock"
 ALREADY_SUPERVISED = 3  # exit status
 
-# EX_CONFIG of sysexits.h, as our processes end over a setting: to start again changes nothing, `luxe up` after the mend does.
+# EX_CONFIG of sysexits.h, as our processes end over a setting: to start again at once changes nothing, `luxe up` after the mend
+# does. Not never: what a setting names (a registry, an identity provider's keys) may have been away.
 EXIT_SETTINGS = 78
+MISCONFIGURED_RETRY_SECONDS = 120.0
 
 State = Literal["waiting", "starting", "ready", "unresponsive", "backoff", "misconfigured", "stopping", "stopped"]
 
@@ -140,7 +142,7 @@ class Supervisor:
             if name in self.services:
                 self.services[name].spec = spec
                 if self.services[name].state == "misconfigured":
-                    self.services[name].state = "waiting"
+                    self.services[name].state, self.services[name].next_start_at = "waiting", 0.0
             else:
                 self.services[name] = self._adopt(spec)
         self._revision = revision
@@ -160,11 +162,11 @@ class Supervisor:
     def _advance(self, service: Supervised) -> None:
         """One step of one service: start it when its time has come, see whether it lives, see whether it is ready."""
         now = time.monotonic()
-        if service.state in ("waiting", "backoff"):
+        if service.state in ("waiting", "backoff", "misconfigured"):
             if now >= service.next_start_at and all(self._is_ready(name) for name in service.spec.depends_on):
                 self._start(service)
             return
-        if service.state in ("stopped", "misconfigured"):
+        if service.state == "stopped":
             return
         if not service.is_alive():
             self._exited(service, now)
@@ -195,6 +197,7 @@ class Supervisor:
             return
         if misconfigured:
             service.state = "misconfigured"
+            service.next_start_at = now + MISCONFIGURED_RETRY_SECONDS
             return
         service.state = "backoff"
         service.next_start_at = now + service.backoff_seconds

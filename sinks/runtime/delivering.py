@@ -22,6 +22,7 @@ from schemas.registry import RegistryUnavailableError
 from sinks.runtime.attempts import Attempts, Begun, Ended
 from sinks.runtime.channel import Channel
 from sinks.runtime.dead_letters import DeadLetters
+from sinks.runtime.devices import Devices
 from sinks.runtime.gates import Verdict
 from sinks.runtime.gates_reader import GatesReader
 from sinks.runtime.keys import KeyGone, Keys
@@ -52,6 +53,7 @@ class Tools:
     records: Records
     pool: Pool
     keys: Keys
+    devices: Devices
     gates: GatesReader
     attempts: Attempts
     statuses: StatusLog
@@ -121,9 +123,11 @@ class Delivering:
         life.queued()
         content: Message | None
         try:
-            content = await tools.keys.open(message)
+            content = await self._open(message)
         except KeyGone:
             content = None
+        if content is not None and tools.channel.name == "push":
+            content = await self._on_devices(message, content)
         await tools.gates.wait_until_current()
         if taken.revoked:
             taken.abandon()  # nothing was done yet: its next owner does it
@@ -138,15 +142,36 @@ class Delivering:
             else:
                 life.ended(begun.outcome)  # done before; only its status may not have reached Kafka
             return
+        dead: list[str] = []
         if content is None:
             outcome = Outcome.gated(Verdict("suppressed", "erased"))
         else:
-            outcome = await self._resolve(life, message, content, begun)
+            outcome = await self._resolve(life, message, content, begun, dead)
         await tools.attempts.finish(begun, outcome)
         life.ended(outcome)
+        if dead:
+            await self._forget_devices(message, dead)
 
-    async def _resolve(self, life: DeliveryLife, message: Message, content: Message, begun: Begun) -> Outcome:
-        """Call until the outcome is known, or may not be found out by another call."""
+    async def _open(self, message: Message) -> Message:
+        """Raises KeyGone, PoisonError."""
+        while True:
+            try:
+                return await self._tools.keys.open(message)
+            except RegistryUnavailableError as error:
+                log.warning("the schema registry does not answer; a message waits for it: %s", error)
+                await asyncio.sleep(REGISTRY_RETRY_SECONDS)
+
+    async def _on_devices(self, message: Message, content: Message) -> Message:
+        """The content for those devices only that are still this person's: who signed out, or in, may hold one since."""
+        ring = self._tools.records.ring
+        hashes = {token: ring.address_hash("push", token) for token in self._tools.channel.addresses(content)}
+        held = await self._tools.devices.held(message["recipient"], hashes.values())
+        return {**content, "to": " ".join(token for token, hashed in hashes.items() if hashed in held)}
+
+    async def _resolve(
+        self, life: DeliveryLife, message: Message, content: Message, begun: Begun, dead: list[str]
+    ) -> Outcome:
+        """Call until the outcome is known, or may not be found out by another call. ``dead``: takes devices that are gone."""
         doubt: OutcomeUnknown | None = None
         since: datetime | None = begun.unknown_since
         for _ in range(MAX_CALLS):
@@ -164,7 +189,7 @@ class Delivering:
                 return self._refused(Refused("transient", code="lease_over"))
             begun, since = leased, datetime.now(UTC)
             try:
-                return await self._call(life, message, content)
+                return await self._call(life, message, content, dead)
             except OutcomeUnknown as unknown:
                 doubt = unknown
         else:
@@ -185,10 +210,12 @@ class Delivering:
         others = await tools.attempts.known(candidate.provider_message_id for candidate in candidates)
         return next((found for found in candidates if found.provider_message_id not in others), None)
 
-    async def _call(self, life: DeliveryLife, message: Message, content: Message) -> Outcome:
+    async def _call(self, life: DeliveryLife, message: Message, content: Message, dead: list[str]) -> Outcome:
         """The gates, then the provider. Raises OutcomeUnknown."""
         tools = self._tools
         addresses = tools.channel.addresses(content)
+        if not addresses:
+            return self._refused(Refused("permanent_recipient", code="no_address"))
         now = datetime.now(UTC)
         try:
             hashes = [tools.records.ring.address_hash(tools.channel.name, address) for address in addresses]
@@ -204,9 +231,12 @@ class Delivering:
         try:
             accepted = await tools.channel.send(message, content)
         except Refused as refused:
-            await self._give_up(message, addresses, refused.error_class)
+            if tools.channel.name == "push":
+                dead += refused.dead_addresses
+            else:
+                await self._suppress(message, addresses, refused.error_class)
             return self._refused(refused)
-        await self._give_up(message, accepted.dead_addresses, "permanent_recipient")
+        dead += accepted.dead_addresses
         return Outcome.accepted(accepted)
 
     async def _leased(self, begun: Begun) -> Begun | None:
@@ -227,20 +257,26 @@ class Delivering:
     def _refused(self, refused: Refused) -> Outcome:
         return Outcome.refused(refused, datetime.now(UTC), self._tools.tuning.retry_delay_seconds)
 
-    async def _give_up(self, message: Message, addresses: Sequence[str], error_class: ErrorClass) -> None:
-        """Addresses that said no, or are none, are not written to again. A device is forgotten: a new token takes its place."""
-        reason = reason_of(error_class)
-        if reason is None or not addresses:
-            return
+    async def _forget_devices(self, message: Message, tokens: Sequence[str]) -> None:
+        """A device that is gone is forgotten: a new token takes its place. After the end is told, for it hangs on nothing here:
+
+        what is not forgotten now is found gone again by the next message.
+        """
         tools = self._tools
-        if tools.channel.name == "push":
+        try:
             await patiently(
-                lambda: devices.forget(
-                    tools.pool, tools.records, message["recipient"], addresses, updated_by="sink:push"
-                ),
+                lambda: devices.forget(tools.pool, tools.records, message["recipient"], tokens, updated_by="sink:push"),
                 retry_seconds=tools.tuning.postgres_retry_seconds,
             )
+        except Exception as error:  # noqa: BLE001 - the message itself has its end
+            log.error("%d dead devices could not be forgotten: %s", len(tokens), type(error).__name__)  # noqa: TRY400
+
+    async def _suppress(self, message: Message, addresses: Sequence[str], error_class: ErrorClass) -> None:
+        """An address that said no, or is none, is not written to again."""
+        reason = reason_of(error_class)
+        if reason is None:
             return
+        tools = self._tools
         # An email sender has no classes: what its provider blocks, it blocks for all.
         sender_class: SenderClass = message["sender_class"] if tools.channel.name == "sms" else "*"
         dead = [DeadAddress(tools.channel.name, address, sender_class, reason) for address in addresses]

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 BATCH_RECORDS = 5_000
+RECORD = "luxe.pipeline.Gate"
 # Cancelled aggregates pile up by the thousand a day; their topic forgets them after 35 days, and so does the view.
 PRUNE_SECONDS = 3600.0
 TOPICS = (GATES, AGGREGATE_GATES)
@@ -143,7 +144,7 @@ class GatesReader:
             self.gates.lift(key)
             return
         try:
-            gate = Gate.of(self._codec.decode(value).value)
+            gate = self._gate(value)
         except CodecError as error:
             # It forbids something under this key, nobody can read what: closed, until it is written anew or lifted.
             log.error(  # noqa: TRY400 - the codec's error says it all, a trace says nothing more
@@ -152,3 +153,9 @@ class GatesReader:
             )
             gate = Gate("unreadable", None, None, datetime.now(UTC))
         self.gates.put(key, gate)
+
+    def _gate(self, value: bytes) -> Gate:
+        decoded = self._codec.decode(value)
+        if decoded.name != RECORD:
+            raise CodecError("schema_violation", f"a {decoded.name} where a Gate is expected")
+        return Gate.of(decoded.value)

@@ -18,6 +18,7 @@ from sinks.runtime.attempts import Attempts
 from sinks.runtime.channel import Channel
 from sinks.runtime.dead_letters import DeadLetters
 from sinks.runtime.delivering import Delivering, Tools
+from sinks.runtime.devices import Devices
 from sinks.runtime.gates_reader import GatesReader
 from sinks.runtime.keys import Keys
 from sinks.runtime.lanes import Lane, Taken
@@ -137,6 +138,7 @@ async def serve(
                 records=records,
                 pool=pool,
                 keys=keys,
+                devices=Devices(pool, tuning),
                 gates=GatesReader(settings, codec, stale_seconds=tuning.gates_stale_seconds),
                 attempts=Attempts(pool, channel.provider, tuning),
                 statuses=StatusLog(producer, codec),

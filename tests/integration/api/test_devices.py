@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -99,3 +100,12 @@ async def test_nobody_else_sees_or_changes_them(api: Api, pool: Pool, records: R
     assert (await stranger("GET", of(id_))).status == 404
     assert (await stranger("POST", of(id_), body)).status == 404
     assert await tokens(pool, records, id_) == []
+
+
+async def test_of_two_who_register_a_device_at_once_only_one_has_it(api: Api, pool: Pool, records: Records) -> None:
+    people = [await patient(pool, records) for _ in range(4)]
+    shared = {"token": TOKEN + "raced", "platform": "ios"}
+    for _ in range(5):
+        replies = await asyncio.gather(*(api.caller("patient", one)("POST", of("me"), shared) for one in people))
+        assert {reply.status for reply in replies} == {200}
+        assert sorted([len(await tokens(pool, records, one)) for one in people]) == [0, 0, 0, 1]

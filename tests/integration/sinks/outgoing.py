@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
+
 from connectors.kafka import make_producer
 from connectors.postgres import data_keys
 from connectors.postgres.data_keys import WrappedKey
@@ -117,12 +119,39 @@ class Outbox:
 
     def send(self, outgoing: Iterable[Outgoing]) -> None:
         """Write them to their topics, and wait until Kafka has them."""
+        outgoing = list(outgoing)
+        self._hold([one for one in outgoing if one.message["channel"] == "push"])
+        self.send_as_it_is(outgoing)
+
+    def send_as_it_is(self, outgoing: Iterable[Outgoing]) -> None:
+        """The same, whosever the devices are."""
         producer = make_producer(self.settings)
         for one in outgoing:
             value = self.records.codec.encode(one.topic, "luxe.pipeline.ChannelMessage", one.message)
             producer.produce(one.topic, value, one.message["recipient"].encode(), headers=headers_of(one))
             producer.poll(0)
         assert producer.flush(30) == 0
+
+    def _hold(self, outgoing: Sequence[Outgoing]) -> None:
+        """Devices are their recipients', as the API registers them."""
+        if not outgoing:
+            return
+        hash_of = self.records.ring.address_hash
+        held = [
+            (one.message["recipient"], hash_of("push", token))
+            for one in outgoing
+            for token in one.content["to"].split()
+        ]
+        with psycopg.connect(self.settings.postgres_dsn.get_secret_value()) as connection:
+            cursor = connection.cursor()
+            cursor.executemany(
+                "INSERT INTO recipients (recipient, clinic_id, version) VALUES (%s, %s, 1) ON CONFLICT DO NOTHING",
+                [(recipient, CLINIC) for recipient in {recipient for recipient, _ in held}],
+            )
+            cursor.executemany(
+                "INSERT INTO addresses (channel, recipient, address_hash) VALUES ('push', %s, %s) ON CONFLICT DO NOTHING",
+                held,
+            )
 
     def send_raw(self, topic: str, key: bytes | None, value: bytes | None) -> None:
         """Write a record as it is."""

@@ -11,7 +11,7 @@ import pytest
 from connectors.postgres.pool import open_pool
 from connectors.postgres.recipients import Recipient, get_many, upsert_many
 from tests.integration.sinks.outgoing import CLINIC, Outbox
-from tests.integration.sinks.rig import Rig
+from tests.integration.sinks.rig import Rig, wait_for
 from tests.integration.sinks.test_conformance import gate, shut
 
 pytestmark = pytest.mark.integration
@@ -56,7 +56,7 @@ def test_every_device_gets_it_and_one_that_is_gone_is_forgotten(rig: Rig, outbox
     assert (end["status"], end["provider_status"]) == ("sent", "2/3")
     assert [len(rig.provider.messages(token)) for token in tokens] == [1, 1, 0]
     assert end["provider_message_id"] == rig.provider.messages(tokens[0])[0]["id"]
-    assert devices_of(rig, outbox, recipient) == ["phone:several", "tablet:several"]
+    wait_for(lambda: devices_of(rig, outbox, recipient) == ["phone:several", "tablet:several"])
 
 
 def test_when_no_device_is_left_it_fails_for_good(rig: Rig, outbox: Outbox) -> None:
@@ -66,7 +66,7 @@ def test_when_no_device_is_left_it_fails_for_good(rig: Rig, outbox: Outbox) -> N
     outbox.send([message])
     end = rig.eye.end(message.id)
     assert (end["status"], end["error_class"], end["retry_at"]) == ("failed", "permanent_recipient", None)
-    assert devices_of(rig, outbox, recipient) == []
+    wait_for(lambda: devices_of(rig, outbox, recipient) == [])
 
 
 def test_a_device_that_may_come_back_is_kept_and_tried_again(rig: Rig, outbox: Outbox) -> None:
@@ -78,7 +78,21 @@ def test_a_device_that_may_come_back_is_kept_and_tried_again(rig: Rig, outbox: O
     end = rig.eye.end(message.id)
     assert (end["status"], end["error_class"]) == ("failed", "transient")
     assert end["retry_at"] is not None
-    assert "phone:away" in devices_of(rig, outbox, recipient)
+    wait_for(lambda: devices_of(rig, outbox, recipient) == ["phone:away"])
+
+
+def test_a_device_that_is_somebody_elses_by_now_shows_nothing_of_what_was_rendered_before(
+    rig: Rig, outbox: Outbox
+) -> None:
+    before = with_devices(rig, outbox, "signed-out", "phone:kept")
+    message = outbox.outgoing("push", before, {"to": "phone:kept phone:shared"})
+    with_devices(rig, outbox, "signed-in", "phone:shared")
+    alone = outbox.outgoing("push", before, {"to": "phone:shared"})
+    outbox.send_as_it_is([message, alone])
+    assert rig.eye.end(message.id)["provider_status"] == "1/1"
+    end = rig.eye.end(alone.id)
+    assert (end["status"], end["error_class"], end["error_code"]) == ("failed", "permanent_recipient", "no_address")
+    assert [len(rig.provider.messages(token)) for token in ("phone:kept", "phone:shared")] == [1, 0]
 
 
 def test_a_shut_gate_of_one_device_leaves_the_others(rig: Rig, outbox: Outbox, patient: str) -> None:

@@ -68,3 +68,23 @@ async def test_a_caller_that_gave_up_does_not_disturb_its_batch() -> None:
     await asyncio.sleep(0)
     impatient.cancel()
     assert await patient == 2
+
+
+async def test_what_a_caller_gave_up_before_its_turn_is_left_out_where_that_is_wanted() -> None:
+    turn, flushed = asyncio.Event(), list[int]()
+
+    async def flush(items: Sequence[int]) -> Sequence[int]:
+        flushed.extend(items)
+        await turn.wait()
+        return items
+
+    gathered: Gathered[int, int] = Gathered(flush, max_items=10, linger_ms=0, drops_cancelled=True)
+    first = asyncio.create_task(gathered.submit(1))
+    await asyncio.sleep(0.01)
+    given_up, kept = asyncio.create_task(gathered.submit(2)), asyncio.create_task(gathered.submit(3))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.sleep(0)
+    turn.set()
+    assert await asyncio.gather(first, kept) == [1, 3]
+    assert flushed == [1, 3]
