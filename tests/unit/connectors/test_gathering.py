@@ -86,5 +86,5 @@ async def test_what_a_caller_gave_up_before_its_turn_is_left_out_where_that_is_w
     given_up.cancel()
     await asyncio.sleep(0)
     turn.set()
-    assert await asyncio.gather(first, kept) == [1, 3]
+    assert list(await asyncio.gather(first, kept)) == [1, 3]
     assert flushed == [1, 3]
