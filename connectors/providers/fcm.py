@@ -40,13 +40,17 @@ _TARGET_FIELDS = (b"message.token", b"message.fid")
 class FcmMessages:
     """Sends push messages to devices, one call each."""
 
-    def __init__(self, settings: Settings, session: aiohttp.ClientSession, timeout_seconds: float) -> None:
-        """Raises SettingsError when the service account's file cannot be used."""
+    def __init__(
+        self,
+        settings: Settings,
+        certificate: credentials.Certificate,
+        session: aiohttp.ClientSession,
+        timeout_seconds: float,
+    ) -> None:
         self._session = session
         # Beside the call's own time: a token endpoint that hangs must not outlast what the call may take by much.
         self._token_seconds = timeout_seconds / 2
         self._tried_at = -math.inf
-        certificate = _certificate(settings)
         self._credential: Any = certificate.get_credential()
         base = (settings.fcm_base_url or DEFAULT_BASE_URL).rstrip("/")
         self._url = f"{base}/v1/projects/{certificate.project_id}/messages:send"
@@ -56,8 +60,9 @@ class FcmMessages:
     @classmethod
     def open(cls, settings: Settings, *, connections: int, timeout_seconds: float) -> Self:
         """A client with a pool of its own; needs a running event loop. The caller closes it. Raises SettingsError."""
+        certificate = service_account(settings)  # before the pool: what fails here must leave none open
         session = provider_session(connections=connections, timeout_seconds=timeout_seconds)
-        return cls(settings, session, timeout_seconds)
+        return cls(settings, certificate, session, timeout_seconds)
 
     async def close(self) -> None:
         """Close the pool."""
@@ -206,7 +211,8 @@ def _lasts(credential: Any) -> bool:
     return left.total_seconds() > REFRESH_BEFORE_SECONDS
 
 
-def _certificate(settings: Settings) -> credentials.Certificate:
+def service_account(settings: Settings) -> credentials.Certificate:
+    """The Firebase project's, by its key file. Raises SettingsError when it cannot be used."""
     path = settings.fcm_service_account_file
     if path is None:
         raise SettingsError(

@@ -13,9 +13,9 @@ import pytest
 from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 
 from connectors.loopback.signing import GoogleAccounts
-from connectors.providers.fcm import FcmMessages
+from connectors.providers.fcm import FcmMessages, service_account
 from connectors.providers.outcome import Accepted, Refused
-from connectors.settings import Settings
+from connectors.settings import Settings, SettingsError
 from sinks.push import build
 from tests.unit.sinks.test_push import CONTENT, MESSAGE, NOW
 
@@ -76,7 +76,7 @@ class Answers:
 def messages(tmp_path: Path, credential: Credential, answers: Answers, timeout_seconds: float = 2) -> FcmMessages:
     file = GoogleAccounts.at(tmp_path).write_service_account("http://127.0.0.1:1")
     settings = Settings(state_dir=tmp_path, fcm_service_account_file=file)
-    made = FcmMessages(settings, cast(aiohttp.ClientSession, answers), timeout_seconds)
+    made = FcmMessages(settings, service_account(settings), cast(aiohttp.ClientSession, answers), timeout_seconds)
     made._credential = credential
     return made
 
@@ -140,3 +140,18 @@ async def test_a_token_that_is_refused_is_fetched_anew_once(tmp_path: Path) -> N
     with pytest.raises(Refused) as told:  # refused though it is new: the account's fault
         await send(fcm)
     assert (told.value.error_class, credential.fetched) == ("account", 2)
+
+
+@pytest.mark.parametrize("content", [None, "{}", "no JSON"])
+async def test_a_key_file_that_cannot_be_used_is_named_and_leaves_nothing_open(
+    tmp_path: Path, content: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "key.json"
+    if content is not None:
+        path.write_text(content)
+    opened: list[object] = []
+    monkeypatch.setattr("connectors.providers.fcm.provider_session", lambda **_: opened.append(1))
+    settings = Settings(state_dir=tmp_path, fcm_service_account_file=path)
+    with pytest.raises(SettingsError, match="LUXE_FCM_SERVICE_ACCOUNT_FILE"):
+        FcmMessages.open(settings, connections=1, timeout_seconds=1)
+    assert opened == []  # its "unclosed session" would be the last line of the log, and hide the one that helps
