@@ -21,7 +21,7 @@ from typing import Any
 
 from schemas.codec import Decoded
 
-ARRIVED = frozenset({"delivered", "read", "clicked"})
+ARRIVED = frozenset({"delivered", "read", "clicked", "acknowledged"})
 FAILED = frozenset({"failed", "undelivered", "bounced", "unknown"})
 STOPPED = frozenset({"suppressed", "cancelled", "expired"})
 # Channels whose provider says no more than that it took a message: it is their last word.

@@ -53,6 +53,7 @@ Status = Literal[
     "clicked",
     "complained",
     "unsubscribed",
+    "acknowledged",
 ]
 StepSuccess = Literal["accepted", "delivered", "seen", "acknowledged"]
 TemplateStatus = Literal["draft", "active", "archived"]

@@ -28,7 +28,7 @@ _MEANING = b"u"
 # When (ms), version of the aggregate, hash of the content, notification.
 _TOLD = struct.Struct(">qq16s16s")
 _FAILED = frozenset({"undelivered", "failed", "bounced", "cancelled", "suppressed", "expired"})
-_ARRIVED = frozenset({"delivered", "read", "clicked", "unsubscribed", "complained"})
+_ARRIVED = frozenset({"delivered", "read", "clicked", "acknowledged", "unsubscribed", "complained"})
 # After the others there is nothing to give back, and nothing to take again.
 SETTLING = _FAILED | _ARRIVED
 # Says who sent it when, not what it says.

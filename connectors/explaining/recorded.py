@@ -190,7 +190,7 @@ def _story(id_: str, found: Mapping[str, Sequence[Row]]) -> Story:
 
 
 # A provider's times are of whole seconds: by them alone a delivery would come before its queueing.
-_LIFE = {"queued": 0, "sending": 1, "sent": 2, "unknown": 2, "read": 4, "clicked": 5}
+_LIFE = {"queued": 0, "sending": 1, "sent": 2, "unknown": 2, "read": 4, "clicked": 5, "acknowledged": 6}
 _ENDED = 3
 
 

@@ -21,7 +21,7 @@ from connectors.explaining.phrases import (
 )
 from connectors.explaining.said import said_before
 
-ARRIVED = ("delivered", "read", "clicked")
+ARRIVED = ("delivered", "read", "clicked", "acknowledged")
 LEFT = ("sent", *ARRIVED)
 _FAILED = ("failed", "undelivered", "bounced", "unknown", "suppressed", "cancelled", "expired")
 # Said as their own clause, which the veto by the last channel would only repeat.

@@ -17,7 +17,7 @@ StepState: TypeAlias = dict[str, Any]
 _UNDER_WAY = ("", "queued", "sending", "unknown", "sent")
 _NEVER_SENT = ("cancelled", "suppressed", "expired")
 _FAILED = ("undelivered", "failed", "bounced")
-_SEEN = ("delivered", "read", "clicked", "unsubscribed", "complained")
+_SEEN = ("delivered", "read", "clicked", "acknowledged", "unsubscribed", "complained")
 
 # Which status stands, from lowest to highest, where the higher wins.
 _LATER_WINS: Mapping[str, int] = {

@@ -10,6 +10,7 @@ SELECT
     m.template_id AS template_id, m.template_version AS template_version, m.locale AS locale, m.segments AS segments,
     m.correlation_id AS correlation_id, m.occurred_at AS occurred_at, m.created_at AS created_at,
     s.queued_at AS queued_at, s.sent_at AS sent_at, s.delivered_at AS delivered_at, s.read_at AS read_at, s.clicked_at AS clicked_at,
+    s.acknowledged_at AS acknowledged_at,
     multiIf(
         s.delivery_id = '', 'waiting',
         s.bounced AND m.channel = 'email', 'bounced',
@@ -29,6 +30,7 @@ LEFT JOIN (
         minIf(toNullable(status_at), status = 'delivered') AS delivered_at,
         minIf(toNullable(status_at), status = 'read') AS read_at,
         minIf(toNullable(status_at), status = 'clicked') AS clicked_at,
+        minIf(toNullable(status_at), status = 'acknowledged') AS acknowledged_at,
         countIf(status = 'bounced') > 0 AS bounced,
         countIf(status = 'sending') > 0 AS sending,
         argMinIf(toString(status), status_at, status IN ('delivered', 'undelivered', 'failed', 'bounced', 'expired', 'suppressed', 'cancelled')) AS final_status,

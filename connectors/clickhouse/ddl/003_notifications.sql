@@ -35,7 +35,7 @@ LEFT JOIN (
 LEFT JOIN (
     SELECT
         notification_id,
-        countIf(status IN ('delivered', 'read', 'clicked')) AS delivered,
+        countIf(status IN ('delivered', 'read', 'clicked', 'acknowledged')) AS delivered,
         countIf(status = 'sent') AS sent,
         countIf(status = 'sent' AND channel = 'push') AS sent_by_push,
         countIf(status IN ('queued', 'sending')) AS on_the_way,

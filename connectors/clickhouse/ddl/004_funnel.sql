@@ -5,7 +5,7 @@ SELECT
     notification_type, channel,
     count() AS messages,
     countIf(sent_at IS NOT NULL) AS sent,
-    countIf(status IN ('delivered', 'read', 'clicked')) AS delivered,
+    countIf(status IN ('delivered', 'read', 'clicked', 'acknowledged')) AS delivered,
     countIf(status IN ('failed', 'undelivered', 'bounced', 'unknown')) AS failed,
     countIf(status IN ('suppressed', 'cancelled', 'expired')) AS stopped,
     countIf(status IN ('waiting', 'queued', 'sending')) AS waiting,
