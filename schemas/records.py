@@ -326,6 +326,7 @@ class NotificationRequest(TypedDict):
     category: Category
     lane: Lane
     withdraws: NotRequired[Withdraws]
+    withdrawn_id: NotRequired[str | None]
     due_at: NotRequired[dt.datetime | None]
     expires_at: NotRequired[dt.datetime | None]
     occurred_at: dt.datetime

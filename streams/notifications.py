@@ -1,6 +1,7 @@
 """What notify remembers of each notification: decided or not, its plan, and how far each step came. Forgotten after some weeks.
 
-Rows: ``n`` + notification id → NotificationState. Timer ``f`` + notification id, with what it takes up, to forget it.
+Rows: ``n`` + notification id → NotificationState; ``x`` + notification id: cancelled after it was decided.
+Timer ``f`` + notification id, with what it takes up, to forget it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from streams.waiting import FORGET_STATE, PRIORITIES, State, id_bytes, ms_of
 
 STATE = "luxe.pipeline.NotificationState"
 _NOTIFICATION = b"n"
+_CANCELLED = b"x"
 # How a suppressed notification ended, by the reason; ``suppressed`` for all others.
 _ENDED = {"expired": "expired", "cancelled": "cancelled"}
 
@@ -67,6 +69,18 @@ class Notifications:
         state.set_timer(FORGET_STATE + key, forget_ms, payload, PRIORITIES["low"], fresh=asked.sequence == 0)
 
     @staticmethod
+    def cancel(state: State, notification_id: str) -> None:
+        """Whatever is decided of it from now on, it is not sent. One that nothing is known of is left alone."""
+        id_ = id_bytes(notification_id)
+        if state.get(_NOTIFICATION + id_) is not None:
+            state.put(_CANCELLED + id_, b"")
+
+    @staticmethod
+    def is_cancelled(state: State, notification_id: str) -> bool:
+        """Was it cancelled after it was decided?"""
+        return state.get(_CANCELLED + id_bytes(notification_id)) is not None
+
+    @staticmethod
     def taken(state: State, notification_id: str) -> Taken | None:
         """What a notification takes up; None: nothing."""
         timer = state.get_timer(FORGET_STATE + id_bytes(notification_id))
@@ -104,6 +118,7 @@ class Notifications:
     def forget(state: State, timer: DueTimer) -> None:
         """A notification has grown old."""
         state.delete(_NOTIFICATION + timer.timer_id[1:])
+        state.delete(_CANCELLED + timer.timer_id[1:])
         taken = Taken.decoded(timer.payload)
         if taken is not None:
             Reservations.forget(state, taken)

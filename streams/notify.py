@@ -62,6 +62,9 @@ class Notify:
         if self._notifications.is_known(event, request["notification_id"]):
             self.counts["duplicates"] += 1
             return
+        if request["withdrawn_id"] is not None:
+            self._cancel(event, request["withdrawn_id"], batch)
+            return
         mark = self._waiting.mark_of(event, request)
         if request["withdraws"] != "none":
             mark, withdrawn = self._waiting.withdraw(event, request, mark, batch.now_ms)
@@ -80,6 +83,15 @@ class Notify:
         else:
             self._wait(event, asked, Reason.NOT_DUE, due_ms, (), batch)
 
+    def _cancel(self, event: Event, notification_id: str, batch: Batch) -> None:
+        """Somebody cancelled this one. What waits ends; what was decided is not decided to be sent again, and its gate is shut."""
+        waited = self._waiting.withdraw_one(event, notification_id)
+        if waited is None:
+            self._notifications.cancel(event, notification_id)
+        else:
+            made = Conclusion("suppress", Reason.CANCELLED, OVERTAKEN[Reason.CANCELLED])
+            self._conclude(event, self._again(event, waited), made, batch)
+
     def _fired(self, event: Event, timer: DueTimer, batch: Batch) -> None:
         """A timer is due. What was withdrawn meanwhile had its timer cancelled, so nothing is overtaken here."""
         kind = timer.timer_id[:1]
@@ -94,6 +106,8 @@ class Notify:
 
     def _decide(self, event: Event, asked: Asked, overtaken: Reason | None, batch: Batch) -> None:
         """It is due: look up, decide, and do what was decided."""
+        if asked.sequence and self._notifications.is_cancelled(event, asked.request["notification_id"]):
+            overtaken = Reason.CANCELLED
         joined = self._joins.of(asked.request, overtaken, batch.now_ms)
         self._act(event, asked, joined, self._decided(event, asked, joined), batch)
 

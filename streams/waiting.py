@@ -104,14 +104,31 @@ class Waiting:
             reason = mark.overtakes(version, event_id)
             if reason is None:
                 continue
-            timer = state.get_timer(REQUEST_DUE + notification_id)
             state.delete(row)
-            if timer is not None:
-                state.cancel_timer(timer.timer_id)
-                yield Withdrawn(_waited(self._codec.decode_bare(TIMER, timer.payload)), reason)
-            elif (collected := state.get(COLLECTED + notification_id)) is not None:
-                state.delete(COLLECTED + notification_id)
-                yield Withdrawn(_waited(self._codec.decode_bare(TIMER, collected)), reason)
+            kept = self._end(state, notification_id)
+            if kept is not None:
+                yield Withdrawn(_waited(kept), reason)
+
+    def withdraw_one(self, state: State, notification_id: str) -> Waited | None:
+        """Ends the wait of this one notification; None: it does not wait."""
+        id_ = id_bytes(notification_id)
+        kept = self._end(state, id_)
+        if kept is None:
+            return None
+        state.delete(_waiting_row(kept, id_))
+        return _waited(kept)
+
+    def _end(self, state: State, notification_id: bytes) -> Mapping[str, Any] | None:
+        """Takes a request out of its timer, or from among what is collected; None: it is in neither."""
+        timer = state.get_timer(REQUEST_DUE + notification_id)
+        if timer is not None:
+            state.cancel_timer(timer.timer_id)
+            return self._codec.decode_bare(TIMER, timer.payload)
+        collected = state.get(COLLECTED + notification_id)
+        if collected is None:
+            return None
+        state.delete(COLLECTED + notification_id)
+        return self._codec.decode_bare(TIMER, collected)
 
     def wait(
         self,

@@ -152,8 +152,11 @@ class EventMapping:
         former = former_of(before.recipients, named) if for_all else ()
         where = zone(event.get("time_zone") or clinic_zone)
         requests = self._requests(event, roster, before.recipients, former, times, where)
-        gate = notification_gate(single, times) if single else None
-        if rule.withdraws != "none" and not single and memory is not None:
+        gate = None
+        if single:
+            gate = notification_gate(single, times)
+            requests.append(self._withdrawal(event, event["recipient"], times) | {"withdrawn_id": single})
+        elif rule.withdraws != "none" and memory is not None:
             self._withdraw(event, requests, targets_of(event, rule, before.recipients), times)
             if for_all:
                 gate = aggregate_gate(event, rule, (self.aggregate_type, self.aggregate_id(event)), times)
@@ -282,18 +285,21 @@ class EventMapping:
                 del waiting[request["recipient"]]
         if not waiting:
             return
-        own = self._own(event, times)
         requests[:0] = [
-            {
-                **self._shared,
-                **own,
-                **_WITHDRAWAL,
-                "notification_id": notification_id(own["event_id"], "withdraw", one, 0),
-                "recipient": one,
-                "withdraws": self._rule.withdraws,
-            }
-            for one in waiting
+            self._withdrawal(event, one, times) | {"withdraws": self._rule.withdraws} for one in waiting
         ]
+
+    def _withdrawal(self, event: Mapping[str, Any], recipient: str, times: Times) -> Request:
+        """A request that tells nothing, and withdraws nothing yet."""
+        own = self._own(event, times)
+        return {
+            **self._shared,
+            **own,
+            **_WITHDRAWAL,
+            "notification_id": notification_id(own["event_id"], "withdraw", recipient, 0),
+            "recipient": recipient,
+            "withdraws": "none",
+        }
 
 
 def compile_mapping(catalog: Catalog) -> dict[str, EventMapping]:

@@ -293,7 +293,13 @@ def test_cancelling_one_notification_closes_only_that() -> None:
     mapped = _map(
         event("notification.cancelled", version=2, notification_id="n-1", recipient="patient:p1"), _after(requested)
     )
-    assert mapped.requests == []
+    (withdrawal,) = mapped.requests
+    assert (withdrawal["kind"], withdrawal["withdraws"], withdrawal["withdrawn_id"], withdrawal["recipient"]) == (
+        "withdraw",
+        "none",
+        "n-1",
+        "patient:p1",
+    )
     assert mapped.gate is not None
     assert (mapped.gate["gate_key"], mapped.gate["aggregate_version"]) == ("notification:n-1", None)
     whole = _map(
