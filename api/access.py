@@ -20,3 +20,7 @@ READ_POLICIES = frozenset({"staff", "provider", "marketing", "admin", "service"}
 CHANGE_POLICIES = frozenset({"admin", "service"})
 READ_EXPLANATIONS = CARE
 ASK_WHAT_IF = CARE
+# Which types, is asked where they are asked for: marketing sends offers only, and what is critical is an admin's or a service's.
+SEND_NOTIFICATIONS = frozenset({"staff", "provider", "marketing", "admin", "service"})
+CANCEL_NOTIFICATIONS = SEND_NOTIFICATIONS
+READ_NOTIFICATIONS = CARE

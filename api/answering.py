@@ -85,7 +85,7 @@ def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     origin = request.headers.get("Origin")
     if origin is not None and origin in settings.api_cors_origins:
         headers["Access-Control-Allow-Origin"] = origin
-        headers["Access-Control-Expose-Headers"] = "ETag, Retry-After, X-Request-Id"
+        headers["Access-Control-Expose-Headers"] = "ETag, Location, Retry-After, X-Request-Id"
         headers["Vary"] = "Origin"
         headers["Cross-Origin-Resource-Policy"] = "cross-origin"
 
@@ -98,7 +98,7 @@ async def preflight(request: web.Request) -> web.Response:
         status=204,
         headers={
             "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
-            "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match, If-None-Match",
+            "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match",
             "Access-Control-Max-Age": str(CORS_MAX_AGE_SECONDS),
         },
     )

@@ -27,6 +27,7 @@ from api import (
     policies,
     preferences,
     registry,
+    sending,
     suppressions,
     what_if,
 )
@@ -69,6 +70,7 @@ TABLES: tuple[tuple[Route, ...], ...] = (
     devices.ROUTES,
     suppressions.ROUTES,
     policies.ROUTES,
+    sending.ROUTES,
     explanations.ROUTES,
     what_if.ROUTES,
     pages.ROUTES,

@@ -29,6 +29,7 @@ _TAGS = {
     "devices": "Where push messages go.",
     "suppressions": "What must not be sent to.",
     "policies": "What a clinic decided for itself.",
+    "notifications": "Sent by hand, cancelled, listed, followed.",
     "explanations": "Why somebody did, or did not, get a notification; and whether they would.",
     "schemas": "The read protocol of a Confluent schema registry.",
     "service": "Whether the service is well.",
@@ -52,7 +53,7 @@ def openapi(routes: Iterable[Route]) -> dict[str, Any]:
         "info": {
             "title": "Luxe Notify",
             "version": VERSION,
-            "description": "Preferences, consents, addresses, suppressions, clinics' policies, explanations. "
+            "description": "Notifications, preferences, consents, addresses, suppressions, clinics' policies, explanations. "
             "A write answers 2xx once its "
             "change is in Kafka, so in force; 503 says: perhaps stored, not yet in force, safe to repeat.",
         },

@@ -84,7 +84,7 @@ class Notify:
             self._wait(event, asked, Reason.NOT_DUE, due_ms, (), batch)
 
     def _cancel(self, event: Event, notification_id: str, batch: Batch) -> None:
-        """Somebody cancelled this one. What waits ends; what was decided is not decided to be sent again, and its gate is shut."""
+        """Somebody cancelled this one. What waits ends; what was decided is not sent again, and its gate is shut."""
         waited = self._waiting.withdraw_one(event, notification_id)
         if waited is None:
             self._notifications.cancel(event, notification_id)

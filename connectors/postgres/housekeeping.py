@@ -10,6 +10,8 @@ log = logging.getLogger(__name__)
 
 # Kafka keeps messages 14 days and a replay must find its ledger; providers' last receipts come within days.
 DELIVERY_RETENTION_DAYS = 35
+# How long an idempotency key is remembered; the pipeline recognises what is sent again under it for as long.
+ASKED_RETENTION_DAYS = 35
 # A receipt whose message is unknown that long belongs to another installation, or its ledger row was lost: to be looked at.
 PARKED_SECONDS = 300
 QUARANTINE_RETENTION_DAYS = 14
@@ -34,4 +36,9 @@ def keep_house(connection: psycopg.Connection) -> None:
         """DELETE FROM deliveries WHERE delivery_id IN (
                SELECT delivery_id FROM deliveries WHERE created_at < now() - make_interval(days => %s) LIMIT %s)""",
         (DELIVERY_RETENTION_DAYS, DELETE_ROWS),
+    )
+    connection.execute(
+        """DELETE FROM asked_notifications WHERE request_id IN (
+               SELECT request_id FROM asked_notifications WHERE asked_at < now() - make_interval(days => %s) LIMIT %s)""",
+        (ASKED_RETENTION_DAYS, DELETE_ROWS),
     )

@@ -80,6 +80,16 @@ async def publish(
     return await _publish(connection, records, published)
 
 
+async def variables_of(connection: psycopg.AsyncConnection, template_id: str) -> list[dict[str, Any]]:
+    """The variables (luxe.pipeline.TemplateVariable) that any active version of a template uses, one of each name."""
+    cursor = await connection.execute(
+        """SELECT DISTINCT ON (v->>'name') v FROM templates, jsonb_array_elements(content->'variables') AS v
+           WHERE template_id = %s AND status = 'active' ORDER BY v->>'name'""",
+        (template_id,),
+    )
+    return [variable for (variable,) in await cursor.fetchall()]
+
+
 async def _publish(
     connection: psycopg.AsyncConnection, records: Records, versions: Iterable[tuple[str, str, str, int]]
 ) -> list[int]:

@@ -140,6 +140,17 @@ def declared(name: str, record: str) -> Variable | None:
     return Variable(kind, level, f"The event's {name}.", "")
 
 
+def names_of(name: str) -> tuple[str, ...]:
+    """Under which names an event may carry this variable."""
+    return _SAME_AS.get(name, (name,))
+
+
+def is_from_data(name: str, record: str) -> bool:
+    """Whether such an event carries this variable in its map ``data``."""
+    known = name in _CLINIC_FIELDS or name in _COMPUTED or not event_fields(record).keys().isdisjoint(names_of(name))
+    return record in RECORDS_WITH_DATA and not known
+
+
 @lru_cache(maxsize=16_384)  # names × event records
 def resolver(name: str, record: str, kind: VariableType) -> Resolver:
     """How to find a name's value in the facts of an event of this record, written for the recipient. Raises LookupError.

@@ -285,9 +285,7 @@ class EventMapping:
                 del waiting[request["recipient"]]
         if not waiting:
             return
-        requests[:0] = [
-            self._withdrawal(event, one, times) | {"withdraws": self._rule.withdraws} for one in waiting
-        ]
+        requests[:0] = [self._withdrawal(event, one, times) | {"withdraws": self._rule.withdraws} for one in waiting]
 
     def _withdrawal(self, event: Mapping[str, Any], recipient: str, times: Times) -> Request:
         """A request that tells nothing, and withdraws nothing yet."""
