@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from connectors.postgres import deliveries, outbox
 from connectors.postgres.outbox import OutboxRow
 from connectors.postgres.records import GATE, Records
 from schemas.events import EVENT_TYPES
-from schemas.ids import delivery_id, derived_id
+from schemas.ids import delivery_id
 from schemas.topics import AGGREGATE_GATES, CHANNELS
 
 PATH = "/v1/notifications"
@@ -168,7 +169,8 @@ def _event(
 ) -> OutboxRow:
     contract = EVENT_TYPES["notification.cancelled"]
     event = {
-        "event_id": derived_id("cancelled", notification_id),
+        # New each time: one that intake has seen would be a dead letter, and to cancel twice is no mistake.
+        "event_id": str(uuid.uuid4()),
         "event_type": "notification.cancelled",
         "occurred_at": now,
         "schema_version": "1.0",

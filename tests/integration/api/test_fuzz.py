@@ -104,6 +104,8 @@ class Fuzzer:
         for name, ours in (("id", PATIENT), ("clinic", CLINIC)):
             if name in case.path_parameters and self.sent % 3:
                 case.path_parameters[name] = ours  # else nearly all would be 404
+        if isinstance(case.body, dict) and "recipient" in case.body and self.sent % 3:
+            case.body["recipient"] = f"patient:{PATIENT}"
         authorization = f"Bearer {self._tokens[self.sent % len(self._tokens)]}"
         response = case.call(headers={"Authorization": authorization}, timeout=60)
         where = f"{operation.method.upper()} {operation.path}: {response.status_code}"

@@ -28,7 +28,7 @@ EXAMPLES = {
     **{"date": "2026-12-24", "time": "14:00", "datetime": "2026-12-24T14:00:00Z", "number": "3", "money": "12.50"},
     **{"boolean": "true", "url": "https://luxe.example/x", "string": "Something"},
 }
-CLINIC = {
+CLINIC: dict[str, Any] = {
     **{"name": "Luxe", "phone": None, "email": None, "address": None, "website": None, "portal_url": None},
     **{"booking_url": None, "logo_url": None, "privacy_url": None, "currency": "USD", "service_names": {}},
     "generic_service_name": "treatment",
