@@ -44,6 +44,7 @@ class EmailChannel:
                     for file in content["attachments"]
                 ],
                 delivery_id=message["delivery_id"],
+                category=message["category"],
             )
         )
 
