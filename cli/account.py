@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import click
+import psycopg
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
@@ -20,6 +21,7 @@ from rich.table import Table
 from connectors.accounting import Account
 from connectors.clickhouse.remote import open_remote
 from connectors.kafka import read_to_end
+from connectors.postgres.pool import connect
 from connectors.settings import Settings, SettingsError
 from schemas.codec import Codec, CodecError
 from schemas.registry import open_registry
@@ -59,7 +61,10 @@ class Accounts:
 
 
 def take_account(settings: Settings, correlation_id: str | None, unnamed_since: datetime | None = None) -> Accounts:
-    """Read every topic to its end, ask ClickHouse and the provider. Raises KafkaException, ClickHouseError, OSError."""
+    """Read every topic to its end, ask ClickHouse and the providers.
+
+    Raises KafkaException, ClickHouseError, OSError, psycopg.OperationalError.
+    """
     auth = settings.schema_registry_auth
     codec = Codec(open_registry(settings.schema_registry_url, auth.get_secret_value() if auth else None))
     account = Account(correlation_id, unnamed_since)
@@ -115,12 +120,18 @@ def clickhouse_rows(client: Client) -> int:
 
 
 def provider_counts(settings: Settings) -> dict[str, dict[str, int]]:
-    """The loopback provider's own list: channel → status → messages; empty where none runs."""
+    """Channel → status → messages: the loopback provider's own list, where one runs, and what lies in the inboxes.
+
+    Raises OSError, psycopg.OperationalError.
+    """
+    with connect(settings, "account") as connection:
+        (kept,) = connection.execute("SELECT count(*) FROM inbox_items").fetchone() or (0,)
+    counts = {"in_app": {"in the inbox": int(kept)}} if kept else {}
     if settings.loopback_url is None:
-        return {}
+        return counts
     url = f"{settings.loopback_url}/messages/count"
     with urllib.request.urlopen(url, timeout=PROVIDER_TIMEOUT_SECONDS) as answer:  # noqa: S310 — the URL is a setting
-        counts: dict[str, dict[str, int]] = json.load(answer)["by_channel"]
+        counts |= json.load(answer)["by_channel"]
     return counts
 
 
@@ -139,6 +150,8 @@ def command(correlation_id: str | None, as_json: bool) -> None:
     try:
         with console.status("reading every topic to its end"):
             accounts = take_account(settings, correlation_id)
+    except psycopg.OperationalError as error:
+        raise click.ClickException(f"Postgres does not answer ({type(error).__name__}); `luxe up` starts it") from error
     except KafkaException as error:
         raise click.ClickException(f"Kafka does not answer ({error.args[0].str()}); `luxe up` starts it") from error
     except (ClickHouseError, OSError, SettingsError) as error:

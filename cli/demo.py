@@ -215,7 +215,7 @@ def _totals(
     def of(wanted: str) -> int:
         return sum(count for (state, _), count in states.items() if state == wanted)
 
-    channels = ("sms", "email", "push")
+    channels = ("sms", "email", "push", "in_app")
     at_provider = {c: sum(accounts.provider.get(c, {}).values()) - sum(before.get(c, {}).values()) for c in channels}
     missing = sum(max(kafka.accepted[c] - at_provider[c], 0) for c in channels)
     return {
@@ -250,11 +250,11 @@ def _print_ending(settings: Settings, totals: dict[str, Any], published: Publish
     lines = [
         "",
         f"{totals['events']} events became {totals['requests']} notifications in {totals['seconds']} s: "
-        f"{sent['sms']} SMS, {sent['email']} emails and {sent['push']} push messages were handed over,",
+        f"{sent['sms']} SMS, {sent['email']} emails and {sent['push']} push messages were handed over, "
+        f"{sent['in_app']} put into inboxes,",
         f"{totals['delivered']} notifications arrived, {totals['unconfirmed']} are with a provider that sends no receipts, "
         f"{totals['failed']} failed,",
-        f"{totals['waiting']} wait for their time or channel, {totals['suppressed']} were not wanted, "
-        f"{totals['lost']} were lost.",
+        f"{totals['waiting']} wait for their time, {totals['suppressed']} were not wanted, {totals['lost']} were lost.",
         "",
         "Where to look:",
         *(f"  {place:<{width}}  {what}" for place, what in places),

@@ -6,7 +6,7 @@ delivered    a provider or device said so
 sent         a provider accepted it and has not said more (reason no_receipts: nor ever will, as Firebase)
 failed       every delivery that was tried failed (reason: the error's class)
 suppressed   decided so (reason: which rule), or a gate closed before the call
-waiting      for a timer (reason: why), or in the topic of a channel without a sink
+waiting      for a timer (reason: why), or in its channel's topic, untaken (not_taken)
 dead_letter  it could not be handled (reason: the error's code)
 undecided    requested, and nothing more is known
 """
@@ -77,7 +77,7 @@ class _Notification:
         for state, group in (("failed", FAILED), ("suppressed", STOPPED)):
             if statuses & group:
                 return state, next((reason for status, reason in found if status in group and reason), "")
-        return "waiting", "channel_without_sink"
+        return "waiting", "not_taken"
 
 
 class Account:

@@ -111,6 +111,10 @@ class Settings(BaseSettings):
         "luxe://notifications/", description="What the app opens for a push message; the notification's id follows."
     )
 
+    inbox_days: int = Field(
+        365, ge=1, le=3650, description="How long an in-app message stays in its inbox; alerts stay until they expire."
+    )
+
     # What listens
     webhook_host: str = Field("127.0.0.1")
     webhook_port: int = Field(18090, ge=0, le=65535)
@@ -149,6 +153,19 @@ class Settings(BaseSettings):
     api_in_force_seconds: float = Field(5.0, gt=0, le=60, description="How long a write waits to be in Kafka.")
     api_requests_per_second: float = Field(50.0, gt=0, description="Of one caller, or of one address without a token.")
     api_service_requests_per_second: float = Field(5_000.0, gt=0, description="Of one caller with the role service.")
+    # Open connections to inboxes
+    inbox_heartbeat_seconds: float = Field(
+        25.0, ge=0.05, le=300, description="Below the minute after which proxies drop what is silent."
+    )
+    inbox_send_seconds: float = Field(
+        10.0, gt=0, le=120, description="A connection whose client does not read for so long is closed (4408)."
+    )
+    inbox_connections: int = Field(5_000, ge=1, le=100_000, description="Open at once in one process (503).")
+    inbox_connections_each: int = Field(16, ge=1, le=1_000, description="Of one person in one process (429).")
+    inbox_search_items: int = Field(
+        500, ge=1, le=10_000, description="A search opens so many of a person's newest items, and says so."
+    )
+
     api_cors_origins: tuple[str, ...] = Field(
         (), description='Origins whose pages may call the API, as JSON (["https://portal.example"]); none by default.'
     )

@@ -29,6 +29,7 @@ ConsentType = Literal[
 DigestCategory = Literal["appointments", "treatments", "financial"]
 FollowUpFrequency = Literal["all", "important_only", "none"]
 GateKind = Literal["address", "consent", "aggregate", "notification", "recipient"]
+InboxChangeKind = Literal["arrived", "changed"]
 Lane = Literal["critical", "high", "normal", "low"]
 MarketingFrequency = Literal["daily", "weekly", "monthly", "never"]
 Outcome = Literal["deliver", "defer", "suppress"]
@@ -285,6 +286,16 @@ class Gate(TypedDict):
     aggregate_version: NotRequired[int | None]
     created_at: dt.datetime
     expires_at: NotRequired[dt.datetime | None]
+
+
+class InboxChange(TypedDict):
+    """An inbox has changed: wakes its owner's open connections, in every API process."""
+
+    recipient: str
+    kind: InboxChangeKind
+    notification_id: NotRequired[str | None]
+    version: int
+    changed_at: dt.datetime
 
 
 class Attachment(TypedDict):

@@ -19,6 +19,8 @@ PIPELINE_RETENTION_MS = 14 * DAY_MS
 DEAD_LETTER_RETENTION_MS = 90 * DAY_MS
 # A cancellation is looked up just before a send; no message of its aggregate lives longer than the pipeline's retention.
 AGGREGATE_GATE_RETENTION_MS = 35 * DAY_MS
+# Wakes connections that are open now; nobody ever reads it from its start.
+INBOX_CHANGE_RETENTION_MS = DAY_MS
 
 # A tombstone must have swept its older records out of the log by then: HIPAA knows no date, our answer to a patient does.
 ERASURE_COMPACTION_LAG_MS = 3 * DAY_MS
@@ -112,6 +114,7 @@ GATES = "gates"
 AGGREGATE_GATES = "gates.aggregates"
 INTAKE_STATE = "intake-state"
 NOTIFY_STATE = "notify-state"
+INBOX_CHANGES = "inbox.changes"
 
 
 def event_topic(event_type: str) -> str:
@@ -222,6 +225,14 @@ TOPICS: tuple[Topic, ...] = (
         AGGREGATE_GATE_RETENTION_MS,
         (_pipeline("Gate"),),
         "View: cancelled and superseded aggregates (intake); bounded, unlike gates",
+    ),
+    Topic(
+        INBOX_CHANGES,
+        "recipient",
+        "delete",
+        INBOX_CHANGE_RETENTION_MS,
+        (_pipeline("InboxChange"),),
+        "in-app sink, API ► every API process: an inbox has changed, its open connections read what",
     ),
     Topic(INTAKE_STATE, "state key", "compact", None, (), "Changelog of intake's state and input positions"),
     Topic(

@@ -1,4 +1,4 @@
-"""``python -m sinks sms|email|push|clickhouse``: one sink as a process, until SIGTERM or SIGINT."""
+"""``python -m sinks sms|email|push|in_app|clickhouse``: one sink as a process, until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -55,6 +55,14 @@ def push() -> None:
     from sinks.push import Push
 
     _deliver(Push)
+
+
+@main.command("in_app")
+def in_app() -> None:
+    """Put in-app messages into their inboxes."""
+    from sinks.in_app import InApp
+
+    _deliver(InApp)
 
 
 @main.command()

@@ -31,15 +31,17 @@ from connectors.sealing import KeyCache, KeyRing
 from connectors.settings import Settings
 from schemas.codec import Codec
 from schemas.registry import open_registry
-from schemas.topics import INTAKE_STATE, NOTIFY_STATE, TOPICS
+from schemas.topics import INBOX_CHANGES, INTAKE_STATE, NOTIFY_STATE, TOPICS
 from sinks.ingest.batches import Shapes
 from sinks.ingest.ingester import MAX_BUFFERED, SINK, Ingester
 from sinks.ingest.sealing import EventSealer
 
 log = logging.getLogger(__name__)
 
-# Everything but the changelogs, which are state in another form and hold nothing that is not on these topics.
-INGESTED_TOPICS = tuple(topic.name for topic in TOPICS if topic.name not in (INTAKE_STATE, NOTIFY_STATE))
+# Everything but the changelogs, which are state in another form and hold nothing that is not on these topics, and what only
+# wakes connections.
+_NOT_INGESTED = (INTAKE_STATE, NOTIFY_STATE, INBOX_CHANGES)
+INGESTED_TOPICS = tuple(topic.name for topic in TOPICS if topic.name not in _NOT_INGESTED)
 # Static membership: a restart within the session time-out takes its partitions back without a rebalance.
 SESSION_TIMEOUT_MS = 10_000
 EXIT_FAILED = 1

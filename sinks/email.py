@@ -9,6 +9,7 @@ from typing import Any
 from connectors.providers.outcome import Accepted
 from connectors.providers.sendgrid import PROVIDER, Email, EmailFile, SendGridMail
 from connectors.settings import Settings
+from sinks.runtime.channel import Shared
 from sinks.runtime.tuning import Tuning
 
 
@@ -17,12 +18,17 @@ class EmailChannel:
 
     name = "email"
     provider = PROVIDER
+    idempotent = False
+    accepted_is_delivered = False
 
     def __init__(self, settings: Settings, tuning: Tuning) -> None:
         self._sender = settings.email_from
         self._sendgrid = SendGridMail.open(
             settings, connections=tuning.connections, timeout_seconds=tuning.call_timeout_seconds
         )
+
+    def use(self, shared: Shared) -> None:
+        """Nothing: its provider is elsewhere."""
 
     def addresses(self, content: Mapping[str, Any]) -> Sequence[str]:
         """The address."""
@@ -44,7 +50,6 @@ class EmailChannel:
                     for file in content["attachments"]
                 ],
                 delivery_id=message["delivery_id"],
-                category=message["category"],
             )
         )
 

@@ -12,6 +12,7 @@ from firebase_admin import messaging
 from connectors.providers.fcm import PROVIDER, FcmMessages, aimed, ttl_until
 from connectors.providers.outcome import Accepted, OutcomeUnknown, Refused
 from connectors.settings import Settings
+from sinks.runtime.channel import Shared
 from sinks.runtime.tuning import Tuning
 
 # A push that takes longer is late: architecture §4's time-outs, 10 s for push.
@@ -27,6 +28,8 @@ class Push:
 
     name = "push"
     provider = PROVIDER
+    idempotent = False
+    accepted_is_delivered = False
 
     def __init__(self, settings: Settings, tuning: Tuning) -> None:
         self._deep_link = settings.push_deep_link
@@ -35,6 +38,9 @@ class Push:
             connections=tuning.connections,
             timeout_seconds=min(CALL_TIMEOUT_SECONDS, tuning.call_timeout_seconds),
         )
+
+    def use(self, shared: Shared) -> None:
+        """Nothing: its provider is elsewhere."""
 
     def addresses(self, content: Mapping[str, Any]) -> Sequence[str]:
         """The devices' tokens."""

@@ -9,6 +9,7 @@ from typing import Any
 from connectors.providers.outcome import Accepted
 from connectors.providers.twilio import PROVIDER, STATUS_PATH, TwilioMessages
 from connectors.settings import Settings
+from sinks.runtime.channel import Shared
 from sinks.runtime.tuning import Tuning
 
 
@@ -17,6 +18,8 @@ class Sms:
 
     name = "sms"
     provider = PROVIDER
+    idempotent = False
+    accepted_is_delivered = False
 
     def __init__(self, settings: Settings, tuning: Tuning) -> None:
         self._senders = {"care": settings.twilio_care_sender, "marketing": settings.twilio_marketing_sender}
@@ -24,6 +27,9 @@ class Sms:
         self._twilio = TwilioMessages.open(
             settings, connections=tuning.connections, timeout_seconds=tuning.call_timeout_seconds
         )
+
+    def use(self, shared: Shared) -> None:
+        """Nothing: its provider is elsewhere."""
 
     def addresses(self, content: Mapping[str, Any]) -> Sequence[str]:
         """The number."""

@@ -38,7 +38,6 @@ def notify_on(
     gates: Lookup,
     templates: Templates,
     links: Links,
-    email_from: str,
 ) -> tuple[Notify, DeadLetters]:
     """The agent's work and its dead letters, over these tables."""
     keys = KeyCache(ring)
@@ -52,7 +51,7 @@ def notify_on(
         codec,
         requests,
         joins,
-        Messages(catalog, templates, codec, links, email_from),
+        Messages(catalog, templates, codec, links),
         Decisions(codec, catalog.version),
         Digests(catalog, codec),
     )
@@ -77,7 +76,6 @@ def build_notify(settings: Settings) -> RuntimeApp:
         gates=gates,
         templates=templates,
         links=Links.of(settings, ring),
-        email_from=settings.email_from,
     )
     app = build_app(
         "notify",

@@ -15,6 +15,8 @@ ASKED_RETENTION_DAYS = 35
 # A receipt whose message is unknown that long belongs to another installation, or its ledger row was lost: to be looked at.
 PARKED_SECONDS = 300
 QUARANTINE_RETENTION_DAYS = 14
+# Whoever was away for less learns from the item itself that it expired, or was taken; who was away for longer reads all anew.
+EXPIRED_ITEM_HOURS = 24
 DELETE_ROWS = 5_000
 
 
@@ -41,4 +43,23 @@ def keep_house(connection: psycopg.Connection) -> None:
         """DELETE FROM asked_notifications WHERE request_id IN (
                SELECT request_id FROM asked_notifications WHERE asked_at < now() - make_interval(days => %s) LIMIT %s)""",
         (ASKED_RETENTION_DAYS, DELETE_ROWS),
+    )
+    # An inbox that is changed at this moment is left for the next time: its owner does not wait for housekeeping.
+    connection.execute(
+        """WITH past AS (
+               SELECT recipient, notification_id FROM inbox_items
+               WHERE expires_at < now() - make_interval(hours => %s) ORDER BY recipient LIMIT %s
+           ), held AS (
+               SELECT recipient FROM inboxes WHERE recipient IN (SELECT recipient FROM past) FOR UPDATE SKIP LOCKED
+           ), gone AS (
+               DELETE FROM inbox_items i USING past, held
+               WHERE (i.recipient, i.notification_id) = (past.recipient, past.notification_id)
+                 AND held.recipient = i.recipient
+               RETURNING i.recipient, i.version
+           ), highest AS (
+               SELECT recipient, max(version) AS version FROM gone GROUP BY recipient
+           )
+           UPDATE inboxes b SET forgotten = greatest(b.forgotten, highest.version)
+           FROM highest WHERE b.recipient = highest.recipient""",
+        (EXPIRED_ITEM_HOURS, DELETE_ROWS),
     )

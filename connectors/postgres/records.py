@@ -9,13 +9,14 @@ from connectors.sealing import DataKey, KeyCache, KeyRing, open_sealed, seal
 from connectors.settings import Settings
 from schemas.codec import Codec
 from schemas.registry import open_registry
-from schemas.topics import GATES, POLICIES, RECIPIENTS, TEMPLATES
+from schemas.topics import GATES, POLICIES, RECIPIENTS, STATUS, TEMPLATES
 
 RECIPIENT = "luxe.pipeline.Recipient"
 RECIPIENT_CONTENT = "luxe.pipeline.RecipientContent"
 POLICY = "luxe.pipeline.ClinicPolicy"
 TEMPLATE = "luxe.pipeline.Template"
 GATE = "luxe.pipeline.Gate"
+DELIVERY_STATUS = "luxe.pipeline.DeliveryStatus"
 
 # Stands in for clinics without a policy of their own.
 SYSTEM_CLINIC = "*"
@@ -32,6 +33,7 @@ class Records:
         self.encode_policy = codec.encoder(POLICIES, POLICY)
         self.encode_template = codec.encoder(TEMPLATES, TEMPLATE)
         self.encode_gate = codec.encoder(GATES, GATE)
+        self.encode_status = codec.encoder(STATUS, DELIVERY_STATUS)
 
     @classmethod
     def open(cls, settings: Settings) -> Records:

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from connectors.postgres.pool import Pool
+from connectors.postgres.records import Records
 from connectors.providers.outcome import Accepted
+from connectors.statuses import AcknowledgedProducer
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a sink's process has open, for a channel whose provider is our own stores."""
+
+    pool: Pool
+    records: Records
+    producer: AcknowledgedProducer
 
 
 class Channel(Protocol):
@@ -14,6 +27,13 @@ class Channel(Protocol):
 
     name: str
     provider: str
+    # A call that is made twice is one message: a doubt is settled by calling again, whatever the message.
+    idempotent: bool
+    # The provider's taking it is all there is to delivery: no receipt says more.
+    accepted_is_delivered: bool
+
+    def use(self, shared: Shared) -> None:
+        """Told once, before the first message."""
 
     def addresses(self, content: Mapping[str, Any]) -> Sequence[str]:
         """Whom a message goes to: one number or email, or each device. ``content["to"]`` holds them, separated by spaces."""

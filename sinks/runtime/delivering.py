@@ -119,7 +119,13 @@ class Delivering:
 
     async def _attempt(self, taken: Taken, message: Message) -> None:
         tools = self._tools
-        life = DeliveryLife(tools.statuses, taken, message, tools.channel.provider)
+        life = DeliveryLife(
+            tools.statuses,
+            taken,
+            message,
+            tools.channel.provider,
+            accepted_is_delivered=tools.channel.accepted_is_delivered,
+        )
         life.queued()
         content: Message | None
         try:
@@ -179,7 +185,7 @@ class Delivering:
                 found = await self._find(message, content, since)
                 if found is not None:
                     return Outcome.accepted(found, "found")
-                if not message["essential"]:
+                if not (message["essential"] or self._tools.channel.idempotent):
                     break
             leased = await self._leased(begun)
             if leased is None:

@@ -14,13 +14,24 @@ from sinks.runtime.outcome import Outcome
 class DeliveryLife:
     """Tells one delivery's steps. Its offset counts as finished when Kafka has its end, and all told before it."""
 
-    __slots__ = ("_ended", "_headers", "_log", "_message", "_provider", "_taken", "_unacknowledged")
+    __slots__ = (
+        *("_accepted_is_delivered", "_ended", "_headers", "_log", "_message", "_provider", "_taken", "_unacknowledged"),
+    )
 
-    def __init__(self, log: StatusLog, taken: Taken, message: Mapping[str, Any], provider: str) -> None:
+    def __init__(
+        self,
+        log: StatusLog,
+        taken: Taken,
+        message: Mapping[str, Any],
+        provider: str,
+        *,
+        accepted_is_delivered: bool = False,
+    ) -> None:
         self._log = log
         self._taken = taken
         self._message = message
         self._provider = provider
+        self._accepted_is_delivered = accepted_is_delivered
         self._headers = taken.headers
         self._unacknowledged = 0
         self._ended = False
@@ -47,6 +58,8 @@ class DeliveryLife:
             error_code=outcome.error_code,
             retry_at=outcome.retry_at,
         )
+        if outcome.status == "sent" and self._accepted_is_delivered:
+            self._tell("delivered", provider=self._provider, provider_message_id=outcome.provider_message_id)
 
     def _tell(self, status: str, **more: Any) -> None:
         now = datetime.now(UTC)

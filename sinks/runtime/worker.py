@@ -15,7 +15,7 @@ from connectors.settings import Settings
 from connectors.statuses import AcknowledgedProducer, StatusLog
 from schemas.topics import LANES
 from sinks.runtime.attempts import Attempts
-from sinks.runtime.channel import Channel
+from sinks.runtime.channel import Channel, Shared
 from sinks.runtime.dead_letters import DeadLetters
 from sinks.runtime.delivering import Delivering, Tools
 from sinks.runtime.devices import Devices
@@ -26,8 +26,8 @@ from sinks.runtime.tuning import Tuning
 
 log = logging.getLogger(__name__)
 
-# Keys, ledger begins, ledger ends and suppressions: each writes one batch at a time.
-POOL_CONNECTIONS = 5
+# Keys, ledger begins, ledger ends, suppressions and inboxes: each writes one batch at a time.
+POOL_CONNECTIONS = 6
 
 
 class Worker:
@@ -131,6 +131,7 @@ async def serve(
     try:
         async with open_pool(settings, f"sinks-{channel.name}", size=POOL_CONNECTIONS) as pool:
             producer = AcknowledgedProducer(settings, on_failure=fail, linger_ms=tuning.status_linger_ms)
+            channel.use(Shared(pool, records, producer))
             keys = Keys(pool, records, tuning)
             tools = Tools(
                 channel=channel,

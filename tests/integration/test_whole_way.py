@@ -54,6 +54,7 @@ def account_closes(totals: dict[str, Any]) -> None:
     assert totals["sent"]["sms"] > 0
     assert totals["sent"]["email"] > 0
     assert totals["sent"]["push"] > 0
+    assert totals["sent"]["in_app"] > 0
     by_state = ("delivered", "unconfirmed", "failed", "waiting", "suppressed")
     assert totals["requests"] == sum(totals[state] for state in by_state)
 

@@ -1,7 +1,7 @@
 CREATE OR REPLACE VIEW {database}.notifications
 AS
 -- One row a requested notification, counted once by its final state:
--- delivered | failed | suppressed | waiting (a timer, or a channel that has not taken it) | sent (no receipt yet, or with reason no_receipts none to come) | dead_letter | undecided.
+-- delivered | failed | suppressed | waiting (a timer, or not taken by its channel's sink yet) | sent (no receipt yet, or with reason no_receipts none to come) | dead_letter | undecided.
 SELECT
     r.notification_id AS notification_id, r.notification_type AS notification_type, r.category AS category, r.lane AS lane,
     r.recipient AS recipient, r.clinic_id AS clinic_id, r.event_id AS event_id, r.event_type AS event_type,
@@ -22,7 +22,7 @@ SELECT
     multiIf(
         state = 'dead_letter', x.error_code,
         state = 'waiting' AND d.outcome = 'defer', toString(d.reason),
-        state = 'waiting', 'channel_without_sink',
+        state = 'waiting', 'not_taken',
         state = 'suppressed' AND d.outcome = 'suppress', toString(d.reason),
         state IN ('failed', 'suppressed'), l.reason,
         state = 'sent' AND l.on_the_way = 0 AND l.sent = l.sent_by_push, 'no_receipts',

@@ -79,7 +79,7 @@ class Outbox:
         """A message of a kind that nothing forbids; ``changes`` to its fields."""
         notification = changes.pop("notification_id", str(uuid.uuid4()))
         now = datetime.now(UTC)
-        said = default_content(channel) | dict(content or {})
+        said = default_content(channel, recipient) | dict(content or {})
         message = {
             "delivery_id": delivery_id(notification, channel, 0),
             "notification_id": notification,
@@ -168,13 +168,14 @@ def headers_of(one: Outgoing) -> list[tuple[str, str | bytes | None]]:
     ]
 
 
-def default_content(channel: str) -> dict[str, Any]:
-    """Somebody new to write to, and a short text."""
+def default_content(channel: str, recipient: str) -> dict[str, Any]:
+    """An address that nobody wrote to yet, and a short text."""
     number = next(_NUMBERS)
     to = {
         "sms": f"+1415{number % 10**7:07d}",
         "email": f"patient-{number}-{uuid.uuid4().hex}@mail.example",
         "push": f"device-{number}:{uuid.uuid4().hex}",
+        "in_app": recipient,
     }
     return {
         "to": to[channel],

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import requests
 from confluent_kafka import Message, TopicPartition
 
@@ -26,6 +27,7 @@ from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.topics import DEAD_LETTERS, STATUS, deliver_topic
 from sinks.runtime.lanes import group_of
+from tests.integration.sinks.outgoing import Outgoing
 
 WAIT_SECONDS = 60.0  # of a test for what must come; long, for slow machines
 # Short, so that a killed sink's leases are over soon; the rest is the defaults.
@@ -175,6 +177,16 @@ class Rig:
         process = self.running.pop(channel)
         process.send_signal(how)
         return process.wait(WAIT_SECONDS)
+
+    def taken(self, outgoing: Outgoing) -> list[dict[str, Any]]:
+        """What the channel's provider took of a message: the loopback provider, or the inboxes in Postgres."""
+        if outgoing.message["channel"] != "in_app":
+            return self.provider.messages(str(outgoing.content["to"]))
+        with psycopg.connect(self.settings.postgres_dsn.get_secret_value()) as connection:
+            rows = connection.execute(
+                "SELECT delivery_id, sealed FROM inbox_items WHERE delivery_id = %s", (outgoing.id,)
+            ).fetchall()
+        return [{"id": delivery_id, "payload": {"sealed": sealed}} for delivery_id, sealed in rows]
 
     def committed(self, channel: str, lane: str = "normal") -> dict[int, int]:
         """Partition → records of a lane that are not committed."""

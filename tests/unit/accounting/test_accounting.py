@@ -43,7 +43,7 @@ def status(status: str, delivery: str = "d", channel: str = "sms", seconds: int 
     [
         ([REQUEST], ("undecided", "")),
         ([REQUEST, DEFER], ("waiting", "not_due")),
-        ([REQUEST, DEFER, DELIVER, SMS], ("waiting", "channel_without_sink")),
+        ([REQUEST, DEFER, DELIVER, SMS], ("waiting", "not_taken")),
         ([REQUEST, DELIVER, SMS, status("queued")], ("sent", "")),
         ([REQUEST, DELIVER, SMS, status("sent")], ("sent", "")),
         ([REQUEST, DELIVER, status("queued", "p", "push"), status("sent", "p", "push")], ("sent", "no_receipts")),

@@ -18,7 +18,7 @@ CODED = {"PoisonError", "BadEventError", "MappingError", "RequestError"}
 
 def codes() -> Iterator[str]:
     """The codes that the hops' and sinks' own code names."""
-    for path in (*(ROOT / "streams").rglob("*.py"), *(ROOT / "sinks" / "runtime").rglob("*.py")):
+    for path in (*(ROOT / "streams").rglob("*.py"), *(ROOT / "sinks").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(func=ast.Name(id=name), args=[ast.Constant(value=str(code)), *_]) if name in CODED:
