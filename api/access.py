@@ -19,6 +19,8 @@ CHANGE_SUPPRESSIONS = frozenset({"staff", "admin", "service"})
 READ_POLICIES = frozenset({"staff", "provider", "marketing", "admin", "service"})
 CHANGE_POLICIES = frozenset({"admin", "service"})
 READ_EXPLANATIONS = CARE
+# Everybody has an inbox of their own, and nobody sees another's; a service is nobody.
+OWN_INBOX = frozenset({"patient", "staff", "provider", "inventory_manager", "marketing", "admin"})
 ASK_WHAT_IF = CARE
 # Which types, is asked where they are asked for: marketing sends offers only, and what is critical is an admin's or a service's.
 SEND_NOTIFICATIONS = frozenset({"staff", "provider", "marketing", "admin", "service"})

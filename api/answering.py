@@ -10,7 +10,7 @@ from aiohttp import web
 from confluent_kafka import KafkaException
 
 from api.problems import TITLES, Problem, answer
-from api.resources import REQUEST_ID, SETTINGS
+from api.resources import REQUEST_ID, SETTINGS, STREAMS
 from api.routes import Handler
 from connectors.clickhouse.asking import ClickHouseAway
 from connectors.postgres.outbox import OutboxDelayed
@@ -42,7 +42,10 @@ async def answering(request: web.Request, handler: Handler) -> web.StreamRespons
     """The outermost: whatever happens within, the caller gets an answer with our headers."""
     request[REQUEST_ID] = str(uuid.uuid4())
     try:
-        response = await within(request.app[SETTINGS].api_request_seconds, handler(request))
+        if request.path in request.app[STREAMS]:
+            response = await handler(request)
+        else:
+            response = await within(request.app[SETTINGS].api_request_seconds, handler(request))
     except Problem as problem:
         response = answer(problem, request[REQUEST_ID])
     except web.HTTPException as error:
@@ -53,7 +56,7 @@ async def answering(request: web.Request, handler: Handler) -> web.StreamRespons
     except Exception:  # the last stop: a fault of ours is told to the log, and to nobody else
         log.exception("request %s: a fault of ours", request[REQUEST_ID])
         response = answer(Problem(500, "It is in our log under this requestId."), request[REQUEST_ID])
-    _add_headers(request, response)
+    add_headers(request, response)
     return response
 
 
@@ -71,7 +74,8 @@ def _away(error: Exception) -> Problem:
     return Problem(503, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
-def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """What every answer carries. A stream adds them before it begins."""
     if response.prepared:
         return  # a stream that sent its own
     headers = response.headers

@@ -23,6 +23,8 @@ from api import (
     devices,
     explanations,
     health,
+    inbox,
+    inbox_marking,
     pages,
     policies,
     preferences,
@@ -35,6 +37,9 @@ from api.answering import OUTAGE, answering, preflight
 from api.guard import guarded
 from api.identity import Verifier, rs256_keys
 from api.limits import Buckets
+from api.live import streams
+from api.live.hub import GOING_AWAY
+from api.live.opening import live
 from api.openapi import openapi
 from api.problems import Problem
 from api.resources import (
@@ -42,12 +47,14 @@ from api.resources import (
     BUCKETS,
     CODE_SECRET,
     DESCRIPTION,
+    HUB,
     IN_FORCE,
     NAMES,
     POOL,
     RECIPIENT_REQUESTS,
     RECORDS,
     SETTINGS,
+    STREAMS,
     VERIFIER,
 )
 from api.routes import Route
@@ -68,6 +75,9 @@ TABLES: tuple[tuple[Route, ...], ...] = (
     consents.ROUTES,
     addresses.ROUTES,
     devices.ROUTES,
+    inbox.ROUTES,
+    inbox_marking.ROUTES,
+    streams.ROUTES,
     suppressions.ROUTES,
     policies.ROUTES,
     sending.ROUTES,
@@ -97,8 +107,11 @@ def make_app(settings: Settings) -> web.Application:
     app[BUCKETS] = Buckets()
     app[CODE_SECRET] = secret = jwt_secret(settings)
     app[VERIFIER] = Verifier.of(settings, secret)
+    app[STREAMS] = frozenset(route.path for route in all_routes() if route.streams)
     app.cleanup_ctx.append(_identity_provider)
     app.cleanup_ctx.append(_stores)
+    app.cleanup_ctx.append(live)
+    app.on_shutdown.append(_close_streams)
     app[DESCRIPTION] = orjson.dumps(openapi(all_routes()))
     for route in all_routes():
         app.router.add_route(route.method, route.path, guarded(route))
@@ -128,6 +141,11 @@ async def _stores(app: web.Application) -> AsyncIterator[None]:
         )
         yield
         await app[ASKING].close()
+
+
+async def _close_streams(app: web.Application) -> None:
+    """Before anything is taken away from under them."""
+    app[HUB].close_all(GOING_AWAY)
 
 
 async def _identity_provider(app: web.Application) -> AsyncIterator[None]:

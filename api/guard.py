@@ -13,6 +13,8 @@ from api.resources import BUCKETS, IDENTITY, SETTINGS, VERIFIER
 from api.routes import ANYBODY, Handler, Route
 
 SCHEME = "Bearer"
+# `Sec-WebSocket-Protocol: luxe.inbox.v1, luxe.bearer.<token>`
+TOKEN_PROTOCOL = "luxe.bearer."  # noqa: S105 - what precedes a token
 
 
 def guarded(route: Route) -> Handler:
@@ -33,6 +35,8 @@ def guarded(route: Route) -> Handler:
 
 def _identify(request: web.Request) -> None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if not scheme:
+        scheme, token = SCHEME, _offered(request)
     if scheme.lower() != SCHEME.lower() or not token:
         # Guessing is bounded by the address it comes from.
         _not_too_often(request)
@@ -42,6 +46,14 @@ def _identify(request: web.Request) -> None:
     except Unidentified as error:
         _not_too_often(request)
         raise Problem(401, f"{error}.", headers={"WWW-Authenticate": f'{SCHEME} error="invalid_token"'}) from None
+
+
+def _offered(request: web.Request) -> str:
+    """A browser's WebSocket sends no header of its own but the protocols it offers: one of them may hold the token."""
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        return ""
+    offered = (one.strip() for one in request.headers.get("Sec-WebSocket-Protocol", "").split(","))
+    return next((one.removeprefix(TOKEN_PROTOCOL) for one in offered if one.startswith(TOKEN_PROTOCOL)), "")
 
 
 def _not_too_often(request: web.Request) -> None:

@@ -7,10 +7,11 @@ Claims: ``sub`` (a patient's or a user's id), ``role`` (one of ROLES), ``clinics
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import jwt
@@ -41,11 +42,12 @@ class Unidentified(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Identity:
-    """Who is asking. Prints its role only."""
+    """Who is asking. Prints its role only. ``until``: their token is taken no longer; seconds since the epoch."""
 
     subject: str
     role: Role
     clinics: frozenset[str]
+    until: float = field(default=math.inf, compare=False)
 
     def __repr__(self) -> str:
         return f"Identity({self.role})"
@@ -111,8 +113,9 @@ class Verifier:
             self._known.move_to_end(digest)
             return identity
         claims = self._verified(token)
-        identity = _identity(claims)
-        self._known[digest] = identity, int(claims["exp"]) + self._skew_seconds
+        until = int(claims["exp"]) + self._skew_seconds
+        identity = _identity(claims, until)
+        self._known[digest] = identity, until
         if len(self._known) > MAX_KNOWN_TOKENS:
             self._known.popitem(last=False)
         return identity
@@ -160,7 +163,7 @@ def rs256_keys(document: Mapping[str, Any]) -> dict[str, PyJWK]:
     return keys
 
 
-def _identity(claims: Mapping[str, Any]) -> Identity:
+def _identity(claims: Mapping[str, Any], until: float) -> Identity:
     subject, clinics = claims["sub"], claims.get("clinics", [])
     role = ROLES.get(str(claims.get("role")))
     if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_CHARACTERS:
@@ -177,4 +180,4 @@ def _identity(claims: Mapping[str, Any]) -> Identity:
         raise Unidentified("claim clinics: only admin and service may hold every clinic")
     if float(claims["exp"]) - float(claims["iat"]) > MAX_LIFETIME_SECONDS:
         raise Unidentified(f"claim exp: a token may live {MAX_LIFETIME_SECONDS // 3600} hours at most")
-    return Identity(subject, role, frozenset(clinics))
+    return Identity(subject, role, frozenset(clinics), until)

@@ -27,6 +27,8 @@ _TAGS = {
     "consents": "What a patient agreed to, and every change of it.",
     "addresses": "Numbers and emails, and how they are verified.",
     "devices": "Where push messages go.",
+    "inbox": "Messages in the app: the caller's own.",
+    "live": "The same as they come: a WebSocket, and server-sent events.",
     "suppressions": "What must not be sent to.",
     "policies": "What a clinic decided for itself.",
     "notifications": "Sent by hand, cancelled, listed, followed.",

@@ -6,8 +6,11 @@ from aiohttp import web
 
 from api.identity import Identity, Verifier
 from api.limits import Buckets
+from api.live.feed import Feed
+from api.live.hub import Hub
 from api.names import Names
 from connectors.clickhouse.asking import Asking
+from connectors.inbox_changes import InboxChanges
 from connectors.postgres.in_force import InForce
 from connectors.postgres.pool import Pool
 from connectors.postgres.recipient_requests import RecipientRequests
@@ -29,6 +32,12 @@ DESCRIPTION = web.AppKey("description", bytes)
 # ClickHouse, for explanations.
 ASKING = web.AppKey("asking", Asking)
 BUCKETS = web.AppKey("buckets", Buckets)
+# Paths of routes that stream.
+STREAMS: web.AppKey[frozenset[str]] = web.AppKey("streams")
+# Open connections to inboxes, and what tells other processes' that one has changed.
+HUB = web.AppKey("hub", Hub)
+FEED = web.AppKey("feed", Feed)
+INBOX_CHANGES = web.AppKey("inbox_changes", InboxChanges)
 
 # Of a request: who asks (set by the guard, absent on open routes), and what our log calls it.
 IDENTITY = web.RequestKey("identity", Identity)

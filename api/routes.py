@@ -52,5 +52,7 @@ class Route:
     parameters: tuple[Parameter, ...] = ()
     problems: tuple[int, ...] = ()
     tag: str = "service"
+    # Goes on for as long as the caller stays: no limit of a request's time is its limit.
+    streams: bool = False
     # Pages for browsers are no part of the API's description.
     described: bool = True

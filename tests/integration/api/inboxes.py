@@ -1,0 +1,98 @@
+"""Inboxes with something in them, for the API's tests; and what makes other processes' connections look."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from connectors.inbox_changes import InboxChanges
+from connectors.postgres import data_keys, inbox_arrivals
+from connectors.postgres.inbox_arrivals import Arrival
+from connectors.postgres.pool import Pool
+from connectors.postgres.recipients import Recipient, upsert_many
+from connectors.postgres.records import Records
+from connectors.sealing import DataKey, seal
+from connectors.settings import Settings
+from connectors.statuses import AcknowledgedProducer
+from tests.integration.api.people import CLINIC
+
+
+async def person(pool: Pool, records: Records, kind: str = "patient", clinic_id: str = CLINIC) -> tuple[str, DataKey]:
+    """Somebody with a key: their recipient key, and that."""
+    recipient = f"{kind}:{kind[0]}-{uuid.uuid4()}"
+    async with pool.connection() as connection:
+        await upsert_many(connection, records, [Recipient(recipient, clinic_id, {"first_name": "Jane"})], "test")
+        key = (await data_keys.find(connection, [recipient]))[recipient]
+    return recipient, records.keys.get(key.wrapped, recipient, clinic_id)
+
+
+def arrival(
+    records: Records, recipient: str, key: DataKey, title: str = "Appointment confirmed", **changes: Any
+) -> Arrival:
+    """A message as the sink puts it. ``changes``: of its content (body, html, data) or of its row."""
+    now = datetime.now(UTC)
+    said = {
+        "to": recipient,
+        "to_name": None,
+        "subject": title,
+        "body": changes.pop("body", "Your appointment is confirmed."),
+        "html": changes.pop("html", None),
+        "media_urls": [],
+        "data": changes.pop("data", {}),
+        "headers": {},
+        "attachments": [],
+    }
+    row: dict[str, Any] = {
+        "recipient": recipient,
+        "notification_id": str(uuid.uuid4()),
+        "delivery_id": str(uuid.uuid4()),
+        "event_id": str(uuid.uuid4()),
+        "clinic_id": CLINIC,
+        "notification_type": "appointment_confirmation",
+        "category": "transactional",
+        "lane": "high",
+        "step": 0,
+        "attempt": 1,
+        "template_id": "appointment_confirmation",
+        "template_version": 1,
+        "correlation_id": None,
+        "occurred_at": now,
+        "group_key": "appointment:a1",
+        "acknowledge": "none",
+        "locale": "en",
+        "expires_at": now + timedelta(days=1),
+    } | changes
+    content = records.codec.encode_content("luxe.pipeline.MessageContent", said)
+    return Arrival(**row, sealed=seal(key, "ChannelMessage", row["delivery_id"], content))
+
+
+class Inboxes:
+    """Puts messages, and tells connections of it as the sink does."""
+
+    def __init__(self, pool: Pool, records: Records, changes: InboxChanges) -> None:
+        self.pool = pool
+        self.records = records
+        self._changes = changes
+
+    async def put(self, arrivals: Sequence[Arrival], *, told: bool = True) -> None:
+        placed = await inbox_arrivals.put(self.pool, self.records, arrivals)
+        if told:
+            await asyncio.gather(
+                *(
+                    self._changes.arrived(one.recipient, one.notification_id, at.version)
+                    for one, at in zip(arrivals, placed, strict=True)
+                )
+            )
+
+
+@asynccontextmanager
+async def inboxes_of(settings: Settings, pool: Pool, records: Records) -> AsyncIterator[Inboxes]:
+    failures: list[Exception] = []
+    producer = AcknowledgedProducer(settings, on_failure=failures.append, linger_ms=0)
+    yield Inboxes(pool, records, InboxChanges(producer, records.codec))
+    await producer.settle(10)
+    assert failures == []
