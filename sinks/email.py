@@ -50,6 +50,7 @@ class EmailChannel:
                     for file in content["attachments"]
                 ],
                 delivery_id=message["delivery_id"],
+                category=message["category"],
             )
         )
 

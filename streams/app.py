@@ -38,6 +38,7 @@ def notify_on(
     gates: Lookup,
     templates: Templates,
     links: Links,
+    email_from: str,
 ) -> tuple[Notify, DeadLetters]:
     """The agent's work and its dead letters, over these tables."""
     keys = KeyCache(ring)
@@ -51,7 +52,7 @@ def notify_on(
         codec,
         requests,
         joins,
-        Messages(catalog, templates, codec, links),
+        Messages(catalog, templates, codec, links, email_from),
         Decisions(codec, catalog.version),
         Digests(catalog, codec),
     )
@@ -76,6 +77,7 @@ def build_notify(settings: Settings) -> RuntimeApp:
         gates=gates,
         templates=templates,
         links=Links.of(settings, ring),
+        email_from=settings.email_from,
     )
     app = build_app(
         "notify",

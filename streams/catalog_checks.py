@@ -33,6 +33,8 @@ def _channel_faults(kind: NotificationType) -> Iterator[tuple[str, str]]:
     for channel in kind.all_channels:
         if channel != "in_app" and kind.opt_in_name(channel) is None:
             yield "opt_in", f"uses {channel} and names no opt-in for it"
+    if kind.calendar is not None and "email" not in kind.all_channels:
+        yield "calendar", "only emails carry a calendar file, and this type has none"
     fallback = [step.channel for step in kind.fallback]
     if len(set(fallback)) != len(fallback) or set(fallback) & set(kind.channels):
         yield "fallback", "a channel comes twice: a fallback is another channel"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from schemas.events import EVENT_TYPES
 from streams.catalog_model import Audience, Condition, EventRule, Moment, NotificationType, Timing, Trigger
 from streams.catalog_source import At
-from streams.rules.event_fields import EventField, event_fields
+from streams.rules.event_fields import EventField, event_fields, names_of
 
 Fault = tuple[At, str]
 Fields = Mapping[str, EventField]
@@ -27,6 +27,8 @@ def field_faults(types: Mapping[str, NotificationType], events: Mapping[str, Eve
             fields = event_fields(EVENT_TYPES[trigger.event].record)
             for column, problem in _trigger_faults(trigger, fields):
                 yield (*at, column), problem
+            if kind.calendar is not None and not _is_dated(fields):
+                yield ("types", name, "calendar"), f"{trigger.event} has no date and time of an appointment"
     for name, rule in events.items():
         if name not in EVENT_TYPES:
             yield ("events", name), f"no such event: one of {', '.join(EVENT_TYPES)}"
@@ -86,6 +88,14 @@ def _moment_faults(moment: Moment, fields: Fields) -> Iterator[str]:
         clock = fields.get(moment.of[1])
         if first.kind != "date" or clock is None or clock.kind != "text" or clock.form != "hh:mm":
             yield f"{moment.of[0]}, {moment.of[1]}: two fields are a date and a time of day (hh:mm)"
+
+
+def _is_dated(fields: Fields) -> bool:
+    """Whether an event says when its appointment is, under any of the names that texts know it by."""
+    return all(
+        any(_is(fields, name, kind) for name in names_of(variable))
+        for variable, kind in (("appointment_date", "date"), ("appointment_time", "text"))
+    )
 
 
 def _is(fields: Fields, name: str, kind: str) -> bool:

@@ -146,6 +146,17 @@ class OptIn(Row):
     push: PushOptInName | None = None
 
 
+class CalendarFile(Row):
+    """The ``.ics`` file that a type's emails carry.
+
+    ``method``: request (it is, or is now) or cancel. ``minutes``: how long the entry is; an appointment's own duration hints at
+    the treatment (level 3) and stays out of emails.
+    """
+
+    method: Literal["request", "cancel"]
+    minutes: Annotated[int, Field(ge=5, le=480)] = 60
+
+
 class Audience(Row):
     """Whom a type reaches: the union of
 
@@ -229,6 +240,7 @@ class NotificationType(Row):
     dedupe: IsoDuration | None = None
     dedupe_by: DedupeBy = "content"
     recipient_kind: Literal["patient", "staff"]
+    calendar: CalendarFile | None = None
     triggers: tuple[Trigger, ...] = Field(min_length=1)
 
     def consent_type(self, channel: Channel) -> ConsentType | None:

@@ -11,10 +11,11 @@ from connectors.sealing import DataKey, seal
 from connectors.unsubscribing.links import Links
 from connectors.unsubscribing.wishes import OPT_INS
 from schemas.codec import Codec, Decoded
+from schemas.events import EVENT_TYPES
 from schemas.topics import CHANNELS, LANES, deliver_topic
 from streams.catalog import Catalog
 from streams.catalog_model import NotificationType
-from streams.render import email, in_app, push, sms
+from streams.render import calendar, email, in_app, push, sms
 from streams.render.ceilings import TemplateError
 from streams.render.engine import CompiledTemplate
 from streams.render.variables import Facts, unsubscribe_url
@@ -55,7 +56,8 @@ class Message(NamedTuple):
 class Messages:
     """Makes the messages of a plan's steps."""
 
-    def __init__(self, catalog: Catalog, templates: Templates, codec: Codec, links: Links) -> None:
+    def __init__(self, catalog: Catalog, templates: Templates, codec: Codec, links: Links, email_from: str) -> None:
+        """``email_from``: the address that emails leave from, where the clinic has none of its own. Raises TemplateError."""
         self._templates = templates
         self._links = links
         self._codec = codec
@@ -88,6 +90,15 @@ class Messages:
             name: kind.opt_in.email
             for name, kind in catalog.types.items()
             if kind.recipient_kind == "patient" and not kind.essential and kind.opt_in.email in OPT_INS["email"]
+        }
+        self._email_from = email_from
+        # (type, event record) → what makes its calendar file; most types have none.
+        self._calendars = {
+            (name, record): make
+            for name, kind in catalog.types.items()
+            if kind.calendar is not None
+            for record in {EVENT_TYPES[trigger.event].record for trigger in kind.triggers}
+            if (make := calendar.bound_to(record, kind.calendar, f"type {name}")) is not None
         }
         self._template_ids = {name: kind.template_id for name, kind in catalog.types.items()}
 
@@ -139,7 +150,9 @@ class Messages:
         if channel == "sms":
             content, segments = sms.content(rendered, to)
         elif channel == "email":
-            content = email.content(rendered, to, person, locale, unsubscribe_url(facts))
+            make = self._calendars.get((name, told.event.name))
+            files = () if make is None else make(facts, self._occasion(told, to))
+            content = email.content(rendered, to, person, locale, unsubscribe_url(facts), files)
         elif channel == "push":
             content = push.content(rendered, person.devices or (to,), request["notification_id"], name)
         else:
@@ -178,6 +191,17 @@ class Messages:
             **self._of_type[name],
         }
         return Message(topic, encode(message), template.template_id, template.version)
+
+    def _occasion(self, told: Told, to: str) -> calendar.Occasion:
+        request, policy = told.request, told.clinic.policy
+        return calendar.Occasion(
+            request["clinic_id"],
+            request["aggregate_id"],
+            request["aggregate_version"],
+            to,
+            policy["email_from"] or policy["email"] or self._email_from,
+            told.now,
+        )
 
     def _unsubscribe_url(self, request: Mapping[str, Any], locale: str, now: datetime) -> str:
         """Where the email's reader says no to such emails; empty for essential ones and staff's."""

@@ -16,7 +16,8 @@ from schemas.events import EVENT_TYPES
 from schemas.formats import FORMATS, MENDS
 from schemas.shapes import Violation, shape_of
 from streams.catalog_model import NotificationType
-from streams.render.variables import VariableType, event_fields, is_from_data, names_of
+from streams.render.variables import VariableType, event_fields, is_from_data
+from streams.rules.event_fields import names_of
 from streams.rules.mapping import EventMapping
 from streams.rules.slots import Times
 from streams.what_if import catalog

@@ -128,6 +128,7 @@ class World:
             gates=self.gates,
             templates=self.templates,
             links=Links(self.ring, "https://luxe.example", unsubscribe_days=180),
+            email_from="care@luxe.example",
         )
         self.add_policy("*")
         self.add_policy(CLINIC)

@@ -16,6 +16,8 @@ from python_http_client.exceptions import HTTPError, err_dict
 from sendgrid import SendGridAPIClient
 from sendgrid.helpers.mail import (
     Attachment,
+    Category,
+    ClickTracking,
     Content,
     CustomArg,
     Disposition,
@@ -26,7 +28,10 @@ from sendgrid.helpers.mail import (
     Header,
     Mail,
     MimeType,
+    OpenTracking,
+    SubscriptionTracking,
     To,
+    TrackingSettings,
 )
 
 from connectors.providers.http import judged, provider_session
@@ -59,6 +64,7 @@ class Email:
     subject: str
     text: str
     delivery_id: str
+    category: str
     to_name: str | None = None
     html: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -133,6 +139,13 @@ def build(email: Email) -> Mail:
             )
         )
     mail.add_custom_arg(CustomArg(DELIVERY_ARGUMENT, email.delivery_id))
+    mail.add_category(Category(email.category))
+    # Whatever the account is set to: SendGrid rewrites no link, counts no opening, and adds no unsubscribe line of its own.
+    tracking = TrackingSettings()
+    tracking.click_tracking = ClickTracking(enable=False, enable_text=False)
+    tracking.open_tracking = OpenTracking(enable=False)
+    tracking.subscription_tracking = SubscriptionTracking(enable=False)
+    mail.tracking_settings = tracking
     return mail
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streams.render.engine import Rendered
@@ -10,8 +10,8 @@ from streams.rules.person import Person
 
 # Our own words in an email, in the languages that we write texts in; others read English.
 _WORDS = {
-    "en": {"unsubscribe": "Unsubscribe", "privacy": "Privacy"},
-    "es": {"unsubscribe": "Cancelar la suscripción", "privacy": "Privacidad"},
+    "en": {"unsubscribe": "Unsubscribe", "privacy": "Privacy", "appointment": "Appointment at CLINIC"},
+    "es": {"unsubscribe": "Cancelar la suscripción", "privacy": "Privacidad", "appointment": "Cita en CLINIC"},
 }
 
 
@@ -22,12 +22,17 @@ def language_of(locale: str) -> str:
 
 
 def words(locale: str) -> Mapping[str, str]:
-    """Our own words: ``unsubscribe``, ``privacy``."""
+    """Our own words: ``unsubscribe``, ``privacy``, ``appointment`` (a calendar entry's title, of CLINIC)."""
     return _WORDS[language_of(locale)]
 
 
 def content(
-    rendered: Rendered, to: str, person: Person, locale: str = "en", unsubscribe_url: str = ""
+    rendered: Rendered,
+    to: str,
+    person: Person,
+    locale: str = "en",
+    unsubscribe_url: str = "",
+    attachments: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """MessageContent for one address. ``unsubscribe_url``: where a no is said; the mail program's own button uses it too."""
     body, headers = rendered.body, {}
@@ -47,7 +52,7 @@ def content(
         "media_urls": [],
         "data": {},
         "headers": headers,
-        "attachments": [],
+        "attachments": list(attachments),
     }
 
 

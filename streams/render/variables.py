@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from schemas.definitions import definition
 from schemas.phi import level_of
 from streams.render import formats
+from streams.rules.event_fields import SAME_AS, names_of
 from streams.rules.person import Person
 
 VariableType = Literal["string", "number", "date", "time", "datetime", "money", "boolean", "url"]
@@ -81,12 +82,6 @@ _CLINIC_FIELDS = {
 # Events made by the API for any type: what its template says lies in their map ``data``.
 RECORDS_WITH_DATA = frozenset({"luxe.events.NotificationRequested"})
 
-# Under which names events say the same thing, best first.
-_SAME_AS: Mapping[str, tuple[str, ...]] = {
-    "appointment_date": ("appointment_date", "new_date", "scheduled_date", "date"),
-    "appointment_time": ("appointment_time", "new_time", "scheduled_time", "time"),
-}
-
 
 @cache  # one entry an event record
 def event_fields(record: str) -> Mapping[str, tuple[VariableType, int]]:
@@ -140,11 +135,6 @@ def declared(name: str, record: str) -> Variable | None:
     return Variable(kind, level, f"The event's {name}.", "")
 
 
-def names_of(name: str) -> tuple[str, ...]:
-    """Under which names an event may carry this variable."""
-    return _SAME_AS.get(name, (name,))
-
-
 def is_from_data(name: str, record: str) -> bool:
     """Whether such an event carries this variable in its map ``data``."""
     known = name in _CLINIC_FIELDS or name in _COMPUTED or not event_fields(record).keys().isdisjoint(names_of(name))
@@ -158,7 +148,7 @@ def resolver(name: str, record: str, kind: VariableType) -> Resolver:
     ``kind``: the type that the template declares, for values that come as texts in a ``data`` map.
     """
     fields = event_fields(record)
-    for candidate in _SAME_AS.get(name, ()):
+    for candidate in SAME_AS.get(name, ()):
         if candidate in fields:
             return _of_event(candidate, fields[candidate][0])
     if name in _CLINIC_FIELDS:

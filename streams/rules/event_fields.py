@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -19,6 +20,17 @@ _PRIMITIVES: dict[str, FieldKind] = {
     "boolean": "boolean",
 }
 _LOGICAL: dict[str, FieldKind] = {"timestamp-millis": "instant", "date": "date", "decimal": "number"}
+
+# Under which names events say the same thing, best first.
+SAME_AS: Mapping[str, tuple[str, ...]] = {
+    "appointment_date": ("appointment_date", "new_date", "scheduled_date", "date"),
+    "appointment_time": ("appointment_time", "new_time", "scheduled_time", "time"),
+}
+
+
+def names_of(name: str) -> tuple[str, ...]:
+    """Under which names an event may carry what is called so in texts."""
+    return SAME_AS.get(name, (name,))
 
 
 @dataclass(frozen=True, slots=True)

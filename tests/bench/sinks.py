@@ -213,6 +213,7 @@ def _email(settings: Settings, one: Outgoing) -> Email:
         text=one.content["body"],
         html=one.content["html"],
         delivery_id=one.id,
+        category="transactional",
     )
 
 

@@ -188,6 +188,7 @@ def hop_work(hop: str, settings: Settings) -> Work:
         gates=tables[GATES],
         templates=templates,
         links=Links.of(settings, ring),
+        email_from=settings.email_from,
     )[0].work
 
 

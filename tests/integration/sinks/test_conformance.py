@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 import uuid
 from collections.abc import Mapping
@@ -161,8 +162,17 @@ def test_what_is_said_reaches_the_provider_whole(rig: Rig, outbox: Outbox, patie
             "subject": "Ihr Termin — ✓",
             "html": "<p>Grüße &amp; ✓</p>",
             "to_name": "Ana Núñez",
-            "headers": {"List-Unsubscribe": "<https://luxe.example/u/1>"},
-            "attachments": [{"filename": "visit.ics", "content_type": "text/calendar", "content": b"BEGIN:VCALENDAR"}],
+            "headers": {
+                "List-Unsubscribe": "<https://luxe.example/u/1>",
+                "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+            },
+            "attachments": [
+                {
+                    "filename": "visit.ics",
+                    "content_type": "text/calendar; method=CANCEL",
+                    "content": b"BEGIN:VCALENDAR",
+                }
+            ],
         }
     message = outbox.outgoing(case.channel, patient, content)
     outbox.send([message])
@@ -181,7 +191,11 @@ def test_what_is_said_reaches_the_provider_whole(rig: Rig, outbox: Outbox, patie
     mail = payload["mail"]
     assert [block["value"] for block in mail["content"]] == [body, "<p>Grüße &amp; ✓</p>"]
     assert (mail["subject"], mail["headers"]) == ("Ihr Termin — ✓", content["headers"])
-    assert mail["attachments"][0]["filename"] == "visit.ics"
+    file = mail["attachments"][0]
+    assert (file["filename"], file["type"]) == ("visit.ics", "text/calendar; method=CANCEL")
+    assert base64.b64decode(file["content"]) == b"BEGIN:VCALENDAR"
+    assert (mail["categories"], mail["custom_args"]) == (["transactional"], {"delivery_id": message.id})
+    assert not any(setting["enable"] for setting in mail["tracking_settings"].values())
 
 
 def test_marketing_texts_leave_by_a_sender_of_their_own(rig: Rig, outbox: Outbox, patient: str) -> None:

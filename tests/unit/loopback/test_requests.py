@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.loopback import fcm, sendgrid, twilio_errors
+from connectors.loopback import fcm, sendgrid_errors, twilio_errors
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
@@ -42,8 +42,8 @@ MAIL = st.fixed_dictionaries(
 def test_sendgrid_accepts_or_refuses_any_json(mail: Any) -> None:
     refusals = []
     try:
-        accepted = sendgrid.check(orjson.dumps(mail))
-    except sendgrid.Refused as refused:
+        accepted = sendgrid_errors.check(orjson.dumps(mail))
+    except sendgrid_errors.Refused as refused:
         refusals.append(refused)
     if refusals:
         assert refusals[0].status == 400
@@ -88,3 +88,26 @@ def test_every_code_has_twilios_form_and_shows_no_whole_number(code: int) -> Non
     assert set(body) == {"code", "message", "more_info", "status"}
     assert number not in body["message"]
     assert "{" not in body["message"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken"),
+    [
+        ("text/calendar; method=REQUEST", True),
+        ("text/calendar;method=CANCEL", True),
+        ("application/pdf", True),
+        ("text/calendar; method=REQUEST; charset=utf-8", False),
+        ("text/html; charset=utf-8", False),
+        ("text/plain\r\nBcc: all@mail.example", False),
+    ],
+)
+def test_sendgrid_takes_no_parameter_of_an_attachment_s_type_but_a_method(kind: str, taken: bool) -> None:
+    mail = {
+        "personalizations": [{"to": [{"email": "ana@mail.example"}]}],
+        "from": {"email": "care@luxe.example"},
+        "subject": "Your visit",
+        "content": [{"type": "text/plain", "value": "plain"}],
+        "attachments": [{"content": "QkVHSU4=", "filename": "visit.ics", "type": kind}],
+    }
+    with contextlib.nullcontext() if taken else pytest.raises(sendgrid_errors.Refused):
+        sendgrid_errors.check(orjson.dumps(mail))

@@ -14,6 +14,7 @@ EMAIL = Email(
     headers={"List-Unsubscribe": "<https://luxe.example/u>"},
     files=[EmailFile("visit.ics", "text/calendar", b"BEGIN")],
     delivery_id="d-1",
+    category="transactional",
 )
 
 
@@ -25,6 +26,12 @@ def test_the_body_that_is_sent() -> None:
         "content": [{"type": "text/plain", "value": "plain"}, {"type": "text/html", "value": "<p>html</p>"}],
         "headers": {"List-Unsubscribe": "<https://luxe.example/u>"},
         "custom_args": {"delivery_id": "d-1"},
+        "categories": ["transactional"],
+        "tracking_settings": {
+            "click_tracking": {"enable": False, "enable_text": False},
+            "open_tracking": {"enable": False},
+            "subscription_tracking": {"enable": False},
+        },
         "attachments": [
             {
                 "content": "QkVHSU4=",
