@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.stack_options import state_dir_option
+from connectors.readiness import read_standing
 from connectors.stack.control import ServiceStatus
 from connectors.stack.stack import LocalStack
 
@@ -36,6 +38,19 @@ def status_table(services: list[ServiceStatus]) -> Table:
     return table
 
 
+def pauses(state_dir: Path, services: Sequence[ServiceStatus]) -> Iterator[str]:
+    """A line for each provider, or sender, that a sink has paused."""
+    for service in services:
+        standing = read_standing(state_dir, service.name) if service.is_well else None
+        for breaker in (standing or {}).get("breakers", ()):
+            if breaker["state"] != "closed":
+                yield (
+                    f"{service.name}: {standing['provider'] if standing else ''}'s {breaker['subject']} is paused since "
+                    f"{breaker['since']} ({breaker['cause']}, code {breaker['code']}); messages wait, see "
+                    "docs/runbooks/delivery.md"
+                )
+
+
 def _uptime(service: ServiceStatus) -> str:
     if service.started_ms is None:
         return "-"
@@ -52,10 +67,13 @@ def command(state_dir: Path, as_json: bool) -> None:
     services = LocalStack(state_dir).status()
     if as_json:
         for service in services:
-            click.echo(json.dumps({**asdict(service), "well": service.is_well}))
+            standing = read_standing(state_dir, service.name) if service.is_well else None
+            click.echo(json.dumps({**asdict(service), "well": service.is_well, "standing": standing}))
     elif services:
         console = Console()
         console.print(status_table(services))
+        for line in pauses(state_dir, services):
+            console.print(line, style="yellow", soft_wrap=True, highlight=False)
         console.print(f"Logs: {Path(services[0].log_file).parent}/<service>.log", soft_wrap=True)
     if not services:
         click.echo(f"Nothing runs in {state_dir.absolute()}. Start it with `luxe up`.", err=True)

@@ -24,7 +24,10 @@ class EmailChannel:
     def __init__(self, settings: Settings, tuning: Tuning) -> None:
         self._sender = settings.email_from
         self._sendgrid = SendGridMail.open(
-            settings, connections=tuning.connections, timeout_seconds=tuning.call_timeout_seconds
+            settings,
+            connections=tuning.connections,
+            timeout_seconds=tuning.email_call_seconds,
+            files_timeout_seconds=tuning.attachments_call_seconds,
         )
 
     def use(self, shared: Shared) -> None:

@@ -15,8 +15,6 @@ from connectors.settings import Settings
 from sinks.runtime.channel import Shared
 from sinks.runtime.tuning import Tuning
 
-# A push that takes longer is late: architecture §4's time-outs, 10 s for push.
-CALL_TIMEOUT_SECONDS = 10.0
 URGENT_LANES = ("critical", "high")
 # Which of several refusals is told when no device took the message: the one that leaves most hope first.
 _HOPE = ("throttled", "transient", "account", "unknown", "content_filtered", "opted_out", "permanent_recipient")
@@ -36,7 +34,7 @@ class Push:
         self._fcm = FcmMessages.open(
             settings,
             connections=tuning.connections,
-            timeout_seconds=min(CALL_TIMEOUT_SECONDS, tuning.call_timeout_seconds),
+            timeout_seconds=tuning.push_call_seconds,
         )
 
     def use(self, shared: Shared) -> None:

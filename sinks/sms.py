@@ -25,7 +25,7 @@ class Sms:
         self._senders = {"care": settings.twilio_care_sender, "marketing": settings.twilio_marketing_sender}
         self._status_url = settings.public_base_url.rstrip("/") + STATUS_PATH
         self._twilio = TwilioMessages.open(
-            settings, connections=tuning.connections, timeout_seconds=tuning.call_timeout_seconds
+            settings, connections=tuning.connections, timeout_seconds=tuning.sms_call_seconds
         )
 
     def use(self, shared: Shared) -> None:

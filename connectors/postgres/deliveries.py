@@ -148,6 +148,18 @@ _FINISH = """
 """
 
 
+_LEFT_IN_DOUBT = """
+    UPDATE deliveries SET lease_until = now() - interval '1 ms', updated_at = now()
+    WHERE delivery_id = %s AND state = 'attempting' AND lease_until = %s
+"""
+_UNBEGUN = "DELETE FROM deliveries WHERE delivery_id = %s AND state = 'attempting' AND lease_until = %s"
+# The row stays: receipts of the attempts before find their delivery by it.
+_BACK_TO_THE_ATTEMPT_BEFORE = """
+    UPDATE deliveries SET state = 'retry', attempt = attempt - 1, lease_until = NULL, updated_at = now()
+    WHERE delivery_id = %s AND state = 'attempting' AND lease_until = %s
+"""
+
+
 async def begin(pool: Pool, attempts: Sequence[Attempt], lease_seconds: float = LEASE_SECONDS) -> list[BeginResult]:
     """Enter attempts before their calls, in one statement; a result for each, in the same order.
 
@@ -191,6 +203,17 @@ async def renew(
         )
         row = await cursor.fetchone()
         return None if row is None else row[0]
+
+
+async def release(pool: Pool, delivery_id: str, attempt: int, lease_until: datetime, *, in_doubt: bool) -> None:
+    """Give an attempt up as if it had never been begun; one that is ``in_doubt`` is left to be taken up as unknown at once.
+
+    ``lease_until``: as for ``renew``; an attempt that another has taken up stays as it is. Raises psycopg.Error.
+    """
+    unspent = _UNBEGUN if attempt == 1 else _BACK_TO_THE_ATTEMPT_BEFORE
+    statement = _LEFT_IN_DOUBT if in_doubt else unspent
+    async with pool.connection() as connection:
+        await connection.execute(statement, (delivery_id, lease_until))
 
 
 async def finish(pool: Pool, results: Sequence[Finish]) -> list[str]:

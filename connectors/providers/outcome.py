@@ -19,6 +19,7 @@ ErrorClass = Literal[
     "unknown",  # a code we have no rule for
 ]
 ERROR_CLASSES: tuple[str, ...] = get_args(ErrorClass)
+Reach = Literal["account", "sender", "message"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,20 @@ class OutcomeUnknown(Exception):
 def error_class(provider: str, code: int | str | None) -> ErrorClass | None:
     """The class of a provider's error code by the committed table; None for a code that is not in it."""
     return _table(provider).get(str(code))
+
+
+def reach(provider: str, error_class: ErrorClass, code: str) -> Reach:
+    """Whether a refusal would meet every message of the account, every one of its sender, or is this message's alone."""
+    if error_class not in ("account", "throttled"):
+        return "message"
+    return _reaches(provider).get(code, "account")
+
+
+@cache
+def _reaches(provider: str) -> dict[str, Reach]:
+    """``reach.yaml`` of one provider, code → reach."""
+    document = yaml.safe_load((files(__package__) / "reach.yaml").read_text())
+    return {str(code): name for name, entries in document.get(provider, {}).items() for code in entries}
 
 
 @cache

@@ -77,8 +77,9 @@ class Email:
 class SendGridMail:
     """Sends emails."""
 
-    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession, files_timeout_seconds: float) -> None:
         self._session = session
+        self._with_files = aiohttp.ClientTimeout(total=files_timeout_seconds)
         sdk = SendGridAPIClient(
             settings.sendgrid_api_key.get_secret_value(), host=settings.sendgrid_base_url or DEFAULT_HOST
         )
@@ -87,9 +88,15 @@ class SendGridMail:
         self._headers: dict[str, str] = {**endpoint.request_headers, "Content-Type": "application/json"}
 
     @classmethod
-    def open(cls, settings: Settings, *, connections: int, timeout_seconds: float) -> Self:
-        """A client with a pool of its own; needs a running event loop. The caller closes it."""
-        return cls(settings, provider_session(connections=connections, timeout_seconds=timeout_seconds))
+    def open(
+        cls, settings: Settings, *, connections: int, timeout_seconds: float, files_timeout_seconds: float
+    ) -> Self:
+        """A client with a pool of its own; needs a running event loop. The caller closes it.
+
+        ``files_timeout_seconds``: of an email with attachments.
+        """
+        session = provider_session(connections=connections, timeout_seconds=timeout_seconds)
+        return cls(settings, session, files_timeout_seconds)
 
     async def close(self) -> None:
         """Close the pool."""
@@ -98,7 +105,8 @@ class SendGridMail:
     async def send(self, email: Email) -> Accepted:
         """Hand one email over. Raises Refused, OutcomeUnknown."""
         try:
-            return await self._post(orjson.dumps(build(email).get()))
+            body = orjson.dumps(build(email).get())
+            return await self._post(body, self._with_files if email.files else self._session.timeout)
         except HTTPError as error:
             raise Refused(
                 class_of(error.status_code),
@@ -107,10 +115,12 @@ class SendGridMail:
                 http_status=error.status_code,
             ) from None
 
-    async def _post(self, body: bytes) -> Accepted:
+    async def _post(self, body: bytes, timeout: aiohttp.ClientTimeout) -> Accepted:  # noqa: ASYNC109 - aiohttp's own
         """As the SDK's client does it: python_http_client's errors for anything but success."""
         with judged():
-            async with self._session.post(self._url, data=body, headers=self._headers, allow_redirects=False) as answer:
+            async with self._session.post(
+                self._url, data=body, headers=self._headers, allow_redirects=False, timeout=timeout
+            ) as answer:
                 content = await answer.read()
                 if answer.status >= 300:
                     kind = err_dict.get(answer.status, HTTPError)

@@ -54,10 +54,10 @@ class Ended:
 class Attempts:
     """The ledger of one provider."""
 
-    def __init__(self, pool: Pool, provider: str, tuning: Tuning) -> None:
+    def __init__(self, pool: Pool, provider: str, tuning: Tuning, *, lease_seconds: float) -> None:
         self._pool = pool
         self._provider = provider
-        self._lease_seconds = tuning.lease_seconds
+        self._lease_seconds = lease_seconds
         self._retry_seconds = tuning.postgres_retry_seconds
         self._beginning: Gathered[Attempt, BeginResult | psycopg.Error] = Gathered(
             self._begin, max_items=tuning.batch_rows, linger_ms=tuning.batch_linger_ms
@@ -99,6 +99,18 @@ class Attempts:
         if until is None:
             return None
         return replace(begun, lease_until=until, lease_until_monotonic=asked + self._lease_seconds)
+
+    async def release(self, begun: Begun, *, in_doubt: bool) -> None:
+        """Give the attempt up unspent: its call was not made, or refused for a reason that is no message's own.
+
+        ``in_doubt``: an earlier call of it may have arrived, so whoever takes it up asks the provider first.
+        """
+        await patiently(
+            lambda: deliveries.release(
+                self._pool, begun.delivery_id, begun.attempt, begun.lease_until, in_doubt=in_doubt
+            ),
+            retry_seconds=self._retry_seconds,
+        )
 
     async def finish(self, begun: Begun, outcome: Outcome) -> None:
         """Enter how it ended. Raises psycopg.Error for the row's own fault."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from connectors.postgres import devices
 from connectors.postgres.pool import Pool
@@ -19,6 +19,7 @@ from connectors.statuses import StatusLog
 from connectors.suppressing import DeadAddress, SenderClass, reason_of, suppress
 from schemas.codec import CodecError, Decoded
 from schemas.registry import RegistryUnavailableError
+from sinks.runtime.admission import Admission, Tries
 from sinks.runtime.attempts import Attempts, Begun, Ended
 from sinks.runtime.channel import Channel
 from sinks.runtime.dead_letters import DeadLetters
@@ -29,6 +30,7 @@ from sinks.runtime.keys import KeyGone, Keys
 from sinks.runtime.lanes import Taken
 from sinks.runtime.outcome import Outcome
 from sinks.runtime.patience import patiently
+from sinks.runtime.permit import Permit
 from sinks.runtime.poison import PoisonError
 from sinks.runtime.statuses import DeliveryLife
 from sinks.runtime.tuning import Tuning
@@ -37,11 +39,15 @@ log = logging.getLogger(__name__)
 
 RECORD = "luxe.pipeline.ChannelMessage"
 # An unknown outcome is resolved by asking, then, for essential messages, by one more call: a second doubt is left standing.
-MAX_CALLS = 2
+MAX_UNANSWERED = 2
 # Asking blocks the process for the registry client's own time-out, so not often; it happens for a new schema id only.
 REGISTRY_RETRY_SECONDS = 5.0
 
 Message = Mapping[str, Any]
+
+
+class Postponed(Exception):
+    """Provider or sender is paused, and this attempt was given up unspent: it begins anew when they are back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,7 @@ class Tools:
     keys: Keys
     devices: Devices
     gates: GatesReader
+    admission: Admission
     attempts: Attempts
     statuses: StatusLog
     dead_letters: DeadLetters
@@ -65,6 +72,7 @@ class Delivering:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
+        self._call_seconds = tools.tuning.longest_call_seconds(tools.channel.name)
 
     async def deliver(self, taken: Taken) -> None:
         """Bring one record to its end. What cannot be delivered becomes a dead letter; nothing is dropped.
@@ -127,6 +135,23 @@ class Delivering:
             accepted_is_delivered=tools.channel.accepted_is_delivered,
         )
         life.queued()
+        tries = Tries()
+        while True:
+            permit = await tools.admission.admit(taken, message, tries)
+            if permit is None:
+                taken.abandon()  # nothing was done yet: its next owner does it
+                return
+            try:
+                await self._try(taken, message, life, permit, tries)
+            except Postponed:
+                continue
+            finally:
+                permit.close()
+            return
+
+    async def _try(self, taken: Taken, message: Message, life: DeliveryLife, permit: Permit, tries: Tries) -> None:
+        """Raises Postponed, with nothing left in the ledger."""
+        tools = self._tools
         content: Message | None
         try:
             content = await self._open(message)
@@ -149,14 +174,16 @@ class Delivering:
                 life.ended(begun.outcome)  # done before; only its status may not have reached Kafka
             return
         dead: list[str] = []
-        if content is None:
-            outcome = Outcome.gated(Verdict("suppressed", "erased"))
-        else:
-            outcome = await self._resolve(life, message, content, begun, dead)
-        await tools.attempts.finish(begun, outcome)
-        life.ended(outcome)
-        if dead:
-            await self._forget_devices(message, dead)
+        try:
+            if content is None:
+                outcome = Outcome.gated(Verdict("suppressed", "erased"))
+            else:
+                outcome = await self._resolve(life, message, content, begun, permit, tries, dead)
+            await tools.attempts.finish(begun, outcome)
+            life.ended(outcome)
+        finally:
+            if dead:
+                await self._forget_devices(message, dead)
 
     async def _open(self, message: Message) -> Message:
         """Raises KeyGone, PoisonError."""
@@ -175,33 +202,54 @@ class Delivering:
         return {**content, "to": " ".join(token for token, hashed in hashes.items() if hashed in held)}
 
     async def _resolve(
-        self, life: DeliveryLife, message: Message, content: Message, begun: Begun, dead: list[str]
+        self,
+        life: DeliveryLife,
+        message: Message,
+        content: Message,
+        begun: Begun,
+        permit: Permit,
+        tries: Tries,
+        dead: list[str],
     ) -> Outcome:
-        """Call until the outcome is known, or may not be found out by another call. ``dead``: takes devices that are gone."""
+        """Call until the outcome is known, or may not be found out by another call. ``dead``: takes devices that are gone.
+
+        Raises Postponed.
+        """
+        admission = self._tools.admission
         doubt: OutcomeUnknown | None = None
         since: datetime | None = begun.unknown_since
-        for _ in range(MAX_CALLS):
+        while tries.unanswered < MAX_UNANSWERED:
             if since is not None:
                 found = await self._find(message, content, since)
                 if found is not None:
                     return Outcome.accepted(found, "found")
                 if not (message["essential"] or self._tools.channel.idempotent):
                     break
+            if permit.spent and not admission.at_once(permit, message):
+                await self._postpone(begun, in_doubt=True)
             leased = await self._leased(begun)
             if leased is None:
                 # Nothing was sent, or an earlier call's outcome is still open: then that is what is told.
                 if since is not None:
                     break
                 return self._refused(Refused("transient", code="lease_over"))
-            begun, since = leased, datetime.now(UTC)
+            begun, in_doubt, since = leased, since is not None, datetime.now(UTC)
             try:
-                return await self._call(life, message, content, dead)
+                return await self._call(life, message, content, permit, tries, dead)
             except OutcomeUnknown as unknown:
                 doubt = unknown
+                tries.unanswered += 1
+                admission.unanswered(permit, message, unknown.code)
+            except Postponed:
+                await self._postpone(begun, in_doubt=in_doubt)
         else:
             if since is not None and (found := await self._find(message, content, since)) is not None:
                 return Outcome.accepted(found, "found")
         return Outcome.unknown(doubt or OutcomeUnknown("lease_over"))
+
+    async def _postpone(self, begun: Begun, *, in_doubt: bool) -> NoReturn:
+        await self._tools.attempts.release(begun, in_doubt=in_doubt)
+        raise Postponed
 
     async def _find(self, message: Message, content: Message, since: datetime) -> Accepted | None:
         """What the provider already took that is this message and no other delivery of ours."""
@@ -216,8 +264,10 @@ class Delivering:
         others = await tools.attempts.known(candidate.provider_message_id for candidate in candidates)
         return next((found for found in candidates if found.provider_message_id not in others), None)
 
-    async def _call(self, life: DeliveryLife, message: Message, content: Message, dead: list[str]) -> Outcome:
-        """The gates, then the provider. Raises OutcomeUnknown."""
+    async def _call(
+        self, life: DeliveryLife, message: Message, content: Message, permit: Permit, tries: Tries, dead: list[str]
+    ) -> Outcome:
+        """The gates, then the provider. Raises OutcomeUnknown, Postponed."""
         tools = self._tools
         addresses = tools.channel.addresses(content)
         if not addresses:
@@ -230,6 +280,8 @@ class Delivering:
         verdicts = [tools.gates.gates.verdict(message, address_hash, now) for address_hash in hashes]
         if all(verdicts):
             return Outcome.gated(next(filter(None, verdicts)))
+        if permit.late:
+            return Outcome.gated(Verdict("expired", "expires_at"))
         if any(verdicts):
             addresses = [one for one, verdict in zip(addresses, verdicts, strict=True) if verdict is None]
             content = {**content, "to": " ".join(addresses)}
@@ -239,9 +291,13 @@ class Delivering:
         except Refused as refused:
             if tools.channel.name == "push":
                 dead += refused.dead_addresses
-            else:
+            outcome = self._refused(refused)
+            if await tools.admission.postpones(permit, message, refused, tries):
+                raise Postponed from None
+            if tools.channel.name != "push":
                 await self._suppress(message, addresses, refused.error_class)
-            return self._refused(refused)
+            return outcome
+        tools.admission.answered(permit)
         dead += accepted.dead_addresses
         return Outcome.accepted(accepted)
 
@@ -258,7 +314,7 @@ class Delivering:
         return renewed if renewed is not None and self._is_leased(renewed) else None
 
     def _is_leased(self, begun: Begun) -> bool:
-        return time.monotonic() + self._tools.tuning.call_timeout_seconds <= begun.lease_until_monotonic
+        return time.monotonic() + self._call_seconds <= begun.lease_until_monotonic
 
     def _refused(self, refused: Refused) -> Outcome:
         return Outcome.refused(refused, datetime.now(UTC), self._tools.tuning.retry_delay_seconds)

@@ -59,6 +59,14 @@ class Taken:
         """Give its slot back undone, once its partition is revoked: the next owner begins it."""
         self.assignment.abandon(self.offset)
 
+    def step_aside(self) -> bool:
+        """Give its slot to another while it waits for what others need not wait for; False where too many have."""
+        return self.assignment.slots.step_aside()
+
+    def step_back(self) -> None:
+        """Take a slot again after ``step_aside``, if need be one too many."""
+        self.assignment.slots.step_back()
+
     @property
     def revoked(self) -> bool:
         """The partition is, or is about to be, another worker's."""
@@ -68,18 +76,43 @@ class Taken:
 class Slots:
     """How many messages of a lane are in flight, shared between its thread, which takes, and the event loop, which ends."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, aside: int = 0) -> None:
+        """``aside``: how many more may be in flight that wait, and leave their slots to others."""
         self.changed = threading.Condition()
         self.stopping = threading.Event()
         self._total = total
         self._taken = 0
+        self._aside = 0
+        self._most_aside = aside
+        self._held = False
         # The thread is woken once this many are free, not at every end: each waking costs both threads a switch.
         self._enough = max(1, total // 8)
 
     @property
     def free(self) -> int:
         """Messages that may be taken."""
-        return max(0, self._total - self._taken)
+        return 0 if self._held else max(0, self._total - self._taken)
+
+    def hold(self, held: bool) -> None:
+        """Take nothing more until told otherwise."""
+        with self.changed:
+            self._held = held
+            self.changed.notify_all()
+
+    def step_aside(self) -> bool:
+        """A message that waits leaves its slot to another; False: too many have."""
+        with self.changed:
+            if self._aside >= self._most_aside:
+                return False
+            self._aside += 1
+            self.give_back(wake=False)
+            return True
+
+    def step_back(self) -> None:
+        """It goes on."""
+        with self.changed:
+            self._aside -= 1
+            self._taken += 1
 
     def take(self) -> None:
         """One is taken; the caller holds ``changed``."""
@@ -112,33 +145,33 @@ class Assignment:
     """One partition for as long as we hold it. Taken in the lane's thread, finished in the event loop."""
 
     def __init__(self, slots: Slots) -> None:
-        self._slots = slots
+        self.slots = slots
         self._offsets = PartitionOffsets()
         self._committed: int | None = None
         self.revoked = False
 
     def take(self, offset: int) -> None:
         """See PartitionOffsets.take."""
-        with self._slots.changed:
+        with self.slots.changed:
             self._offsets.take(offset)
-            self._slots.take()
+            self.slots.take()
 
     def finish(self, offset: int) -> None:
         """See PartitionOffsets.finish."""
-        with self._slots.changed:
+        with self.slots.changed:
             self._offsets.finish(offset)
-            self._slots.give_back(wake=not self._offsets.in_flight)
+            self.slots.give_back(wake=not self._offsets.in_flight)
 
     def abandon(self, offset: int) -> None:
         """See PartitionOffsets.abandon."""
-        with self._slots.changed:
+        with self.slots.changed:
             self._offsets.abandon(offset)
-            self._slots.give_back(wake=not self._offsets.in_flight)
+            self.slots.give_back(wake=not self._offsets.in_flight)
 
     @property
     def leaving(self) -> bool:
         """Revoked, or its lane is ending."""
-        return self.revoked or self._slots.stopping.is_set()
+        return self.revoked or self.slots.stopping.is_set()
 
     @property
     def in_flight(self) -> int:
@@ -167,16 +200,18 @@ class Lane:
         lane: str,
         loop: asyncio.AbstractEventLoop,
         take: Callable[[Sequence[Taken]], None],
+        leaving: Callable[[], None] = lambda: None,
     ) -> None:
-        """``take`` is called in ``loop`` with records in the order of their partitions."""
+        """``take`` is called in ``loop`` with records in the order of their partitions, ``leaving`` when some are to go."""
         self.name = lane
         self.topic = deliver_topic(channel, lane)
         self._settings = settings
         self._tuning = tuning
         self._group = group_of(channel, lane)
-        self._slots = Slots(tuning.slots(lane))
+        self._slots = Slots(tuning.slots(lane), tuning.waiting_aside)
         self._loop = loop
         self._take = take
+        self._leaving = leaving
         self._assignments: dict[int, Assignment] = {}
         self._ended: Future[None] = Future()
         self._commit_due = 0.0
@@ -191,6 +226,11 @@ class Lane:
         """Take no more; what is in flight may end within the drain time if ``drain``, then commit and leave the group."""
         self._drain_seconds = self._tuning.drain_seconds if drain else 0.0
         self._slots.stop()
+        self._tell_leaving()
+
+    def hold(self, held: bool) -> None:
+        """Take nothing for a while, and stay in the group."""
+        self._slots.hold(held)
 
     async def ended(self) -> None:
         """Wait for the lane's end. Raises what ended it, KafkaException above all."""
@@ -241,15 +281,16 @@ class Lane:
 
     def _hold(self, consumer: Consumer) -> None:
         """No slot is free: go on answering the group without taking. Pausing throws the prefetch away, so only now."""
-        partitions = consumer.assignment()
-        consumer.pause(partitions)
+        held: set[int] = set()
         try:
             while not self._slots.stopping.is_set() and not self._slots.free:
+                new = [partition for partition in consumer.assignment() if partition.partition not in held]
+                consumer.pause(new)
+                held |= {partition.partition for partition in new}
                 message = consumer.poll(POLL_SECONDS)  # of a partition assigned just now, if any: one over the slots
                 self._hand_over([message] if message is not None else [])
                 self._commit_if_due(consumer)
         finally:
-            held = {partition.partition for partition in partitions}
             consumer.resume([partition for partition in consumer.assignment() if partition.partition in held])
 
     def _hand_over(self, messages: Sequence[Message]) -> None:
@@ -281,6 +322,7 @@ class Lane:
         leaving = {p.partition: self._assignments[p.partition] for p in partitions if p.partition in self._assignments}
         for assignment in leaving.values():
             assignment.revoked = True
+        self._tell_leaving()
         if not self._slots.stopping.is_set():  # else they had their time
             self._drain(list(leaving.values()))
         self._commit(consumer, leaving)
@@ -292,7 +334,11 @@ class Lane:
             assignment = self._assignments.get(partition.partition)
             if assignment is not None:
                 assignment.revoked = True
+        self._tell_leaving()
         self._forget([partition.partition for partition in partitions])
+
+    def _tell_leaving(self) -> None:
+        self._loop.call_soon_threadsafe(self._leaving)
 
     def _forget(self, partitions: Sequence[int] | dict[int, Assignment]) -> None:
         for partition in partitions:

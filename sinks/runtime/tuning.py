@@ -26,11 +26,15 @@ class Tuning(BaseSettings):
     # Statuses lie off the message's way to its provider. 10 ms makes a fifth of the broker's requests of 2 ms.
     status_linger_ms: float = Field(10.0, ge=0, le=1000)
 
-    call_timeout_seconds: float = Field(
-        10.0, gt=0, le=120, description="One call of the provider, connecting included."
-    )
-    # An attempt that has not ended when its lease is over counts as unknown. Its call must be over by then.
-    lease_seconds: float = Field(30.0, gt=0, le=600)
+    # One call of the provider, connecting included: architecture §7's. An attachment is megabytes; a late push is of no use.
+    sms_call_seconds: float = Field(30.0, gt=0, le=300)
+    email_call_seconds: float = Field(30.0, gt=0, le=300)
+    attachments_call_seconds: float = Field(60.0, gt=0, le=300, description="An email with attachments.")
+    push_call_seconds: float = Field(10.0, gt=0, le=300)
+    in_app_call_seconds: float = Field(10.0, gt=0, le=300)
+    # An attempt that has not ended when its lease is over counts as unknown. Its call must be over by then, whatever it waits
+    # for between ledger and call; so a lease is the channel's longest call and this.
+    lease_margin_seconds: float = Field(10.0, ge=1, le=300)
     commit_interval_seconds: float = Field(
         0.5, ge=0.05, le=60, description="More often costs the broker, less often repeats."
     )
@@ -43,14 +47,41 @@ class Tuning(BaseSettings):
     )
     postgres_retry_seconds: float = Field(1.0, ge=0.05, le=60, description="Between tries while Postgres is away.")
 
+    # The breaker (sinks/runtime/breaker.py). One refusal of the account opens it, or so many failures in a row: fewer would take
+    # two unlucky messages for an outage, more would spend more of their attempts.
+    breaker_failures: int = Field(5, ge=2, le=1_000)
+    breaker_first_probe_seconds: float = Field(5.0, ge=0.1, le=3600)
+    breaker_longest_probe_seconds: float = Field(60.0, ge=0.1, le=3600, description="Each probe comes twice as late.")
+    # A failure that may be the first of an outage is not told before it is known not to be, or this is over.
+    breaker_doubt_seconds: float = Field(1.0, ge=0, le=30)
+    throttle_longest_seconds: float = Field(
+        900.0, ge=0, le=86_400, description="The most of a Retry-After by which the whole account pauses."
+    )
+    # Messages of a lane that wait for what others need not wait for (their sender's pause) and leave their slots to those.
+    # Each takes some kilobytes; past it the lane waits with them.
+    waiting_aside: int = Field(500, ge=0, le=100_000)
+
     @model_validator(mode="after")
-    def _call_ends_within_its_lease(self) -> Self:
-        if self.call_timeout_seconds >= self.lease_seconds:
+    def _probes_come_later_and_later(self) -> Self:
+        if self.breaker_longest_probe_seconds < self.breaker_first_probe_seconds:
             raise ValueError(
-                "LUXE_SINKS_CALL_TIMEOUT_SECONDS must be below LUXE_SINKS_LEASE_SECONDS: a call that outlives its lease "
-                "may be made twice"
+                "LUXE_SINKS_BREAKER_LONGEST_PROBE_SECONDS must not be below LUXE_SINKS_BREAKER_FIRST_PROBE_SECONDS"
             )
         return self
+
+    def longest_call_seconds(self, channel: str) -> float:
+        """The time-out of a channel's longest call."""
+        seconds: dict[str, float] = {
+            "sms": self.sms_call_seconds,
+            "email": max(self.email_call_seconds, self.attachments_call_seconds),
+            "push": self.push_call_seconds,
+            "in_app": self.in_app_call_seconds,
+        }
+        return seconds[channel]
+
+    def lease_seconds(self, channel: str) -> float:
+        """How long an attempt of this channel is its worker's."""
+        return self.longest_call_seconds(channel) + self.lease_margin_seconds
 
     @property
     def connections(self) -> int:

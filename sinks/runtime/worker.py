@@ -10,10 +10,12 @@ from typing import Any
 
 from connectors.postgres.pool import open_pool
 from connectors.postgres.records import Records
-from connectors.readiness import mark_ready
+from connectors.readiness import mark_ready, tell_standing
 from connectors.settings import Settings
 from connectors.statuses import AcknowledgedProducer, StatusLog
 from schemas.topics import LANES
+from sinks.runtime.admission import Admission
+from sinks.runtime.alarms import Alarms
 from sinks.runtime.attempts import Attempts
 from sinks.runtime.channel import Channel, Shared
 from sinks.runtime.dead_letters import DeadLetters
@@ -46,9 +48,22 @@ class Worker:
         loop = asyncio.get_running_loop()
         channel = self._tools.channel.name
         for name in LANES:
-            lane = Lane(self._settings, self._tools.tuning, channel=channel, lane=name, loop=loop, take=self._take)
+            lane = Lane(
+                self._settings,
+                self._tools.tuning,
+                channel=channel,
+                lane=name,
+                loop=loop,
+                take=self._take,
+                leaving=self._tools.admission.look,
+            )
             lane.start()
             self._lanes.append(lane)
+
+    def hold(self, held: bool) -> None:
+        """Let the lanes take nothing for a while."""
+        for lane in self._lanes:
+            lane.hold(held)
 
     def _take(self, batch: Sequence[Taken]) -> None:
         for taken in batch:
@@ -141,18 +156,28 @@ async def serve(
                 keys=keys,
                 devices=Devices(pool, tuning),
                 gates=GatesReader(settings, codec, stale_seconds=tuning.gates_stale_seconds),
-                attempts=Attempts(pool, channel.provider, tuning),
+                admission=Admission(
+                    channel=channel.name,
+                    provider=channel.provider,
+                    tuning=tuning,
+                    alarms=Alarms(producer, codec, channel=channel.name, provider=channel.provider),
+                    hold=lambda held: worker.hold(held),
+                    tell=lambda standing: tell_standing(settings, channel.name, standing),
+                ),
+                attempts=Attempts(pool, channel.provider, tuning, lease_seconds=tuning.lease_seconds(channel.name)),
                 statuses=StatusLog(producer, codec),
                 dead_letters=DeadLetters(producer, codec, keys, stage=channel.name),
             )
             worker = Worker(settings, tools, producer, failed)
-            await worker.run(stop, lambda: _serving(settings, channel.name))
+            await worker.run(stop, lambda: _serving(settings, tools))
     finally:
         await channel.close()
 
 
-def _serving(settings: Settings, channel: str) -> None:
+def _serving(settings: Settings, tools: Tools) -> None:
+    channel = tools.channel.name
     log.info("%s: delivering", channel)
+    tell_standing(settings, channel, tools.admission.standing())  # whatever an earlier process left there is over
     mark_ready(settings, channel)
 
 

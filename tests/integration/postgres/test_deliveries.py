@@ -191,3 +191,27 @@ async def test_a_lease_is_renewed_only_by_who_holds_it(pool: Pool) -> None:
     await asyncio.sleep(0.05)
     assert await verdicts(pool, attempt("d1")) == ["unknown"]  # another worker took it up
     assert await deliveries.renew(pool, "d1", renewed) is None
+
+
+async def test_an_attempt_given_up_was_never_begun(pool: Pool) -> None:
+    (first,) = await deliveries.begin(pool, [attempt("d1")])
+    assert first.lease_until is not None
+    await deliveries.release(pool, "d1", 1, first.lease_until, in_doubt=False)
+    assert await deliveries.find(pool, ["d1"]) == {}
+    assert await verdicts(pool, attempt("d1")) == ["begun"]
+    await deliveries.finish(pool, [Finish("d1", 1, "retry")])
+    (second,) = await deliveries.begin(pool, [attempt("d1", 2)])
+    assert second.lease_until is not None
+    await deliveries.release(pool, "d1", 2, second.lease_until, in_doubt=False)
+    found = await deliveries.find(pool, ["d1"])  # the first attempt's receipts find it
+    assert (found["d1"].state, found["d1"].attempt) == ("retry", 1)
+    assert await verdicts(pool, attempt("d1", 2)) == ["begun"]
+
+
+async def test_an_attempt_in_doubt_that_is_given_up_stays_in_doubt(pool: Pool) -> None:
+    (mine,) = await deliveries.begin(pool, [attempt("d1")])
+    assert mine.lease_until is not None
+    await deliveries.release(pool, "d1", 1, mine.lease_until, in_doubt=True)
+    assert await verdicts(pool, attempt("d1")) == ["unknown"]
+    await deliveries.release(pool, "d1", 1, mine.lease_until, in_doubt=False)  # another has it by now
+    assert await verdicts(pool, attempt("d1")) == ["leased"]

@@ -32,8 +32,13 @@ from tests.integration.sinks.outgoing import Outgoing
 WAIT_SECONDS = 60.0  # of a test for what must come; long, for slow machines
 # Short, so that a killed sink's leases are over soon; the rest is the defaults.
 TUNING = {
-    "LUXE_SINKS_CALL_TIMEOUT_SECONDS": "5",
-    "LUXE_SINKS_LEASE_SECONDS": "8",
+    "LUXE_SINKS_SMS_CALL_SECONDS": "5",
+    "LUXE_SINKS_EMAIL_CALL_SECONDS": "5",
+    "LUXE_SINKS_ATTACHMENTS_CALL_SECONDS": "5",
+    "LUXE_SINKS_PUSH_CALL_SECONDS": "5",
+    "LUXE_SINKS_LEASE_MARGIN_SECONDS": "3",
+    "LUXE_SINKS_BREAKER_FIRST_PROBE_SECONDS": "0.5",
+    "LUXE_SINKS_BREAKER_LONGEST_PROBE_SECONDS": "1",
     "LUXE_SINKS_SESSION_TIMEOUT_SECONDS": "6",
     "LUXE_SINKS_COMMIT_INTERVAL_SECONDS": "0.1",
 }

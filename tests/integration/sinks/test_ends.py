@@ -125,7 +125,7 @@ def test_killed_between_its_ledger_row_and_its_status_it_tells_what_it_would_hav
 async def until_killed(settings: Settings, message: Outgoing, outcome: Outcome) -> None:
     """What a sink does with a message, up to the moment after its result is in the ledger."""
     async with open_pool(settings, "tests", size=1) as pool:
-        attempts = Attempts(pool, "twilio", Tuning())
+        attempts = Attempts(pool, "twilio", Tuning(), lease_seconds=30)
         begun = await attempts.begin(message.message, lambda: False)
         assert isinstance(begun, Begun)
         await attempts.finish(begun, outcome)

@@ -9,7 +9,7 @@ from twilio.base.exceptions import TwilioRestException
 from connectors import providers
 from connectors.loopback.twilio_errors import ERRORS
 from connectors.providers import sendgrid, twilio
-from connectors.providers.outcome import ERROR_CLASSES, error_class, retry_after_seconds
+from connectors.providers.outcome import ERROR_CLASSES, ErrorClass, error_class, reach, retry_after_seconds
 from connectors.suppressing import reason_of
 
 
@@ -42,6 +42,36 @@ def test_every_class_stands_in_the_table_and_every_code_has_its_meaning() -> Non
             assert all(isinstance(meaning, str) and meaning for meaning in codes.values())
         codes = [str(code) for entries in table.values() for code in entries]
         assert len(codes) == len(set(codes)), f"{provider}: a code stands under two classes"
+
+
+@pytest.mark.parametrize(
+    ("provider", "kind", "code", "expected"),
+    [
+        ("twilio", "account", "20003", "account"),
+        ("twilio", "account", "21606", "sender"),
+        ("twilio", "account", "21408", "message"),  # a country that is not enabled: the others' texts go on
+        ("twilio", "throttled", "20429", "account"),
+        ("twilio", "throttled", "21611", "sender"),
+        ("twilio", "account", "12345", "account"),
+        ("twilio", "transient", "20503", "message"),
+        ("sendgrid", "account", "401", "account"),
+        ("fcm", "account", "UNAUTHENTICATED", "account"),
+        ("fcm", "account", "SENDER_ID_MISMATCH", "message"),
+        ("in_app", "account", "1", "account"),
+    ],
+)
+def test_how_far_a_refusal_reaches(provider: str, kind: ErrorClass, code: str, expected: str) -> None:
+    assert reach(provider, kind, code) == expected
+
+
+def test_what_reaches_less_far_than_its_class_is_a_code_that_stands_under_it() -> None:
+    path = providers.__path__[0] + "/reach.yaml"
+    with open(path, encoding="utf-8") as file:
+        tables = yaml.safe_load(file)
+    for provider, table in tables.items():
+        assert set(table) <= {"sender", "message"}
+        for code in (code for entries in table.values() for code in entries):
+            assert error_class(provider, code) in ("account", "throttled"), (provider, code)
 
 
 def test_the_codes_that_the_loopback_provider_answers_are_known() -> None:

@@ -59,6 +59,13 @@ def test_the_ledger_keeps_an_end_whole(outcome: Outcome) -> None:
     assert [value or None for value in astuple(again)] == [value or None for value in astuple(outcome)]
 
 
-def test_a_call_must_end_within_its_lease() -> None:
-    with pytest.raises(ValueError, match="made twice"):
-        Tuning(call_timeout_seconds=30, lease_seconds=30)
+@pytest.mark.parametrize(("channel", "call"), [("sms", 30), ("email", 60), ("push", 10), ("in_app", 10)])
+def test_a_call_ends_within_its_lease(channel: str, call: float) -> None:
+    tuning = Tuning()
+    assert (tuning.longest_call_seconds(channel), tuning.lease_seconds(channel)) == (call, call + 10)
+    assert Tuning(sms_call_seconds=50, email_call_seconds=90).lease_seconds("email") == 100
+
+
+def test_probes_may_not_come_sooner_and_sooner() -> None:
+    with pytest.raises(ValueError, match="LONGEST_PROBE"):
+        Tuning(breaker_first_probe_seconds=5, breaker_longest_probe_seconds=4)

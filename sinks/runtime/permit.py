@@ -1,0 +1,48 @@
+"""Leave for one call: what its provider and sender let through, and what becomes of that when the call is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sinks.runtime.breaker import Breaker
+
+
+class Permit:
+    """Held from before the ledger is asked until the call's end is known. ``late``: its time is over, and no call may be made."""
+
+    __slots__ = ("_close", "breakers", "lane", "late", "spent", "tickets")
+
+    def __init__(
+        self,
+        lane: str,
+        breakers: Sequence[Breaker],
+        tickets: Sequence[int],
+        close: Callable[[Permit], None],
+        *,
+        late: bool = False,
+    ) -> None:
+        self.lane = lane
+        self.breakers = breakers
+        self.tickets = tickets
+        self.late = late
+        self.spent = False  # its call was made, and its end told
+        self._close = close
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether a paused provider is tried with it."""
+        return any(breaker.is_probe(ticket) for breaker, ticket in zip(self.breakers, self.tickets, strict=True))
+
+    @property
+    def paused(self) -> bool:
+        """Whether the provider or the sender is paused by now."""
+        return any(breaker.opened_at is not None for breaker in self.breakers)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether calls have failed lately, and none was answered since."""
+        return any(breaker.streak > 0 for breaker in self.breakers)
+
+    def close(self) -> None:
+        """Give back what was not used."""
+        self._close(self)

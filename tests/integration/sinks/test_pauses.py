@@ -1,0 +1,204 @@
+"""A provider that is away, or refuses our account: every channel waits, burns nothing, tells somebody, and goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from connectors.kafka import read_to_end
+from connectors.readiness import read_standing
+from schemas.codec import Codec
+from schemas.registry import FileRegistry
+from schemas.topics import event_topic
+from tests.integration.sinks.outgoing import Outbox, Outgoing
+from tests.integration.sinks.rig import Rig, wait_for
+from tests.integration.sinks.test_conformance import CASES, Case, Refusal, address
+
+pytestmark = pytest.mark.integration
+
+PAUSING = [(case, refusal) for case in CASES for refusal in case.refusals if refusal.pauses]
+# Several probes of the tests' pace, and a commit.
+MEANWHILE_SECONDS = 3.0
+
+
+@pytest.fixture(params=CASES, ids=str)
+def case(request: pytest.FixtureRequest, rig: Rig) -> Case:
+    found: Case = request.param
+    rig.ensure(found.channel)
+    return found
+
+
+def crowd(outbox: Outbox, channel: str, count: int, **changes: Any) -> list[Outgoing]:
+    people = [f"patient:{uuid.uuid4()}" for _ in range(count)]
+    asyncio.run(outbox.make_keys(people))
+    return [outbox.outgoing(channel, person, **changes) for person in people]
+
+
+def breakers(rig: Rig, channel: str) -> dict[str, Mapping[str, Any]]:
+    standing = read_standing(rig.settings.state_dir, channel) or {"breakers": []}
+    return {breaker["subject"]: breaker for breaker in standing["breakers"]}
+
+
+def paused(rig: Rig, channel: str) -> list[tuple[str, str]]:
+    """Subject and cause of what is paused."""
+    return [(name, b["cause"]) for name, b in breakers(rig, channel).items() if b["state"] != "closed"]
+
+
+def alarms(rig: Rig, clinic_id: str) -> list[dict[str, Any]]:
+    codec = Codec(FileRegistry())
+    found = (
+        codec.decode(message.value()).value for message in read_to_end(rig.settings, [event_topic("system.alert")])
+    )
+    return [alert for alert in found if alert["clinic_id"] == clinic_id]
+
+
+def ledger(rig: Rig, ids: list[str]) -> list[tuple[str, int]]:
+    with psycopg.connect(rig.settings.postgres_dsn.get_secret_value()) as connection:
+        return connection.execute(
+            "SELECT state, attempt FROM deliveries WHERE delivery_id = ANY(%s)", (ids,)
+        ).fetchall()
+
+
+def all_sent_once_and_unspent(rig: Rig, messages: list[Outgoing]) -> None:
+    for message in messages:
+        end = rig.eye.end(message.id)
+        assert (end["status"], end["attempt"]) == ("sent", message.message["attempt"])
+    assert [len(rig.provider.messages(address(message))) for message in messages] == [1] * len(messages)
+
+
+@pytest.mark.parametrize(("case", "refusal"), PAUSING, ids=lambda one: getattr(one, "code", str(one)))
+def test_a_refusal_of_the_account_pauses_burns_nothing_and_is_told_once(
+    rig: Rig, outbox: Outbox, case: Case, refusal: Refusal
+) -> None:
+    rig.ensure(case.channel)
+    clinic = f"clinic-{uuid.uuid4()}"
+    rig.provider.misbehave(rule_channel=case.channel, **refusal.effect)
+    messages = crowd(outbox, case.channel, 20, clinic_id=clinic)
+    outbox.send(messages)
+    wait_for(lambda: paused(rig, case.channel))
+    late = crowd(outbox, case.channel, 5, clinic_id=clinic, lane="low")
+    again = crowd(outbox, case.channel, 1, clinic_id=clinic, attempt=2)
+    outbox.send(late + again)
+    time.sleep(MEANWHILE_SECONDS)
+    everyone = messages + late + again
+    assert [cause for _, cause in paused(rig, case.channel)] == ["account"]
+    assert not any({"sent", "failed", "unknown"} & set(rig.eye.words(message.id)) for message in everyone)
+    assert {state for state, _ in ledger(rig, [message.id for message in everyone])} <= {"attempting", "retry"}
+    rig.provider.behave()
+    all_sent_once_and_unspent(rig, everyone)
+    assert ledger(rig, [message.id for message in messages]) == [("accepted", 1)] * len(messages)
+    wait_for(lambda: not paused(rig, case.channel))
+    wait_for(lambda: len(alarms(rig, clinic)) >= 2)
+    told = alarms(rig, clinic)
+    assert [alert["resolved"] for alert in told] == [False, True]
+    assert {alert["details"]["code"] for alert in told} == {refusal.code}
+    assert told[0]["severity"] == "critical"
+    assert told[0]["component"] == f"sink.{case.channel}"
+    wait_for(lambda: sum(rig.committed(case.channel).values()) == 0)
+
+
+def test_a_provider_that_is_down_burns_no_attempt_and_gets_everything_when_it_is_back(
+    rig: Rig, outbox: Outbox, case: Case
+) -> None:
+    rig.provider.misbehave(kind="status", status=503, rule_channel=case.channel)
+    messages = crowd(outbox, case.channel, 60)
+    outbox.send(messages)
+    wait_for(lambda: paused(rig, case.channel) == [("account", "down")])
+    time.sleep(MEANWHILE_SECONDS)
+    rig.provider.behave()
+    all_sent_once_and_unspent(rig, messages)
+    assert not any("failed" in rig.eye.words(message.id) for message in messages)
+
+
+def test_a_paused_sink_ends_at_once_and_its_messages_go_out_after_the_next_start(
+    rig: Rig, outbox: Outbox, case: Case
+) -> None:
+    rig.provider.misbehave(kind="status", status=401, rule_channel=case.channel)
+    messages = crowd(outbox, case.channel, 30)
+    outbox.send(messages)
+    wait_for(lambda: paused(rig, case.channel))
+    began = time.monotonic()
+    assert rig.end(case.channel, signal.SIGTERM) == 0
+    assert time.monotonic() - began < 15  # the time in which calls may end, which nobody needed
+    rig.provider.behave()
+    rig.start(case.channel)
+    all_sent_once_and_unspent(rig, messages)
+
+
+def test_what_expires_while_its_provider_is_paused_is_told_and_not_sent(rig: Rig, outbox: Outbox, case: Case) -> None:
+    rig.provider.misbehave(kind="status", status=401, rule_channel=case.channel)
+    short = crowd(outbox, case.channel, 3, expires_at=datetime.now(UTC) + timedelta(seconds=4))
+    outbox.send(short)
+    for message in short:
+        assert (rig.eye.end(message.id)["status"], rig.eye.end(message.id)["reason"]) == ("expired", "expires_at")
+    rig.provider.behave()
+    (after,) = crowd(outbox, case.channel, 1)
+    outbox.send([after])
+    all_sent_once_and_unspent(rig, [after])
+    assert [rig.provider.messages(address(message)) for message in short] == [[], [], []]
+
+
+def test_a_retry_after_holds_for_the_account_and_a_restart_forgets_it(rig: Rig, outbox: Outbox, case: Case) -> None:
+    (told,) = crowd(outbox, case.channel, 1)
+    rig.provider.misbehave(address(told), kind="status", status=429, retry_after_seconds=600)
+    outbox.send([told])
+    assert rig.eye.end(told.id)["error_class"] == "throttled"
+    assert paused(rig, case.channel) == [("account", "throttled")]
+    (waits,) = crowd(outbox, case.channel, 1)
+    outbox.send([waits])
+    time.sleep(MEANWHILE_SECONDS)
+    assert rig.eye.words(waits.id) in (["queued"], [])
+    assert rig.end(case.channel, signal.SIGTERM) == 0
+    rig.start(case.channel)
+    all_sent_once_and_unspent(rig, [waits])
+
+
+def test_one_number_in_a_country_that_is_not_enabled_pauses_nobody(rig: Rig, outbox: Outbox) -> None:
+    rig.ensure("sms")
+    (abroad, *others) = crowd(outbox, "sms", 10)
+    rig.provider.misbehave(address(abroad), kind="twilio_error", code=21408)
+    outbox.send([abroad, *others])
+    assert rig.eye.end(abroad.id)["error_class"] == "account"
+    all_sent_once_and_unspent(rig, others)
+    assert paused(rig, "sms") == []
+
+
+def test_a_message_that_is_refused_alone_in_the_accounts_name_fails_by_itself(rig: Rig, outbox: Outbox) -> None:
+    rig.ensure("email")
+    (odd, *others) = crowd(outbox, "email", 10)
+    rig.provider.misbehave(address(odd), kind="status", status=403)
+    outbox.send([odd])
+    wait_for(lambda: paused(rig, "email"))
+    outbox.send(others)
+    all_sent_once_and_unspent(rig, others)
+    more = crowd(outbox, "email", 10)  # each answered one lets the odd one be tried beside it
+    outbox.send(more)
+    assert rig.eye.end(odd.id)["error_class"] == "account"
+    all_sent_once_and_unspent(rig, more)
+    wait_for(lambda: not paused(rig, "email"))
+
+
+def test_a_broken_marketing_sender_leaves_care_alone_however_much_waits_for_it(rig: Rig, outbox: Outbox) -> None:
+    if "sms" in rig.running:
+        rig.end("sms")
+    rig.start("sms", {"LUXE_SINKS_SLOTS_NORMAL": "4"})
+    marketing = crowd(outbox, "sms", 40, sender_class="marketing", category="marketing")
+    for message in marketing:
+        rig.provider.misbehave(address(message), kind="twilio_error", code=21606)
+    outbox.send(marketing)
+    wait_for(lambda: paused(rig, "sms") == [("marketing sender", "account")])
+    care = crowd(outbox, "sms", 20)
+    outbox.send(care)
+    all_sent_once_and_unspent(rig, care)
+    assert paused(rig, "sms") == [("marketing sender", "account")]
+    rig.provider.behave()
+    all_sent_once_and_unspent(rig, marketing)
+    rig.end("sms")

@@ -1,0 +1,175 @@
+"""The breaker by its table, and what holds of it whatever happens."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sinks.runtime.breaker import Breaker, Pace
+
+PACE = Pace(failures=3, first_probe_seconds=5, longest_probe_seconds=60)
+
+
+def opened(now: float = 100.0) -> Breaker:
+    breaker = Breaker(PACE)
+    ticket = breaker.admit(now)
+    assert ticket is not None
+    assert breaker.pause(ticket, now, "account", "20003")
+    return breaker
+
+
+def test_failures_in_a_row_open_it_and_an_answer_between_them_counts_them_anew() -> None:
+    breaker = Breaker(PACE)
+    for answered in (False, False, True, False, False):
+        ticket = breaker.admit(0)
+        assert ticket is not None
+        if answered:
+            breaker.answered(ticket)
+        else:
+            assert not breaker.failed(ticket, 0, "503")
+        assert breaker.state == "closed"
+    ticket = breaker.admit(0)
+    assert ticket is not None
+    assert breaker.failed(ticket, 0, "503")
+    assert (breaker.state, breaker.cause, breaker.code) == ("open", "down", "503")
+
+
+def test_one_refusal_of_the_account_opens_it() -> None:
+    breaker = opened()
+    assert (breaker.state, breaker.cause, breaker.code, breaker.admit(104.9)) == ("open", "account", "20003", None)
+
+
+def test_one_probe_is_let_through_and_its_answer_closes() -> None:
+    breaker = opened()
+    probe = breaker.admit(105)
+    assert probe is not None
+    assert breaker.is_probe(probe)
+    assert (breaker.state, breaker.admit(1000)) == ("half_open", None)
+    assert breaker.answered(probe)
+    assert (breaker.state, breaker.cause, breaker.streak) == ("closed", None, 0)
+
+
+def test_a_refused_probe_is_followed_by_one_twice_as_late_up_to_a_bound() -> None:
+    breaker, now, waits = opened(), 100.0, []
+    for _ in range(6):
+        at = breaker.probe_at
+        assert at is not None
+        waits.append(at - now)
+        probe = breaker.admit(at)
+        assert probe is not None
+        assert not breaker.failed(probe, at, "503")
+        now = at
+    assert waits == [5, 10, 20, 40, 60, 60]
+    probe = breaker.admit(now + 60)
+    assert probe is not None
+    breaker.answered(probe)
+    ticket = breaker.admit(now + 60)
+    assert ticket is not None
+    breaker.pause(ticket, now + 60, "account", "20003")
+    assert breaker.probe_at == now + 65  # a new pause begins as the first did
+
+
+def test_a_pause_lasts_as_long_as_the_provider_says() -> None:
+    breaker = Breaker(PACE)
+    ticket = breaker.admit(0)
+    assert ticket is not None
+    assert breaker.pause(ticket, 0, "throttled", "20429", 700)
+    assert breaker.admit(699.9) is None
+    assert breaker.admit(700) is not None
+
+
+def test_another_cause_found_by_a_probe_is_told() -> None:
+    breaker = opened()
+    probe = breaker.admit(105)
+    assert probe is not None
+    assert breaker.pause(probe, 105, "throttled", "20429")
+    assert (breaker.cause, breaker.code, breaker.state) == ("throttled", "20429", "open")
+
+
+def test_what_calls_from_before_a_pause_say_changes_nothing() -> None:
+    breaker = Breaker(PACE)
+    early = breaker.admit(0)
+    other = breaker.admit(0)
+    assert early is not None
+    assert other is not None
+    breaker.pause(other, 1, "account", "20003")
+    assert not breaker.answered(early)
+    assert not breaker.failed(early, 2, "503")
+    assert not breaker.pause(early, 2, "account", "20003")
+    probe = breaker.admit(6)
+    assert probe is not None
+    assert not breaker.answered(early)
+    assert breaker.is_probe(probe)
+    breaker.answered(probe)
+    for _ in range(PACE.failures):
+        assert not breaker.failed(early, 7, "503")
+    assert breaker.opened_at is None
+
+
+def test_a_probe_that_made_no_call_leaves_its_place_to_another() -> None:
+    breaker = opened()
+    probe = breaker.admit(105)
+    assert probe is not None
+    breaker.withdraw(probe)
+    assert breaker.state == "open"
+    assert breaker.admit(105) is not None
+
+
+ACTS = st.lists(
+    st.tuples(
+        st.sampled_from(["admit", "answer", "fail", "pause", "throttle", "withdraw"]),
+        st.integers(0, 9),
+        st.floats(0, 30, allow_nan=False),
+    ),
+    max_size=60,
+)
+
+
+@given(ACTS)
+def test_whatever_happens_a_pause_holds_and_ends(acts: list[tuple[str, int, float]]) -> None:
+    breaker, now = Breaker(PACE), 0.0
+    under_way: list[int] = []
+    probes: set[int] = set()
+    for act, which, seconds in acts:
+        now += seconds
+        before, probe_at = breaker.state, breaker.probe_at
+        if act == "admit":
+            ticket = breaker.admit(now)
+            # Closed lets all through; open none before its time; half open none at all.
+            assert (ticket is not None) == (before == "closed" or (probe_at is not None and now >= probe_at))
+            if ticket is not None:
+                under_way.append(ticket)
+                if before == "open":
+                    assert not probes
+                    probes.add(ticket)
+        elif under_way:
+            ticket = under_way.pop(which % len(under_way))
+            was_probe = breaker.is_probe(ticket)
+            if act == "answer":
+                breaker.answered(ticket)
+            elif act == "fail":
+                breaker.failed(ticket, now, "503")
+            elif act == "pause":
+                breaker.pause(ticket, now, "account", "20003")
+            elif act == "throttle":
+                breaker.pause(ticket, now, "throttled", "429", seconds)
+            else:
+                breaker.withdraw(ticket)
+            if before != "closed":
+                # Only the probe's answer closes.
+                assert (breaker.state == "closed") == (was_probe and act == "answer")
+            if was_probe:
+                probes.discard(ticket)
+        if breaker.state != "half_open":
+            probes.clear()
+        assert (breaker.state == "closed") == (breaker.cause is None)
+        assert breaker.streak <= PACE.failures
+    # However it stands, it comes to a probe in bounded time, and one answer closes it.
+    for ticket in under_way:
+        breaker.withdraw(ticket)
+    later = max(now, breaker.probe_at or now)
+    assert later - now <= PACE.longest_probe_seconds
+    last = breaker.admit(later)
+    assert last is not None
+    breaker.answered(last)
+    assert breaker.state == "closed"
