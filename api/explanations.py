@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
 from api import access
 from api.bodies import JSON, recipient_of, whole_number
+from api.cursor import UUID, moment_of, place_of, token_of
 from api.explanation_model import NotificationExplanation, NotificationList, served
 from api.identity import EVERY_CLINIC, Identity
 from api.preferences import ID
-from api.problems import not_found, unusable
+from api.problems import not_found
 from api.recipients import seen
 from api.resources import ASKING, POOL, identity_of
 from api.routes import Answer, Parameter, Route
 from connectors.explaining.explain import explained
 from connectors.explaining.facts import Story
-from connectors.explaining.recorded import Place, places_of, stories
+from connectors.explaining.recorded import places_of, stories
 from connectors.postgres import recipient_rows
-from schemas.shapes import Violation
 
 PATH = "/v1/notifications/{notification}/explanation"
 LIST_PATH = "/v1/recipients/{id}/notifications"
 MAX_PAGE = 100
 # What a front desk is asked about happened lately.
 DEFAULT_SINCE = timedelta(days=7)
-# Clocks of our processes may be a little apart.
-AHEAD = timedelta(minutes=5)
-EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 async def read(request: web.Request) -> web.Response:
     """One notification."""
     identity = identity_of(request)
     notification_id = request.match_info["notification"]
-    if not _UUID.fullmatch(notification_id):
+    if not UUID.fullmatch(notification_id):
         raise not_found()
     found = await request.app[ASKING].ask(lambda client: stories(client, [notification_id]))
     if not found:
@@ -62,8 +54,8 @@ async def read_all(request: web.Request) -> web.Response:
     found = await seen(request, recipient_of(request, identity), identity)
     now = datetime.now(UTC)
     limit = whole_number(request, "limit", 20, 1, MAX_PAGE)
-    since = _moment(request, "since", now - DEFAULT_SINCE)
-    before = _place(request.query.get("before"), now)
+    since = moment_of(request, "since", now - DEFAULT_SINCE)
+    before = place_of(request, "before", now)
     every = identity.is_self(found.recipient) or EVERY_CLINIC in identity.clinics
     clinics = None if every else sorted(identity.clinics)
     places = await request.app[ASKING].ask(
@@ -76,43 +68,13 @@ async def read_all(request: web.Request) -> web.Response:
     more = places[limit - 1] if len(places) > limit else None
     return _answer(
         NotificationList(
-            notifications=[served(one) for one in explanations], next=None if more is None else _token(more)
+            notifications=[served(one) for one in explanations], next=None if more is None else token_of(more)
         )
     )
 
 
 def _may_see(identity: Identity, story: Story) -> bool:
     return identity.may_see(story.recipient, story.clinic_id)
-
-
-def _moment(request: web.Request, name: str, default: datetime) -> datetime:
-    text = request.query.get(name)
-    if text is None:
-        return default
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None and EARLIEST <= moment < LATEST:
-            return moment
-    except (ValueError, OverflowError):
-        pass  # told like a time that lies outside
-    raise unusable([Violation(name, f"string of {len(text)} characters", "send a time as YYYY-MM-DDTHH:MM:SSZ")])
-
-
-def _token(place: Place) -> str:
-    return base64.urlsafe_b64encode(f"{place.asked_at.isoformat()} {place.notification_id}".encode()).decode()
-
-
-def _place(token: str | None, now: datetime) -> Place:
-    if token is None:
-        return Place(now + AHEAD, "")
-    try:
-        text, _, notification_id = base64.b64decode(token, altchars=b"-_", validate=True).decode().partition(" ")
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None and EARLIEST <= moment < LATEST and _UUID.fullmatch(notification_id):
-            return Place(moment, notification_id)
-    except (binascii.Error, UnicodeError, ValueError, OverflowError):
-        pass  # told like a token that is none of ours
-    raise unusable([Violation("before", f"string of {len(token)} characters", "send `next` of the page before")])
 
 
 def _answer(served_: NotificationExplanation | NotificationList) -> web.Response:

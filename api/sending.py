@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, Field
 from api import access
 from api.asking import SOURCE, NewNotification, actor_of, ask
 from api.bodies import JSON, read_model
+from api.cursor import UUID
 from api.identity import Identity
 from api.preference_model import Channel, Strict, milliseconds
 from api.problems import Problem, not_found
@@ -32,7 +33,6 @@ PATH = "/v1/notifications"
 CANCEL_PATH = "/v1/notifications/{notification}/cancel"
 # Of the draft: a string of structured fields, with or without its quotes.
 _KEY = re.compile(r'"([\x21\x23-\x5b\x5d-\x7e]{1,200})"|([\x21\x23-\x5b\x5d-\x7e]{1,200})')
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # A plan has at most a step a channel, and catalogues may repeat one.
 _MOST_STEPS = 8
 
@@ -100,7 +100,7 @@ async def cancel(request: web.Request) -> web.Response:
     Says what had left already. Safe to repeat.
     """
     notification_id = request.match_info["notification"]
-    if not _UUID.fullmatch(notification_id):
+    if not UUID.fullmatch(notification_id):
         raise not_found()
     app, identity = request.app, identity_of(request)
     recipient, clinic_id, request_id = await _asked_for(request, notification_id)

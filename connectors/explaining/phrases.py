@@ -113,6 +113,26 @@ ENDED: Mapping[str, str] = {
     "unknown": "the provider gave a reason that we do not know",
 }
 
+# Status → what happened to one message; {message}: "text".
+STATUSES: Mapping[str, str] = {
+    "queued": "The provider put the {message} into its queue",
+    "sending": "The {message} was being handed over",
+    "sent": "The provider took the {message}",
+    "delivered": "The {message} arrived",
+    "undelivered": "The {message} did not arrive",
+    "failed": "The {message} did not go out",
+    "bounced": "The {message} came back",
+    "expired": "The {message} was not sent any more",
+    "suppressed": "The {message} was stopped before it went out",
+    "cancelled": "The {message} was stopped before it went out",
+    "unknown": "Nobody knows whether the {message} went out",
+    "read": "The {message} was read",
+    "clicked": "A link in the {message} was followed",
+    "complained": "The {message} was reported as spam",
+    "unsubscribed": "The {message}'s reader unsubscribed",
+    "acknowledged": "Somebody took it upon themselves",
+}
+
 _HOURS = re.compile(r"_(\d+)h$")
 
 

@@ -104,7 +104,12 @@ def places_of(
         "before_id": before.notification_id,
         "limit": limit,
     }
-    return [Place(row["asked_at"], row["notification_id"]) for row in _rows(client, _OF_SOMEBODY, parameters)]
+    return places_in(client, _OF_SOMEBODY, parameters)
+
+
+def places_in(client: Client, sql: str, parameters: dict[str, Any]) -> list[Place]:
+    """What a question for notification_id and asked_at finds. Raises ClickHouseError."""
+    return [Place(row["asked_at"], row["notification_id"]) for row in _rows(client, sql, parameters)]
 
 
 def stories(client: Client, ids: Sequence[str]) -> list[Story]:

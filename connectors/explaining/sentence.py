@@ -77,9 +77,9 @@ def foretold(decision: Decision, recipient: str, notification_type: str, said: S
         return _whole([f"no: {clauses[0]}", *clauses[1:]])
     first = [MESSAGES[step.channel] for step in decision.steps if step.step == 0 or step.parallel]
     later = [step.channel for step in decision.steps if step.step and not step.parallel]
-    yes = f"yes: the {kind} would go out by {_and(first)} at {clock.moment(decision.decided_at)}"
+    yes = f"yes: the {kind} would go out by {together(first)} at {clock.moment(decision.decided_at)}"
     if later:
-        yes += f", and by {_and([MESSAGES[channel] for channel in later])} if that did not arrive"
+        yes += f", and by {together([MESSAGES[channel] for channel in later])} if that did not arrive"
     return _whole([yes, *_closed(decision, said, who, clock, WISHES)[:MOST_CLAUSES]])
 
 
@@ -103,7 +103,7 @@ def _closed(decision: Decision, said: Said, who: str, clock: Clock, reasons: fro
         del fallen["push"]  # hardly anybody has our app; it is no answer to why
     for channel, reason in fallen.items():
         clauses.setdefault(_clause(decision, channel, reason, said, who, clock), []).append(CHANNELS[channel])
-    return [clause.replace("{them}", _and(channels)) for clause, channels in clauses.items()]
+    return [clause.replace("{them}", together(channels)) for clause, channels in clauses.items()]
 
 
 def _clause(decision: Decision, channel: str, reason: str, said: Said, who: str, clock: Clock) -> str:
@@ -160,13 +160,13 @@ def _sent(story: Story, who: str, kind: str, clock: Clock) -> str:
         because = ENDED.get(one.why) or ENDED["unknown"]
         return f"the {kind} {did_not} by {MESSAGES[one.channel]}, because {because.format(who=who)}"
     if deliveries and all(one.status == "waiting" for one in deliveries):
-        ready = _and([MESSAGES[one.channel] for one in deliveries])
+        ready = together([MESSAGES[one.channel] for one in deliveries])
         return f"the {kind} is ready as a {ready}, and nothing has taken it yet"
     return f"the {kind} is on its way"
 
 
 def _by(deliveries: Sequence[Delivery], statuses: tuple[str, ...], clock: Clock) -> str:
-    return _and([f"by {MESSAGES[one.channel]}{_at(one.at(*statuses), clock)}" for one in deliveries])
+    return together([f"by {MESSAGES[one.channel]}{_at(one.at(*statuses), clock)}" for one in deliveries])
 
 
 def _at(moment: datetime | None, clock: Clock) -> str:
@@ -177,7 +177,8 @@ def _because(reason: str, who: str) -> str:
     return WHOLE.get(reason, f"of the reason {reason}").replace("{who}", who)
 
 
-def _and(words: Sequence[str]) -> str:
+def together(words: Sequence[str]) -> str:
+    """Several as one says them: a, b and c. At least one."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
