@@ -17,6 +17,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "account": ("cli.account", "Count every notification once, by its final state."),
     "explain": ("cli.explain", "Why somebody did, or did not, get a notification; all of a patient's."),
     "what-if": ("cli.what_if", "Would somebody get it at some time? Nothing is sent."),
+    "watch": ("cli.watch", "Follow deliveries live: one line for each decision and status."),
+    "send": ("cli.send", "Send one notification by hand, as the API does."),
     "query": ("cli.query", "Ask ClickHouse; without a query, list what can be asked."),
     "topics": ("cli.topics", "Print, create and compare the topic table."),
     "produce": ("cli.produce", "Turn a practice system's CSV export into events."),
