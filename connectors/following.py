@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from connectors.kafka import make_consumer
+from connectors.kafka import consumer_config
 from connectors.settings import Settings
 
 POLL_SECONDS = 0.2
@@ -26,7 +26,7 @@ def follow(settings: Settings, topics: Sequence[str], since: datetime | None = N
     ``since``: from then on; None: from now on. Ends never. Raises KafkaException: a topic does not exist, or Kafka is away.
     """
     outage = _Outage()
-    consumer = make_consumer(settings, "luxe-watcher", error_cb=outage.heard)
+    consumer = Consumer(consumer_config(settings, "luxe-watcher") | {"error_cb": outage.heard})
     try:
         consumer.assign(_starts(consumer, topics, since))
         while True:

@@ -283,3 +283,79 @@ def luxe(settings: Settings, *arguments: str, given: str | None = None) -> subpr
         timeout=120,
         check=False,
     )
+
+
+def test_luxe_send_sends_and_luxe_watch_follows(settings: Settings, patients: Callable[[], Patient]) -> None:
+    patient = patients()
+    watching = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "cli.main",
+            "watch",
+            "--json",
+            "--recipient",
+            patient.recipient.removeprefix("patient:"),
+        ],
+        env=os.environ | {"LUXE_STATE_DIR": str(settings.state_dir)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stdout is not None
+    try:
+        time.sleep(3)  # it begins with what comes from now on
+        body = json.dumps({"recipient": patient.recipient, "message": "Your forms are ready.", "urgent": True})
+        first = luxe(settings, "send", "-", "--key", "k-cli", "--json", given=body)
+        assert first.returncode == 0, first.stderr
+        again = luxe(settings, "send", "-", "--key", "k-cli", "--json", given=body)
+        one, two = json.loads(first.stdout), json.loads(again.stdout)
+        assert (one["again"], two["again"], one["notification_id"]) == (False, True, two["notification_id"])
+        seen: list[dict[str, Any]] = []
+        while [change["what"] for change in seen].count("delivered") < 2:
+            line = watching.stdout.readline()
+            assert line, watching.communicate(timeout=30)[1]
+            seen.append(json.loads(line))
+        assert {change["notification_id"] for change in seen} == {one["notification_id"]}
+        assert (seen[0]["kind"], seen[0]["what"], seen[0]["channels"][:2]) == ("decision", "deliver", ["sms", "email"])
+    finally:
+        watching.send_signal(signal.SIGINT)
+        _, said = watching.communicate(timeout=30)
+    assert (watching.returncode, said) == (0, "")
+
+    lines = luxe(
+        settings, "watch", "--since", "1h", "--recipient", patient.recipient, "--channel", "sms", "--limit", "2"
+    )
+    assert lines.returncode == 0, lines.stderr
+    assert "deliver" in [line.split()[3] for line in lines.stdout.splitlines()]
+    assert len(lines.stdout.splitlines()) == 2
+    assert "\x1b" not in lines.stdout  # nobody sees colours in a pipe
+    assert "Ada" not in lines.stdout
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("{", "no JSON (line 1)"),
+        ('{"recipient": "patient:h-0"}', "send one of notificationType and message"),
+        ('{"recipient": "patient:nobody", "message": "Sarah, call us"}', "field recipient"),
+    ],
+)
+def test_luxe_send_says_what_to_mend(settings: Settings, body: str, says: str) -> None:
+    done = luxe(settings, "send", "-", given=body)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Sarah" not in done.stderr
+
+
+def test_luxe_watch_says_what_to_do_where_nothing_runs(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "watch"],
+        env=os.environ | {"LUXE_STATE_DIR": str(tmp_path), "LUXE_KAFKA_BOOTSTRAP": "127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "`luxe up` starts it" in done.stderr
