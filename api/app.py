@@ -61,6 +61,7 @@ from api.resources import (
 from api.routes import Route
 from api.secret import jwt_secret
 from connectors.clickhouse.asking import Asking
+from connectors.metrics.requests import SOURCES, Requests
 from connectors.postgres.in_force import open_in_force
 from connectors.postgres.pool import open_pool
 from connectors.postgres.recipient_requests import RecipientRequests
@@ -103,7 +104,9 @@ MAX_JWKS_BYTES = 256 * 1024
 
 def make_app(settings: Settings) -> web.Application:
     """The application. Raises SettingsError for a secret that is none."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[answering])
+    requests = Requests()
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[requests.middleware, answering])
+    app[SOURCES] = list(requests.sources)
     app[SETTINGS] = settings
     app[OUTAGE] = Outage()
     app[BUCKETS] = Buckets()

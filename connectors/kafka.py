@@ -110,4 +110,5 @@ def read_to_end(settings: Settings, topics: Sequence[str], *, batch: int = 5_000
 
 
 def _dotted(overrides: dict[str, Any]) -> dict[str, Any]:
-    return {name.replace("_", "."): value for name, value in overrides.items()}
+    # confluent-kafka's own names for callbacks (stats_cb) have no dots.
+    return {name if name.endswith("_cb") else name.replace("_", "."): value for name, value in overrides.items()}

@@ -20,6 +20,8 @@ from pydantic import ValidationError
 from connectors.collector import collect_rarely
 from connectors.kafka import make_admin
 from connectors.logs import configure_logging
+from connectors.metrics.exporter import exporting
+from connectors.metrics.requests import SOURCES
 from connectors.postgres.pool import Pool
 from connectors.readiness import mark_ready
 from connectors.sealing import KeyRingError
@@ -75,14 +77,17 @@ async def _serve(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(make_app(settings), access_log=None)
+    app = make_app(settings)
+    sources = app[SOURCES]
+    runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     collect_rarely()
     try:
         await web.TCPSite(runner, address.host, address.port).start()
         log.info("%s: listening on %s:%d", name, address.host, address.port)
-        mark_ready(settings, name)
-        await stop.wait()
+        with exporting(settings, name, sources):
+            mark_ready(settings, name)
+            await stop.wait()
     finally:
         await runner.cleanup()
 

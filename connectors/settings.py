@@ -134,6 +134,16 @@ class Settings(BaseSettings):
     api_host: str = Field("127.0.0.1")
     api_port: int = Field(18080, ge=0, le=65535)
     log_format: Literal["text", "json"] = "text"
+    metrics: bool = Field(
+        True, description="Whether each process answers Prometheus on /metrics; false: it does not listen."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Where it does; anything but loopback wants a network policy.")
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="For one process; 0: a free port, the same one again, told in <state_dir>/metrics.",
+    )
 
     # Who may ask the API: tokens of the clinic's identity provider (JWKS), or signed with a secret that both sides hold.
     api_jwt_secret: SecretStr | None = Field(

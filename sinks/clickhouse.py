@@ -24,7 +24,9 @@ from connectors.clickhouse.endpoint import ensure_password, make_app
 from connectors.collector import collect_rarely
 from connectors.kafka import make_consumer
 from connectors.kafka_admin import topic_ids
+from connectors.kafka_lag import ConsumerLag
 from connectors.logs import configure_logging
+from connectors.metrics.exporter import exporting
 from connectors.postgres.ingest_positions import IngestPositions
 from connectors.readiness import mark_ready
 from connectors.sealing import KeyCache, KeyRing
@@ -70,10 +72,12 @@ async def _serve(settings: Settings) -> None:
     await asyncio.to_thread(apply_ddl, client)
     codec = Codec(registry)
     dsn = settings.postgres_dsn.get_secret_value()
+    lag = ConsumerLag()
     ingester = Ingester(
         make_consumer(
             settings,
             SINK,
+            **lag.config,
             group_instance_id=f"{SINK}-{os.environ.get('LUXE_INSTANCE', '0')}",
             session_timeout_ms=SESSION_TIMEOUT_MS,
             enable_partition_eof=True,
@@ -90,6 +94,7 @@ async def _serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         if is_embedded(settings):
             await _serve_endpoint(settings, stack)
+        stack.enter_context(exporting(settings, SINK, [*ingester.sources, lag.source]))
         running = loop.run_in_executor(None, ingester.run, stop)
         assigned = loop.run_in_executor(None, ingester.assigned.wait)
         waiting: set[asyncio.Future[Any]] = {running, assigned}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
+from connectors.metrics.catalogue import OUTCOMES
+from connectors.metrics.counting import Read
 from connectors.sealing import KeyCache, KeyRing
 from connectors.settings import Settings
 from connectors.unsubscribing.links import Links
@@ -87,6 +89,10 @@ def build_notify(settings: Settings) -> RuntimeApp:
         dead_letter=dead_letters,
         partitions=settings.kafka_partitions,
         views=(recipients, policies, gates, texts),
+    )
+
+    app.sources.append(
+        Read(OUTCOMES, lambda: [(("notify", outcome), count) for outcome, count in notify.counts.copy().items()])
     )
 
     @app.agent

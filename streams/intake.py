@@ -11,6 +11,8 @@ import time
 from collections import Counter
 from typing import Any
 
+from connectors.metrics.catalogue import OUTCOMES
+from connectors.metrics.counting import Read
 from connectors.sealing import KeyCache, KeyRing, seal
 from connectors.settings import Settings
 from schemas.codec import Codec
@@ -123,6 +125,10 @@ def build_intake(settings: Settings) -> RuntimeApp:
         dead_letter=dead_letters,
         partitions=settings.kafka_partitions,
         views=(recipients, policies),
+    )
+
+    app.sources.append(
+        Read(OUTCOMES, lambda: [(("intake", outcome), count) for outcome, count in intake.counts.copy().items()])
     )
 
     @app.agent

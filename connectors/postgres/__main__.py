@@ -9,6 +9,8 @@ from threading import Event
 import click
 
 from connectors.logs import configure_logging
+from connectors.metrics.exporter import exporting
+from connectors.postgres.backlog import Backlog
 from connectors.postgres.housekeeping import keep_house
 from connectors.postgres.relay import Relay
 from connectors.settings import Settings
@@ -33,7 +35,9 @@ def relay() -> None:
         ready.parent.mkdir(parents=True, exist_ok=True)
         ready.touch()
 
-    Relay(settings, on_ready=on_ready, housekeeping=keep_house).run(stop)
+    relay = Relay(settings, on_ready=on_ready, housekeeping=keep_house)
+    with exporting(settings, "relay", [*relay.sources, *Backlog(settings).sources]):
+        relay.run(stop)
 
 
 if __name__ == "__main__":

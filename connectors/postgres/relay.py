@@ -20,6 +20,8 @@ import psycopg
 from confluent_kafka import KafkaException, Producer
 
 from connectors.kafka import make_producer
+from connectors.metrics.catalogue import OUTBOX_PUBLISHED, RELAY_LEADS
+from connectors.metrics.counting import Read, Source, one
 from connectors.postgres.outbox import WRITERS_LOCK
 from connectors.postgres.pool import connect, where
 from connectors.settings import Settings
@@ -119,7 +121,16 @@ class Relay:
         self._published = 0
         self._reported = 0
         self._reported_at = time.monotonic()
+        self._leads = False
         self._kept_house_at = float("-inf")
+
+    @property
+    def sources(self) -> list[Source]:
+        """For the exporter."""
+        return [
+            Read(OUTBOX_PUBLISHED, one(lambda: self._published)),
+            Read(RELAY_LEADS, one(lambda: int(self._leads))),
+        ]
 
     def run(self, stop: Event) -> None:
         """Work until ``stop``. Kafka or Postgres away: says so, and tries again with rising pauses; nothing is skipped."""
@@ -128,7 +139,8 @@ class Relay:
             before = self._published
             try:
                 with connect(self._settings, "relay") as connection:
-                    if self._lead(connection, stop):
+                    self._leads = self._lead(connection, stop)
+                    if self._leads:
                         self._serve(connection, stop)
             except psycopg.OperationalError as error:
                 log.warning("Postgres at %s: %s; trying again", where(self._settings), type(error).__name__)
@@ -138,6 +150,7 @@ class Relay:
                     self._settings.kafka_bootstrap,
                     error.args[0].str(),
                 )
+            self._leads = False
             if self._published != before:
                 backoff = FIRST_BACKOFF_SECONDS
             stop.wait(backoff)

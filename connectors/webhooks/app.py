@@ -19,15 +19,18 @@ from confluent_kafka import KafkaException
 from multidict import MultiDict
 
 from connectors.kafka import LINGER_MS
+from connectors.metrics.requests import SOURCES, Requests
 from connectors.postgres.in_force import open_in_force
 from connectors.postgres.pool import Pool, open_pool
 from connectors.postgres.records import Records
+from connectors.providers import sendgrid, twilio
 from connectors.providers.sendgrid import EVENTS_PATH
 from connectors.providers.twilio import STATUS_PATH
 from connectors.serving import Outage, alive, readiness
 from connectors.settings import Settings, SettingsError
 from connectors.statuses import AcknowledgedProducer, StatusLog
 from connectors.time_limit import within
+from connectors.webhooks.counted import Counted
 from connectors.webhooks.desk import Desk
 from connectors.webhooks.inbound import INBOUND_PATH, Inbound, InboundDesk, InboundError
 from connectors.webhooks.receipts import Receipt, ReceiptError, from_sendgrid, from_twilio
@@ -57,6 +60,7 @@ POOL_CONNECTIONS = 4
 SETTINGS = web.AppKey("settings", Settings)
 OUTAGE = web.AppKey("outage", Outage)
 POOL: web.AppKey[Pool] = web.AppKey("pool")
+COUNTED = web.AppKey("counted", Counted)
 DESK = web.AppKey("desk", Desk)
 INBOUND_DESK = web.AppKey("inbound_desk", InboundDesk)
 TWILIO = web.AppKey("twilio", TwilioSignatures)
@@ -67,7 +71,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def make_app(settings: Settings) -> web.Application:
     """The application. Raises SettingsError for a key that is none."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_away])
+    requests = Requests()
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[requests.middleware, _away])
+    app[COUNTED] = Counted()
+    app[SOURCES] = [*requests.sources, *app[COUNTED].sources]
     app[SETTINGS] = settings
     app[OUTAGE] = Outage()
     app[TWILIO] = TwilioSignatures(settings.twilio_auth_token.get_secret_value())
@@ -106,7 +113,7 @@ async def _serving(app: web.Application) -> AsyncIterator[None]:
             settings, on_failure=_told_later, linger_ms=LINGER_MS, message_timeout_seconds=KAFKA_TIMEOUT_SECONDS
         )
         app[POOL] = pool
-        app[DESK] = Desk(settings, pool, records, StatusLog(producer, records.codec))
+        app[DESK] = Desk(settings, pool, records, StatusLog(producer, records.codec), app[COUNTED])
         app[INBOUND_DESK] = InboundDesk(settings, pool, in_force, records, producer)
         parked = asyncio.create_task(app[DESK].retry_parked())
         parked.add_done_callback(_parked_ended)
@@ -152,6 +159,7 @@ async def twilio_status(request: web.Request) -> web.Response:
         )
     except ReceiptError as error:
         log.warning("a Twilio callback is not in its form: %s", error)
+        request.app[COUNTED].refused(twilio.PROVIDER, "form")
         return web.Response(status=400)
     await _take(request, [receipt])
     return web.Response(status=204)
@@ -167,6 +175,7 @@ async def twilio_inbound(request: web.Request) -> web.Response:
         answer = await within(ANSWER_SECONDS, request.app[INBOUND_DESK].take(inbound, datetime.now(UTC)))
     except InboundError as error:
         log.warning("a text from a phone is not in its form: %s", error)
+        request.app[COUNTED].refused(twilio.PROVIDER, "form")
         return web.Response(status=400)
     return web.Response(text=answer, content_type="text/xml")
 
@@ -175,14 +184,17 @@ async def _twilio_form(request: web.Request) -> MultiDict[str] | None:
     """A form that Twilio signed, over the public URL and all its fields; None for anything else."""
     body = await request.read()
     if len(body) > MAX_FORM_BYTES:
+        request.app[COUNTED].refused(twilio.PROVIDER, "size")
         raise web.HTTPRequestEntityTooLarge(MAX_FORM_BYTES, len(body))
     try:
         form = MultiDict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS))
     except ValueError:
+        request.app[COUNTED].refused(twilio.PROVIDER, "signature")
         return None  # nothing that could have been signed
     url = request.app[SETTINGS].public_base_url.rstrip("/") + request.raw_path
     if not request.app[TWILIO].genuine(url, form, request.headers.get(TWILIO_SIGNATURE_HEADER)):
         log.warning("a form with a wrong signature was refused; is LUXE_PUBLIC_BASE_URL what Twilio posts to?")
+        request.app[COUNTED].refused(twilio.PROVIDER, "signature")
         return None
     return form
 
@@ -198,6 +210,7 @@ async def sendgrid_events(request: web.Request) -> web.Response:
         datetime.now(UTC),
     ):
         log.warning("a SendGrid batch with a wrong or old signature was refused; is its public key ours?")
+        request.app[COUNTED].refused(sendgrid.PROVIDER, "signature")
         return web.Response(status=403)
     try:
         events = orjson.loads(body)
@@ -205,6 +218,7 @@ async def sendgrid_events(request: web.Request) -> web.Response:
         events = None
     if not isinstance(events, list):
         log.warning("a signed SendGrid batch of %d bytes is no JSON array", len(body))
+        request.app[COUNTED].refused(sendgrid.PROVIDER, "form")
         return web.Response(status=400)
     receipts: list[Receipt | None] = []
     for number, event in enumerate(events):
@@ -212,6 +226,7 @@ async def sendgrid_events(request: web.Request) -> web.Response:
             receipts.append(from_sendgrid(event))
         except ReceiptError as error:
             log.warning("event %d of a batch of %d is left out: %s", number, len(events), error)
+            request.app[COUNTED].refused(sendgrid.PROVIDER, "entry")
     await _take(request, receipts)
     return web.Response(status=204)
 
@@ -220,6 +235,7 @@ async def _take(request: web.Request, receipts: list[Receipt | None]) -> None:
     news = [receipt for receipt in receipts if receipt is not None]
     if news:
         await within(ANSWER_SECONDS, request.app[DESK].take(news))
+        request.app[COUNTED].taken(news)
 
 
 async def readyz(request: web.Request) -> web.Response:

@@ -22,6 +22,7 @@ from connectors.sealing import KeyRingError, SealError
 from connectors.settings import Settings
 from connectors.statuses import StatusLog, delivery_status
 from connectors.suppressing import DeadAddress, reason_of, sms_sender_class, suppress
+from connectors.webhooks.counted import Counted
 from connectors.webhooks.receipts import Receipt
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ RETRY_SECONDS = 2.0
 class Desk:
     """Takes receipts. Everything it does may be repeated: the same receipt always yields the same status."""
 
-    def __init__(self, settings: Settings, pool: Pool, records: Records, statuses: StatusLog) -> None:
+    def __init__(self, settings: Settings, pool: Pool, records: Records, statuses: StatusLog, counted: Counted) -> None:
+        self._counted = counted
         self._settings = settings
         self._pool = pool
         self._records = records
@@ -65,6 +67,7 @@ class Desk:
         unknown = [receipt for receipt in receipts if _key(receipt) not in found]
         if unknown:
             await parked.park(self._pool, self._records, [_parked(receipt) for receipt in unknown])
+            self._counted.parked(unknown)
             log.info("%d receipts parked: their messages are not in the ledger yet", len(unknown))
         await self._tell([(receipt, found[_key(receipt)]) for receipt in receipts if _key(receipt) in found])
         return [None] * len(receipts)
@@ -115,6 +118,8 @@ class Desk:
             claimed = await parked.take_parked(connection, self._records)
             if claimed:
                 await self._tell([(Receipt.from_json(orjson.loads(one.receipt.raw)), one.delivery) for one in claimed])
+        for one in claimed:
+            self._counted.claimed(one.receipt.provider)
         return len(claimed)
 
 

@@ -23,6 +23,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from connectors.clickhouse.client import INSERT_SETTINGS
 from connectors.clickhouse.container import topic_prefix
 from connectors.clickhouse.tables import DATABASE, UNREADABLE_TABLE
+from connectors.metrics import catalogue
+from connectors.metrics.counting import Read, Source, Timings, one
 from connectors.postgres.ingest_positions import Advance, IngestPositions
 from schemas.codec import Codec
 from sinks.ingest.batches import (
@@ -114,7 +116,20 @@ class Ingester:
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self._oldest: float | None = None
         self.rows = 0
+        self._unreadable = 0
+        self._range_rows = Timings(catalogue.INGEST_RANGE)
+        self._range_seconds = Timings(catalogue.INGEST_SECONDS)
         self.assigned = threading.Event()
+
+    @property
+    def sources(self) -> list[Source]:
+        """For the exporter."""
+        return [
+            Read(catalogue.INGESTED, one(lambda: self.rows)),
+            Read(catalogue.INGEST_UNREADABLE, one(lambda: self._unreadable)),
+            self._range_rows,
+            self._range_seconds,
+        ]
 
     def run(self, stop: threading.Event) -> None:
         """Until ``stop``; then what was read goes in, and the positions are persisted. Raises what cannot be mended here."""
@@ -256,6 +271,7 @@ class Ingester:
 
     def _insert(self, plan: Planned, found: Sequence[Chunk], unreadable: list[Unreadable]) -> None:
         owned, cut = plan.owned, plan.range
+        began = time.monotonic()
         for chunk in found:
             token = f"{owned.topic_id}:{owned.partition}:{chunk.schema_id}:{cut.start}-{cut.end}"
             try:
@@ -274,6 +290,9 @@ class Ingester:
             token = f"{owned.topic_id}:{owned.partition}:unreadable:{cut.start}-{cut.end}"
             self._insert_unreadable(rows, token)
         self.rows += len(cut.items)
+        self._unreadable += len(unreadable)
+        self._range_rows.observe(len(cut.items))
+        self._range_seconds.observe(time.monotonic() - began)
 
     def _insert_chunk(self, chunk: Chunk, token: str) -> None:
         table = chunk.shape.table

@@ -16,6 +16,7 @@ from connectors.gathering import Gathered
 from connectors.postgres import deliveries
 from connectors.postgres.deliveries import Attempt, BeginResult, Finish, Result
 from connectors.postgres.pool import Pool
+from sinks.runtime.counted import Counted
 from sinks.runtime.outcome import Outcome
 from sinks.runtime.patience import patiently
 from sinks.runtime.tuning import Tuning
@@ -54,8 +55,9 @@ class Ended:
 class Attempts:
     """The ledger of one provider."""
 
-    def __init__(self, pool: Pool, provider: str, tuning: Tuning, *, lease_seconds: float) -> None:
+    def __init__(self, pool: Pool, provider: str, tuning: Tuning, counted: Counted, *, lease_seconds: float) -> None:
         self._pool = pool
+        self._counted = counted
         self._provider = provider
         self._lease_seconds = lease_seconds
         self._retry_seconds = tuning.postgres_retry_seconds
@@ -129,9 +131,11 @@ class Attempts:
         return frozenset(found)
 
     async def _begin(self, attempts: Sequence[Attempt]) -> list[BeginResult | psycopg.Error]:
+        self._counted.wrote("begin", len(attempts))
         return await self._by_batch(attempts, lambda rows: deliveries.begin(self._pool, rows, self._lease_seconds))
 
     async def _finish(self, rows: Sequence[Finish]) -> list[psycopg.Error | None]:
+        self._counted.wrote("finish", len(rows))
         return await self._by_batch(rows, self._enter)
 
     async def _enter(self, rows: Sequence[Finish]) -> list[None]:

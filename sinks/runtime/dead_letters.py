@@ -11,6 +11,7 @@ from connectors.statuses import AcknowledgedProducer
 from schemas.codec import Codec
 from schemas.ids import dead_letter_id
 from schemas.topics import DEAD_LETTERS
+from sinks.runtime.counted import Counted
 from sinks.runtime.keys import Keys
 from sinks.runtime.lanes import Taken
 from sinks.runtime.poison import PoisonError
@@ -21,7 +22,10 @@ RECORD = "luxe.pipeline.DeadLetter"
 class DeadLetters:
     """Writes DeadLetter records of one stage (the channel's name)."""
 
-    def __init__(self, producer: AcknowledgedProducer, codec: Codec, keys: Keys, *, stage: str) -> None:
+    def __init__(
+        self, producer: AcknowledgedProducer, codec: Codec, keys: Keys, *, stage: str, counted: Counted
+    ) -> None:
+        self._counted = counted
         self._producer = producer
         self._codec = codec
         self._keys = keys
@@ -68,5 +72,6 @@ class DeadLetters:
                 key, "DeadLetter", letter_id, self._codec.encode_content("luxe.pipeline.DeadLetterContent", content)
             ),
         }
+        self._counted.buried(poison.code)
         # Not under the original's key, which may be anything; what follows a record of ours are headers of ours.
         self._producer.send(DEAD_LETTERS, letter_id.encode(), self._encode(letter), headers, acknowledged)

@@ -22,6 +22,7 @@ from schemas.registry import RegistryUnavailableError
 from sinks.runtime.admission import Admission, Tries
 from sinks.runtime.attempts import Attempts, Begun, Ended
 from sinks.runtime.channel import Channel
+from sinks.runtime.counted import CallResult, Counted
 from sinks.runtime.dead_letters import DeadLetters
 from sinks.runtime.devices import Devices
 from sinks.runtime.gates import Verdict
@@ -65,6 +66,7 @@ class Tools:
     attempts: Attempts
     statuses: StatusLog
     dead_letters: DeadLetters
+    counted: Counted
 
 
 class Delivering:
@@ -181,6 +183,7 @@ class Delivering:
                 outcome = await self._resolve(life, message, content, begun, permit, tries, dead)
             await tools.attempts.finish(begun, outcome)
             life.ended(outcome)
+            tools.counted.ended(message["lane"], outcome)
         finally:
             if dead:
                 await self._forget_devices(message, dead)
@@ -287,7 +290,7 @@ class Delivering:
             content = {**content, "to": " ".join(addresses)}
         life.sending()
         try:
-            accepted = await tools.channel.send(message, content)
+            accepted = await self._send(message, content)
         except Refused as refused:
             if tools.channel.name == "push":
                 dead += refused.dead_addresses
@@ -300,6 +303,30 @@ class Delivering:
         tools.admission.answered(permit)
         dead += accepted.dead_addresses
         return Outcome.accepted(accepted)
+
+    async def _send(self, message: Message, content: Message) -> Accepted:
+        """The call itself, timed. Raises Refused, OutcomeUnknown."""
+        tools = self._tools
+        began = time.monotonic()
+        result: CallResult | None = None
+        error_class: str | None = None
+        try:
+            accepted = await tools.channel.send(message, content)
+        except Refused as refused:
+            result, error_class = "refused", refused.error_class
+            raise
+        except OutcomeUnknown:
+            result = "unknown"
+            raise
+        except Exception:
+            result = "error"
+            raise
+        else:
+            result = "accepted"
+            return accepted
+        finally:
+            if result is not None:  # None: given up at our own end
+                tools.counted.called(message["lane"], result, time.monotonic() - began, error_class)
 
     async def _leased(self, begun: Begun) -> Begun | None:
         """The attempt with a lease that outlives a call; None where another worker took it up.

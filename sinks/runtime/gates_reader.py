@@ -67,6 +67,11 @@ class GatesReader:
             and time.monotonic() - self._came_round < self._stale_seconds
         )
 
+    @property
+    def age_seconds(self) -> float | None:
+        """Since the reader last came round; None before it first did."""
+        return time.monotonic() - self._came_round if self._came_round else None
+
     async def wait_until_current(self) -> None:
         """Hold the caller while the view must not be relied on."""
         while not self.current:  # noqa: ASYNC110 - staleness is the clock's doing, nobody sets an event for it

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from connectors.kafka import make_consumer
+from connectors.kafka_lag import ConsumerLag
 from connectors.settings import Settings
 from schemas.topics import deliver_topic
 from sinks.runtime.offsets import PartitionOffsets
@@ -114,6 +115,11 @@ class Slots:
             self._aside -= 1
             self._taken += 1
 
+    @property
+    def taken(self) -> int:
+        """Messages in flight, those aside too."""
+        return self._taken + self._aside
+
     def take(self) -> None:
         """One is taken; the caller holds ``changed``."""
         self._taken += 1
@@ -208,6 +214,7 @@ class Lane:
         self._settings = settings
         self._tuning = tuning
         self._group = group_of(channel, lane)
+        self._lag = ConsumerLag()
         self._slots = Slots(tuning.slots(lane), tuning.waiting_aside)
         self._loop = loop
         self._take = take
@@ -217,6 +224,16 @@ class Lane:
         self._commit_due = 0.0
         self._drain_seconds = tuning.drain_seconds
         self._thread = threading.Thread(target=self._main, name=f"lane-{channel}-{lane}", daemon=True)
+
+    @property
+    def in_flight(self) -> int:
+        """Messages taken whose end is not in Kafka yet."""
+        return self._slots.taken
+
+    @property
+    def unread(self) -> dict[int, int]:
+        """Partition → messages on the topic that were not taken yet, as the client knew some seconds ago."""
+        return {partition: records for (_, partition), records in self._lag.unread.items()}
 
     def start(self) -> None:
         """Join the group and begin to take."""
@@ -253,6 +270,7 @@ class Lane:
             session_timeout_ms=int(self._tuning.session_timeout_seconds * 1000),
             # The client's own prefetch: what a second needs, not what memory holds.
             queued_max_messages_kbytes=4096,
+            **self._lag.config,
         )
         try:
             consumer.subscribe(

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from connectors.metrics.exporter import exporting
 from connectors.postgres.pool import open_pool
 from connectors.postgres.records import Records
 from connectors.readiness import mark_ready, tell_standing
@@ -18,6 +19,7 @@ from sinks.runtime.admission import Admission
 from sinks.runtime.alarms import Alarms
 from sinks.runtime.attempts import Attempts
 from sinks.runtime.channel import Channel, Shared
+from sinks.runtime.counted import Counted
 from sinks.runtime.dead_letters import DeadLetters
 from sinks.runtime.delivering import Delivering, Tools
 from sinks.runtime.devices import Devices
@@ -42,7 +44,7 @@ class Worker:
         self._delivering = Delivering(tools)
         self._tasks: set[asyncio.Task[None]] = set()
         self._settings = settings
-        self._lanes: list[Lane] = []  # those started
+        self.lanes: list[Lane] = []  # those started
 
     def _start_lanes(self) -> None:
         loop = asyncio.get_running_loop()
@@ -58,7 +60,7 @@ class Worker:
                 leaving=self._tools.admission.look,
             )
             lane.start()
-            self._lanes.append(lane)
+            self.lanes.append(lane)
 
     def hold(self, held: bool) -> None:
         """Let the lanes take nothing for a while."""
@@ -86,7 +88,7 @@ class Worker:
             if not stop.is_set():
                 self._start_lanes()
                 serving()
-            ends = (lane.ended() for lane in self._lanes)
+            ends = (lane.ended() for lane in self.lanes)
             await _first_of(stop.wait(), _error_of(self._failed), gates.ended(), *ends)
             await self._end(drain=True)
         except BaseException:
@@ -96,11 +98,11 @@ class Worker:
             gates.stop()
 
     async def _end(self, *, drain: bool) -> None:
-        for lane in self._lanes:
+        for lane in self.lanes:
             lane.stop(drain=drain)
         if not drain:
             self._give_up()
-        await asyncio.gather(*(lane.ended() for lane in self._lanes), return_exceptions=not drain)
+        await asyncio.gather(*(lane.ended() for lane in self.lanes), return_exceptions=not drain)
         # Whoever has not ended by now must not go on without its offset, its connections and its ledger.
         self._give_up()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -148,6 +150,7 @@ async def serve(
             producer = AcknowledgedProducer(settings, on_failure=fail, linger_ms=tuning.status_linger_ms)
             channel.use(Shared(pool, records, producer))
             keys = Keys(pool, records, tuning)
+            counted = Counted(channel.name)
             tools = Tools(
                 channel=channel,
                 tuning=tuning,
@@ -164,12 +167,17 @@ async def serve(
                     hold=lambda held: worker.hold(held),
                     tell=lambda standing: tell_standing(settings, channel.name, standing),
                 ),
-                attempts=Attempts(pool, channel.provider, tuning, lease_seconds=tuning.lease_seconds(channel.name)),
+                attempts=Attempts(
+                    pool, channel.provider, tuning, counted, lease_seconds=tuning.lease_seconds(channel.name)
+                ),
                 statuses=StatusLog(producer, codec),
-                dead_letters=DeadLetters(producer, codec, keys, stage=channel.name),
+                dead_letters=DeadLetters(producer, codec, keys, stage=channel.name, counted=counted),
+                counted=counted,
             )
             worker = Worker(settings, tools, producer, failed)
-            await worker.run(stop, lambda: _serving(settings, tools))
+            sources = counted.sources(worker.lanes, lambda: tools.gates.age_seconds, tools.admission)
+            with exporting(settings, channel.name, sources):
+                await worker.run(stop, lambda: _serving(settings, tools))
     finally:
         await channel.close()
 

@@ -19,11 +19,14 @@ import uvloop
 from faust.app.base import BootStrategy
 
 from connectors.collector import collect_rarely
+from connectors.metrics.counting import Source
+from connectors.metrics.exporter import exporting
 from connectors.settings import Settings
 from streams.runtime import mends
 from streams.runtime.batch import DeadLetter
 from streams.runtime.clients import Topics
 from streams.runtime.consumer import BatchedConsumer, Transport, plane_of
+from streams.runtime.counted import sources_of
 from streams.runtime.errors import FatalError, end_process
 from streams.runtime.instance import claim
 from streams.runtime.metrics import Metrics
@@ -113,6 +116,7 @@ class RuntimeApp:
     ) -> None:
         self.name = name
         self.metrics = Metrics()
+        self.sources: list[Source] = []  # what the agent's own work counts, for the exporter
         self._inputs = tuple(inputs)
         self._changelog, self._settings, self._dead_letter = changelog, settings, dead_letter
         self._views, self._partitions, self._tuning, self._clock_ms = tuple(views), partitions, tuning, clock_ms
@@ -192,7 +196,8 @@ class RuntimeApp:
         worker = _Worker(self.faust, loop=loop, quiet=True, redirect_stdouts=False, override_logging=False)
         worker.spinner = None
         collect_rarely()
-        worker.execute_from_commandline()
+        with exporting(settings, self.name, [*sources_of(plane), *self.sources]):
+            worker.execute_from_commandline()
         raise AssertionError("unreachable")
 
     def _check_partitions(self, plan: Plan) -> None:

@@ -13,9 +13,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
-from connectors.sealing import KeyRingError
-from schemas.registry import RegistryUnavailableError
-from streams.runtime.errors import FatalError, OutputTooLarge
+from streams.runtime.errors import FatalError, OutputTooLarge, refuse_surroundings
 from streams.runtime.metrics import Metrics
 from streams.runtime.records import DueTimer, Headers, Output, Record
 from streams.runtime.rows import MAX_DUE_MS, STATE, TIMER, due_key, due_key_of, timer_of, timer_value
@@ -43,9 +41,6 @@ class Outlet(Protocol):
         """Adds a record."""
 
 
-# Not the event's fault: its neighbours would end alike, and it is handled well once this is mended. Beside these stands what
-# RocksDB cannot read, for which its client raises a bare Exception.
-_SURROUNDINGS = (KeyRingError, RegistryUnavailableError)
 # What is kept of a record whose dead letter would be larger than its topic takes.
 _TRUNCATED_BYTES = 64 * 1024
 _MAX_PRIORITY = 255
@@ -58,7 +53,7 @@ _NORMAL = 2  # lanes: 0 critical, 1 high, 2 normal, 3 low
 class Event:
     """One event's scope; made by ``Batch.event``. Keys, values and payloads are bytes."""
 
-    __slots__ = ("_batch", "_buried", "_changes", "_due", "_outputs", "subject")
+    __slots__ = ("_batch", "_buried", "_changes", "_due", "_outputs", "_timers", "subject")
 
     def __init__(self, batch: Batch, subject: Subject) -> None:
         self._batch = batch
@@ -67,6 +62,7 @@ class Event:
         self._due: dict[bytes, bytes | None] | None = None
         self._outputs: list[tuple[str, bytes | None, bytes | None, int, Headers | None, int | None]] | None = None
         self._buried: list[tuple[Subject, Exception]] | None = None
+        self._timers = 0  # those it set that were not there, less those it cancelled
 
     def __enter__(self) -> Event:
         if type(self.subject) is DueTimer:
@@ -81,7 +77,7 @@ class Event:
             return False
         if not isinstance(error, Exception):
             return False
-        _refuse_surroundings(error)
+        refuse_surroundings(error)
         self._batch._bury(self.subject, error)
         return True
 
@@ -95,11 +91,12 @@ class Event:
         changes = None if self._changes is None else dict(self._changes)
         due = None if self._due is None else dict(self._due)
         outputs = None if self._outputs is None else list(self._outputs)
+        timers = self._timers
         try:
             yield
         except Exception as error:  # noqa: BLE001 - as with events: whatever it is, it is this subject's
-            _refuse_surroundings(error)
-            self._changes, self._due, self._outputs = changes, due, outputs
+            refuse_surroundings(error)
+            self._changes, self._due, self._outputs, self._timers = changes, due, outputs, timers
             self._buried = [*(self._buried or ()), (subject, error)]
 
     def produce(
@@ -146,8 +143,8 @@ class Event:
             raise ValueError(f"due_ms: {due_ms} is no time in ms since the epoch")
         if not 0 <= priority <= _MAX_PRIORITY:
             raise ValueError(f"priority: {priority} is not within 0 to {_MAX_PRIORITY}")
-        if not fresh:
-            self._drop_due(timer_id)
+        if fresh or not self._drop_due(timer_id):
+            self._timers += 1
         self._change(TIMER + timer_id, timer_value(due_ms, priority, payload))
         self._mark_due(due_key(priority, due_ms, timer_id), b"")
 
@@ -155,6 +152,7 @@ class Event:
         """Removes a timer; False when there is none."""
         if not self._drop_due(timer_id):
             return False
+        self._timers -= 1
         self._change(TIMER + timer_id, None)
         return True
 
@@ -198,14 +196,6 @@ class Event:
             self._due[key] = value
 
 
-def _refuse_surroundings(error: Exception) -> None:
-    """Raises FatalError for what is no one event's fault."""
-    if isinstance(error, FatalError):
-        raise error
-    if type(error) is Exception or isinstance(error, _SURROUNDINGS):
-        raise FatalError(f"{type(error).__name__}: {error}") from error
-
-
 class _DueNow:
     """The timers of a batch, given out one by one: those that an earlier event of it cancelled or moved are left out."""
 
@@ -243,6 +233,7 @@ class Batch:
         "now_ms",
         "partition",
         "records",
+        "timers",
     )
 
     def __init__(
@@ -268,6 +259,7 @@ class Batch:
         self._producer = producer
         self._dead_letter = dead_letter
         self._metrics = metrics
+        self.timers = 0  # by how many there are more, once it is committed
         self._overlay: dict[bytes, bytes | None] = {}
         self._due_changes: dict[bytes, bytes | None] = {}
         self._held_outputs = held_outputs
@@ -299,6 +291,7 @@ class Batch:
             self._add(changes)
             if event._due is not None:
                 self._due_changes.update(event._due)
+                self.timers += event._timers
         for subject, error in event._buried or ():
             self._send_letter(subject, error)
         self._metrics.events += 1
@@ -316,6 +309,7 @@ class Batch:
         if type(subject) is DueTimer:  # it must not fire again
             row = TIMER + subject.timer_id
             self._due_changes[due_key(subject.priority, subject.due_ms, subject.timer_id)] = None
+            self.timers -= 1
             self._add({row: None})
         self._send_letter(subject, error)
 
@@ -336,7 +330,7 @@ class Batch:
         self._held.append((letter.topic, letter.value, letter.key, partition, letter.headers, letter.timestamp_ms))
         if len(self._held) > self._held_outputs:
             self.send_held()
-        self._metrics.dead_letters += 1
+        self._metrics.buried(error)
 
     def _is_live(self, timer: DueTimer) -> bool:
         row = TIMER + timer.timer_id

@@ -9,6 +9,9 @@ from typing import NoReturn
 
 from confluent_kafka import KafkaError, KafkaException
 
+from connectors.sealing import KeyRingError
+from schemas.registry import RegistryUnavailableError
+
 log = logging.getLogger(__name__)
 
 # Exit statuses, so that a supervisor and its operator can tell the kinds apart (numbers of sysexits.h).
@@ -39,6 +42,19 @@ class FencedError(FatalError):
 
 class StalledError(FatalError):
     """There is input, and for longer than the limit no position has moved."""
+
+
+# Not the event's fault: its neighbours would end alike, and it is handled well once this is mended. Beside these stands what
+# RocksDB cannot read, for which its client raises a bare Exception.
+_SURROUNDINGS = (KeyRingError, RegistryUnavailableError)
+
+
+def refuse_surroundings(error: Exception) -> None:
+    """Raises FatalError for what is no one event's fault."""
+    if isinstance(error, FatalError):
+        raise error
+    if type(error) is Exception or isinstance(error, _SURROUNDINGS):
+        raise FatalError(f"{type(error).__name__}: {error}") from error
 
 
 def exit_status(error: BaseException) -> int:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, fields
+
+from connectors.metrics import catalogue
+from connectors.metrics.counting import Timings
 
 
 @dataclass(slots=True)
@@ -24,9 +28,24 @@ class Metrics:
     positions_lost: int = 0  # times the log no longer held the next record: retention took unread input. Alarm on any
     stalls: int = 0
     partitions: int = 0  # running now
+    timers: dict[int, int] = field(default_factory=dict)  # partition: timers set that have not fired, now
     queued_records: int = 0  # waiting in this process now
     view_lag_records: dict[str, int] = field(default_factory=dict)  # for each view: records not yet read, now
+    input_lag_records: dict[tuple[str, int], int] = field(
+        default_factory=dict
+    )  # (topic, partition): not fetched, lately
+    restoring: dict[int, int] = field(default_factory=dict)  # partition: changelog offsets still to read, now
+    dead_letter_codes: Counter[str] = field(default_factory=Counter)
+    work_seconds: Timings = field(default_factory=lambda: Timings(catalogue.WORK))
+    commit_seconds: Timings = field(default_factory=lambda: Timings(catalogue.COMMITS))
+
+    def buried(self, error: Exception) -> None:
+        """A dead letter goes out; what is nobody's contract has no code of its own."""
+        code = getattr(error, "code", None)
+        self.dead_letters += 1
+        self.dead_letter_codes[code if isinstance(code, str) else "unexpected_error"] += 1
 
     def snapshot(self) -> dict[str, object]:
-        """All of them by name."""
-        return asdict(self)
+        """Every plain number by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, int | float)}

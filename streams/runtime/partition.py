@@ -30,7 +30,7 @@ from streams.runtime.restore import SOURCE, Restore, source_value
 from streams.runtime.rows import OUTPUT, POSITION, position_of, position_value
 from streams.runtime.settle import outputs_between, outputs_of, settle, wait_decided
 from streams.runtime.store import Store
-from streams.runtime.timers import DueIndex
+from streams.runtime.timers import DueIndex, count_timers
 from streams.runtime.tuning import Tuning
 
 log = logging.getLogger(__name__)
@@ -114,6 +114,7 @@ class Partition:
             settle(self._producer, plan.topics, self._outputs | left, plan.changelog, self.number)
             self._restore()
         self._due = DueIndex(self._store)
+        plan.metrics.timers[self.number] = count_timers(self._store)
         for topic, topic_id in self._topic_ids.items():
             row = self._store.get(POSITION + topic.encode())
             if row is not None:
@@ -126,7 +127,11 @@ class Partition:
         restore = Restore(
             self._store, plan.changelog, self._changelog_id, self.number, plan.settings, plan.tuning, plan.clock_ms
         )
-        restore.run()
+        restoring = plan.metrics.restoring
+        try:
+            restore.run(lambda left: restoring.update({self.number: left}))
+        finally:
+            restoring.pop(self.number, None)
         plan.metrics.restored_records += restore.records
         plan.metrics.restore_seconds += restore.seconds
         self._outputs = outputs_of(self._store)
@@ -158,6 +163,7 @@ class Partition:
         """Aborts what is open, frees the folder. Blocking. Safe after an open that failed or never ran."""
         with self._closing:
             self.phase = Phase.CLOSED
+            self._plan.metrics.timers.pop(self.number, None)
             producer, store = getattr(self, "_producer", None), getattr(self, "_store", None)
             if producer is not None:
                 if not self.idle.is_set():
@@ -224,6 +230,12 @@ class Partition:
         """When the next timer is due."""
         return self._due.earliest_ms()
 
+    @property
+    def known_due_ms(self) -> int | None:
+        """When the next timer is due, as last looked up; for other threads."""
+        due: DueIndex | None = getattr(self, "_due", None)
+        return None if due is None else due.known_ms
+
     def begin(self, now_ms: int) -> Batch | None:
         """Begins a transaction over the next records and due timers; None when all of them were done in an earlier one."""
         records = self._take()
@@ -272,6 +284,7 @@ class Partition:
         """The agent is done with the batch. How long it took decides how large the next one may be."""
         events = len(batch.records) + len(batch.due)
         seconds = max(time.monotonic() - self._began, 1e-6)
+        self._plan.metrics.work_seconds.observe(seconds, self._plan.app)
         fitting = int(events * self._plan.tuning.batch_seconds / seconds)
         limit = min(self._batch_records * _BATCH_GROWTH, fitting if fitting > 0 else 1, self._plan.tuning.batch_records)
         if limit < self._batch_records or events >= self._batch_records:  # a small batch says little of a large one
@@ -312,6 +325,7 @@ class Partition:
     def committed(self, batch: Batch, positions: dict[str, int]) -> None:
         """What the event loop has to know of a finished commit."""
         self._positions.update(positions)
+        self._plan.metrics.timers[self.number] += batch.timers
         self._due.applied(batch._due_changes.items())
         self.idle.set()
         self.progress_at = time.monotonic()

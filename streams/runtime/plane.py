@@ -110,6 +110,11 @@ class DataPlane:
         if not self._mine:
             self._ready_file.touch()
 
+    @property
+    def opening(self) -> int:
+        """Partitions of ours that are being fenced or restored."""
+        return len(self._mine - set(self.partitions.copy()))
+
     async def _settle(self, number: int, generation: int) -> None:
         async with self._locks[number]:
             partition = self.partitions.get(number)
@@ -284,6 +289,7 @@ class DataPlane:
         took_ms = (time.monotonic() - began) * 1000
         self.metrics.commits += 1
         self.metrics.commit_ms += took_ms
+        self.metrics.commit_seconds.observe(took_ms / 1000, self.plan.app)
         self.metrics.commit_ms_max = max(self.metrics.commit_ms_max, took_ms)
         await asyncio.sleep(_REST_SECONDS)
 

@@ -82,8 +82,11 @@ class Restore:
         self.records = 0
         self.seconds = 0.0
 
-    def run(self) -> None:
-        """Reads to the end. Blocking. Raises FatalError, and then the store must not be used."""
+    def run(self, progress: Callable[[int], None] = lambda left: None) -> None:
+        """Reads to the end, telling ``progress`` how many offsets are left. Blocking.
+
+        Raises FatalError, and then the store must not be used.
+        """
         began = time.monotonic()
         consumer = reader(self._settings)
         try:
@@ -91,7 +94,7 @@ class Restore:
             start = reusable_from(self._store, self._topic_id, low, end, self._clock_ms(), self._tuning)
             if start < end:
                 consumer.assign([TopicPartition(self._topic, self._partition, start)])
-                self._read(consumer, end)
+                self._read(consumer, start, end, progress)
                 self._store.flush()  # before the row that vouches for it
             self._store.write([(SOURCE, source_value(self._topic_id, max(start, end), self._clock_ms()))])
         except KafkaException as error:
@@ -100,8 +103,9 @@ class Restore:
             consumer.close()
         self.seconds = time.monotonic() - began
 
-    def _read(self, consumer: Consumer, end: int) -> None:
+    def _read(self, consumer: Consumer, start: int, end: int, progress: Callable[[int], None]) -> None:
         position = -1
+        progress(end - start)
         heard = time.monotonic()
         while position < end:
             rows: list[tuple[bytes, bytes | None]] = []
@@ -124,6 +128,8 @@ class Restore:
             if rows:
                 self._store.write_bulk(rows)
                 self.records += len(rows)
+            if position >= 0:
+                progress(max(0, end - position))
             if rows or position >= end:
                 heard = time.monotonic()
             elif time.monotonic() - heard > _SILENCE_SECONDS:

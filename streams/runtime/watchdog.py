@@ -72,6 +72,7 @@ class Watchdog(threading.Thread):
         described = plan.topics.describe([*plan.inputs, plan.changelog])
         ends = plan.topics.ends((topic, one.number) for topic in plan.inputs for one in running)
         positions = self._plane.fetcher.positions()
+        self._plane.metrics.input_lag_records = {tp: max(0, end - positions.get(tp, end)) for tp, end in ends.items()}
         try:
             self._plane.thread.check_membership(_ANSWER_SECONDS)
         except TimeoutError:

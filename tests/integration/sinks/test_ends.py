@@ -15,6 +15,7 @@ from connectors.postgres.pool import open_pool
 from connectors.providers.outcome import Refused
 from connectors.settings import Settings
 from sinks.runtime.attempts import Attempts, Begun
+from sinks.runtime.counted import Counted
 from sinks.runtime.outcome import Outcome
 from sinks.runtime.tuning import Tuning
 from tests.integration.sinks.outgoing import Outbox, Outgoing
@@ -125,7 +126,7 @@ def test_killed_between_its_ledger_row_and_its_status_it_tells_what_it_would_hav
 async def until_killed(settings: Settings, message: Outgoing, outcome: Outcome) -> None:
     """What a sink does with a message, up to the moment after its result is in the ledger."""
     async with open_pool(settings, "tests", size=1) as pool:
-        attempts = Attempts(pool, "twilio", Tuning(), lease_seconds=30)
+        attempts = Attempts(pool, "twilio", Tuning(), Counted("sms"), lease_seconds=30)
         begun = await attempts.begin(message.message, lambda: False)
         assert isinstance(begun, Begun)
         await attempts.finish(begun, outcome)

@@ -1,0 +1,366 @@
+"""Every metric of ours: its name, its labels, who has it, what it says. docs/metrics.md is made of this table.
+
+Label values are words of ours (a channel, a lane, a topic, a status, an error class), of a bounded number. Never an id, a
+person, an address, or what a provider or a caller wrote.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+SINKS = ("sms", "email", "push")
+STREAMS = ("intake", "notify")
+HTTP = ("api", "webhooks")
+RELAY, WEBHOOKS, CLICKHOUSE = "relay", "webhooks", "clickhouse"
+
+# A provider answers in tens of milliseconds, and a call is given up after 10 to 60 s (architecture §7).
+CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+# Ours answer in milliseconds; a request is given up after 10 s.
+REQUEST_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# A transaction of one record commits in 2 ms, a full batch is a quarter of a second's work.
+BATCH_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+BATCH_ROWS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0)
+RANGE_ROWS = (10.0, 100.0, 1_000.0, 10_000.0, 50_000.0, 100_000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. ``services``: whose processes have it. ``buckets``: of a histogram, upper bounds in its unit."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    services: tuple[str, ...]
+    meaning: str
+    buckets: tuple[float, ...] = ()
+
+
+# Queues
+
+LAG = Metric(
+    "luxe_consumer_lag_records",
+    "gauge",
+    ("topic", "partition"),
+    (*STREAMS, *SINKS, CLICKHOUSE),
+    "Records on the topic that this process, which owns the partition, has not read yet. Up to 10 s old.",
+)
+QUEUE = Metric(
+    "luxe_delivery_queue_records",
+    "gauge",
+    ("channel", "lane"),
+    SINKS,
+    "Queue depth of a lane: messages not yet read from its topic, and those in flight. Up to 5 s old.",
+)
+IN_FLIGHT = Metric(
+    "luxe_deliveries_in_flight",
+    "gauge",
+    ("channel", "lane"),
+    SINKS,
+    "Messages taken whose end is not in Kafka yet; at most the lane's slots (LUXE_SINKS_SLOTS_…).",
+)
+
+# Deliveries
+
+DELIVERIES = Metric(
+    "luxe_deliveries_total",
+    "counter",
+    ("channel", "lane", "status", "error_class"),
+    SINKS,
+    "Attempts that ended: sent, failed, unknown, suppressed, cancelled or expired; error_class is empty where none failed.",
+)
+RETRIES = Metric(
+    "luxe_delivery_retries_total",
+    "counter",
+    ("channel", "lane", "error_class"),
+    SINKS,
+    "Attempts that failed and named a time for the next one.",
+)
+CALLS = Metric(
+    "luxe_provider_call_seconds",
+    "histogram",
+    ("channel", "result"),
+    SINKS,
+    "Calls to the provider, by how they ended: accepted, refused, unknown (no answer), error (a fault of ours).",
+    CALL_SECONDS,
+)
+RECENT_CALLS = Metric(
+    "luxe_provider_recent_calls",
+    "gauge",
+    ("channel", "lane"),
+    SINKS,
+    "Calls to the provider that ended within the last 5 minutes.",
+)
+RECENT_ERRORS = Metric(
+    "luxe_provider_recent_errors",
+    "gauge",
+    ("channel", "lane"),
+    SINKS,
+    "Of those, how many the provider is to blame for: no answer, or any class but permanent_recipient and opted_out.",
+)
+LAST_SUCCESS = Metric(
+    "luxe_provider_last_success_timestamp_seconds",
+    "gauge",
+    ("channel", "lane"),
+    SINKS,
+    "When the provider last took a message, in seconds since 1970; absent before the first one of this process.",
+)
+LEDGER_ROWS = Metric(
+    "luxe_ledger_batch_rows",
+    "histogram",
+    ("channel", "step"),
+    SINKS,
+    "Rows of the attempt ledger written in one statement; step: begin (before the call) or finish (after it).",
+    BATCH_ROWS,
+)
+GATES_AGE = Metric(
+    "luxe_gates_age_seconds",
+    "gauge",
+    ("channel",),
+    SINKS,
+    "Since the reader of gates last came round; sending waits at LUXE_SINKS_GATES_STALE_SECONDS (5 s).",
+)
+BREAKERS = Metric(
+    "luxe_breaker_state",
+    "gauge",
+    ("channel", "subject", "state"),
+    SINKS,
+    "1 for the state (closed, open, half_open) that the breaker of a subject is in: the account, or one of its senders; else 0.",
+)
+WAITING = Metric(
+    "luxe_deliveries_held",
+    "gauge",
+    ("channel",),
+    SINKS,
+    "Messages in flight that wait for a breaker, or for a slot, unbegun.",
+)
+PAUSES = Metric(
+    "luxe_breaker_pauses_total",
+    "counter",
+    ("channel", "cause"),
+    SINKS,
+    "Times that one opened: down, account, throttled.",
+)
+PROBES = Metric(
+    "luxe_breaker_probes_total", "counter", ("channel",), SINKS, "Calls let through to see whether it is over."
+)
+POSTPONED = Metric(
+    "luxe_deliveries_postponed_total",
+    "counter",
+    ("channel",),
+    SINKS,
+    "Refused messages that wait for the provider's return, their attempt unspent.",
+)
+DEAD_LETTERS = Metric(
+    "luxe_dead_letters_total",
+    "counter",
+    ("stage", "code"),
+    (*STREAMS, *SINKS, WEBHOOKS),
+    "Records, or entries of a provider's batch, that went to dead-letters, by their code (`luxe dead-letters`).",
+)
+
+# Receipts
+
+RECEIPTS = Metric(
+    "luxe_receipts_total",
+    "counter",
+    ("provider", "status"),
+    (WEBHOOKS,),
+    "Receipts taken: signed, understood, and durable. The same one posted twice counts twice.",
+)
+RECEIPTS_REFUSED = Metric(
+    "luxe_receipts_refused_total",
+    "counter",
+    ("provider", "reason"),
+    (WEBHOOKS,),
+    "Requests or entries not taken. signature: not signed by the provider, or too old; form: signed, yet not in its form; "
+    "entry: one entry of a batch is not in its form, the others were taken; size: larger than any genuine one.",
+)
+RECEIPTS_PARKED = Metric(
+    "luxe_receipts_parked_total",
+    "counter",
+    ("provider",),
+    (WEBHOOKS,),
+    "Receipts whose message the ledger did not know yet.",
+)
+RECEIPTS_CLAIMED = Metric(
+    "luxe_receipts_claimed_total",
+    "counter",
+    ("provider",),
+    (WEBHOOKS,),
+    "Parked receipts whose message became known.",
+)
+RECEIPTS_WAITING = Metric(
+    "luxe_receipts_waiting",
+    "gauge",
+    ("provider", "state"),
+    (RELAY,),
+    "Receipts of unknown messages in Postgres: parked (up to 5 minutes) or quarantined. The same from every relay: take max.",
+)
+
+# Streams
+
+EVENTS = Metric("luxe_stream_events_total", "counter", ("app",), STREAMS, "Records and timers handled.")
+TIMERS_FIRED = Metric("luxe_timers_fired_total", "counter", ("app",), STREAMS, "Timers that fired.")
+TIMERS_PENDING = Metric(
+    "luxe_timers_pending",
+    "gauge",
+    ("app",),
+    STREAMS,
+    "Timers set that have not fired yet, in the partitions of this process.",
+)
+TIMERS_LATE = Metric(
+    "luxe_timers_late_seconds",
+    "gauge",
+    ("app",),
+    STREAMS,
+    "How long the earliest timer is due by now; 0 while none is.",
+)
+SKIPPED = Metric(
+    "luxe_stream_skipped_total",
+    "counter",
+    ("app",),
+    STREAMS,
+    "Records read again that an earlier transaction had handled.",
+)
+OUTPUTS = Metric("luxe_stream_outputs_total", "counter", ("app",), STREAMS, "Records produced.")
+WORK = Metric(
+    "luxe_stream_batch_seconds",
+    "histogram",
+    ("app",),
+    STREAMS,
+    "From a batch's begin to its commit's: reading state, deciding, rendering.",
+    BATCH_SECONDS,
+)
+COMMITS = Metric(
+    "luxe_stream_commit_seconds",
+    "histogram",
+    ("app",),
+    STREAMS,
+    "Committing a batch's transaction and writing its state; its count is the number of transactions.",
+    BATCH_SECONDS,
+)
+QUEUED = Metric(
+    "luxe_stream_queued_records",
+    "gauge",
+    ("app",),
+    STREAMS,
+    "Records fetched that wait in this process for their batch.",
+)
+PARTITIONS = Metric(
+    "luxe_stream_partitions",
+    "gauge",
+    ("app", "phase"),
+    STREAMS,
+    "Partitions of this process: running, suspended (in a rebalance, or waiting for a view), opening (fencing and restoring).",
+)
+RESTORED = Metric(
+    "luxe_stream_restored_records_total", "counter", ("app",), STREAMS, "Changelog records read into state stores."
+)
+RESTORE_LEFT = Metric(
+    "luxe_stream_restore_remaining_records",
+    "gauge",
+    ("app",),
+    STREAMS,
+    "Changelog offsets that restores under way have still to read; 0 when none is.",
+)
+VIEW_LAG = Metric(
+    "luxe_stream_view_lag_records",
+    "gauge",
+    ("app", "view"),
+    STREAMS,
+    "Records of a preference table that are not read yet.",
+)
+REBALANCES = Metric("luxe_stream_rebalances_total", "counter", ("app",), STREAMS, "Rebalances of the group that ended.")
+POSITIONS_LOST = Metric(
+    "luxe_stream_positions_lost_total",
+    "counter",
+    ("app",),
+    STREAMS,
+    "Times that retention had deleted input before it was read. Events are gone: none may ever be.",
+)
+OUTCOMES = Metric(
+    "luxe_stream_outcomes_total",
+    "counter",
+    ("app", "outcome"),
+    STREAMS,
+    "What was made of events (intake: as mapped), of requests, due timers and statuses (notify: deliver, defer, suppress, …).",
+)
+
+# Postgres
+
+OUTBOX_ROWS = Metric(
+    "luxe_outbox_unpublished_rows",
+    "gauge",
+    (),
+    (RELAY,),
+    "Changes in Postgres that are not in Kafka yet. The same from every relay: take max.",
+)
+OUTBOX_AGE = Metric(
+    "luxe_outbox_oldest_seconds",
+    "gauge",
+    (),
+    (RELAY,),
+    "Age of the oldest of them; 0 when there is none. Opt-outs wait behind it.",
+)
+OUTBOX_PUBLISHED = Metric(
+    "luxe_outbox_published_total", "counter", (), (RELAY,), "Rows published to Kafka by this relay."
+)
+RELAY_LEADS = Metric("luxe_relay_leads", "gauge", (), (RELAY,), "1 where this relay publishes, 0 where it stands by.")
+
+# ClickHouse
+
+INGESTED = Metric("luxe_ingest_rows_total", "counter", (), (CLICKHOUSE,), "Records inserted.")
+INGEST_RANGE = Metric(
+    "luxe_ingest_range_rows", "histogram", (), (CLICKHOUSE,), "Records of one partition inserted together.", RANGE_ROWS
+)
+INGEST_SECONDS = Metric(
+    "luxe_ingest_range_seconds", "histogram", (), (CLICKHOUSE,), "Inserting one such range.", BATCH_SECONDS
+)
+INGEST_UNREADABLE = Metric(
+    "luxe_ingest_unreadable_total", "counter", (), (CLICKHOUSE,), "Records kept in the table of unreadable ones."
+)
+
+# HTTP
+
+REQUESTS = Metric(
+    "luxe_http_requests_total",
+    "counter",
+    ("method", "route", "status"),
+    HTTP,
+    "Requests answered; route is the template (`/v1/recipients/{recipient}`), `other` where no route matched.",
+)
+REQUEST_DURATIONS = Metric(
+    "luxe_http_request_seconds",
+    "histogram",
+    ("method", "route"),
+    HTTP,
+    "From a request's head to its answer's.",
+    REQUEST_SECONDS,
+)
+REQUESTS_OPEN = Metric("luxe_http_requests_in_flight", "gauge", (), HTTP, "Requests being answered now.")
+
+# The exporter itself
+
+SCRAPE_FAULTS = Metric(
+    "luxe_metrics_unreadable_total",
+    "counter",
+    ("metric",),
+    (*STREAMS, *SINKS, RELAY, WEBHOOKS, CLICKHOUSE, "api"),
+    "Times that a metric could not be read when asked for (Postgres away, say); it was left out of that answer.",
+)
+
+METRICS: tuple[Metric, ...] = tuple(value for value in list(vars().values()) if isinstance(value, Metric))
+BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
+
+
+def markdown_table() -> str:
+    """The table as Markdown, for docs/metrics.md (held equal by a test)."""
+    lines = ["| metric | type | labels | of | what it says |", "|---|---|---|---|---|"]
+    for metric in METRICS:
+        labels = ", ".join(metric.labels) or "–"
+        meaning = metric.meaning.replace("|", "\\|")
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {', '.join(metric.services)} | {meaning} |")
+    return "\n".join(lines) + "\n"
