@@ -14,6 +14,9 @@ from api.live.feed import Feed
 from api.live.hub import Hub, Limits
 from api.resources import FEED, HUB, INBOX_CHANGES, POOL, RECORDS, SETTINGS
 from connectors.inbox_changes import InboxChanges
+from connectors.metrics.catalogue import LIVE
+from connectors.metrics.counting import Read, one
+from connectors.metrics.requests import SOURCES
 from connectors.statuses import AcknowledgedProducer
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,7 @@ async def live(app: web.Application) -> AsyncIterator[None]:
     )
     app[INBOX_CHANGES] = InboxChanges(producer, codec)
     app[HUB] = hub = Hub(Limits(settings.inbox_connections, settings.inbox_connections_each))
+    app[SOURCES].append(Read(LIVE, one(lambda: len(hub))))
     app[FEED] = Feed(app[POOL], app[RECORDS])
     reader = ChangesReader(settings, codec, hub)
     reader.start()

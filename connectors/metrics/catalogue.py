@@ -11,7 +11,7 @@ from typing import Literal
 
 Kind = Literal["counter", "gauge", "histogram"]
 
-SINKS = ("sms", "email", "push")
+SINKS = ("sms", "email", "push", "in_app")
 STREAMS = ("intake", "notify")
 HTTP = ("api", "webhooks")
 RELAY, WEBHOOKS, CLICKHOUSE = "relay", "webhooks", "clickhouse"
@@ -337,10 +337,19 @@ REQUEST_DURATIONS = Metric(
     "histogram",
     ("method", "route"),
     HTTP,
-    "From a request's head to its answer's.",
+    "From a request's head to its answer's; streams (the live inbox) are left out.",
     REQUEST_SECONDS,
 )
-REQUESTS_OPEN = Metric("luxe_http_requests_in_flight", "gauge", (), HTTP, "Requests being answered now.")
+REQUESTS_OPEN = Metric(
+    "luxe_http_requests_in_flight", "gauge", (), HTTP, "Requests being answered now, open streams among them."
+)
+LIVE = Metric(
+    "luxe_live_connections",
+    "gauge",
+    (),
+    ("api",),
+    "Open connections to live inboxes, WebSocket and SSE; at most LUXE_INBOX_CONNECTIONS.",
+)
 
 # The exporter itself
 

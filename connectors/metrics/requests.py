@@ -38,7 +38,7 @@ class Requests:
         @web.middleware
         async def counting(request: web.Request, handler: Handler) -> web.StreamResponse:
             began = time.monotonic()
-            status = 500
+            status, whole = 500, True
             self._open += 1
             try:
                 response = await handler(request)
@@ -46,14 +46,16 @@ class Requests:
                 status = error.status
                 raise
             else:
-                status = response.status
+                # A stream lasts as long as its reader likes: that is nobody's latency.
+                status, whole = response.status, isinstance(response, web.Response)
                 return response
             finally:
                 self._open -= 1
                 resource = request.match_info.route.resource
                 # Without a route the method may be any word of the caller's.
                 method, route = (request.method, resource.canonical) if resource is not None else (OTHER, OTHER)
-                self._durations.observe(time.monotonic() - began, method, route)
+                if whole:
+                    self._durations.observe(time.monotonic() - began, method, route)
                 self._answered.add(method, route, str(status))
 
         return counting

@@ -64,7 +64,7 @@ class Worker:
 
     def hold(self, held: bool) -> None:
         """Let the lanes take nothing for a while."""
-        for lane in self._lanes:
+        for lane in self.lanes:
             lane.hold(held)
 
     def _take(self, batch: Sequence[Taken]) -> None:
