@@ -125,6 +125,8 @@ def test_nothing_that_is_sent_finds_a_fault(settings: Settings) -> None:
         schema.config.update(base_url=url)
         for result in schema.get_all_operations():
             assert isinstance(result, Ok)
-            fuzzer.run(result.ok())
+            operation = result.ok()
+            if "live" not in operation.definition.raw["tags"]:  # what never ends has tests of its own
+                fuzzer.run(operation)
     assert fuzzer.faults == []
     assert fuzzer.sent >= CASES_AN_OPERATION
