@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from streams.catalog_model import EventRule, Moment, NotificationType, Timing, Trigger
+from streams.catalog_model import EventRule, InApp, Moment, NotificationType, Timing, Trigger
 from streams.catalog_source import At
 
 Fault = tuple[At, str]
@@ -35,6 +35,10 @@ def _channel_faults(kind: NotificationType) -> Iterator[tuple[str, str]]:
             yield "opt_in", f"uses {channel} and names no opt-in for it"
     if kind.calendar is not None and "email" not in kind.all_channels:
         yield "calendar", "only emails carry a calendar file, and this type has none"
+    if kind.in_app != InApp() and "in_app" not in kind.all_channels:
+        yield "in_app", "says how it behaves in an inbox, and never comes into one"
+    if kind.in_app.acknowledge != "none" and kind.recipient_kind == "patient":
+        yield "in_app", "alerts are for staff: patients acknowledge nothing"
     fallback = [step.channel for step in kind.fallback]
     if len(set(fallback)) != len(fallback) or set(fallback) & set(kind.channels):
         yield "fallback", "a channel comes twice: a fallback is another channel"
@@ -75,6 +79,8 @@ def _plan_faults(kind: NotificationType) -> Iterator[tuple[str, str]]:
                 yield "channels", "staff alerts go to in-app and push at once"
             if sms is None or (sms.channel, sms.success, sms.timeout_seconds) != ("sms", "seen", FALLBACK_SECONDS):
                 yield "fallback", "staff alerts: SMS after 30 s without acknowledgement (success: seen)"
+            if kind.in_app.acknowledge == "none":
+                yield "in_app", "staff alerts can be acknowledged: own, or shared"
         return
     if kind.lane == "critical":
         if plan[:3] != ["sms", "push", "email"] or kind.channels != ("sms",):

@@ -45,6 +45,8 @@ DedupeBy = Literal["content", "subject"]
 Success = Literal["accepted", "delivered", "seen"]
 Withdraws = Literal["none", "older", "all"]
 IfLate = Literal["skip", "send_now"]
+Acknowledge = Literal["none", "own", "shared"]
+ActionName = Literal["open", "confirm", "reschedule", "pay", "claim", "reply", "complete"]
 
 
 def _duration(value: object) -> object:
@@ -215,6 +217,19 @@ class Trigger(Row):
     audience: Audience
 
 
+class InApp(Row):
+    """How a type behaves in an inbox.
+
+    ``acknowledge``: an alert, which lies there until it expires or is taken: by its reader alone, or (``shared``) by whoever is
+    first, for everybody it was sent to. ``auto_dismiss``: a toast goes by itself after so long. ``actions``: buttons beside that
+    of taking it.
+    """
+
+    acknowledge: Acknowledge = "none"
+    auto_dismiss: IsoDuration | None = None
+    actions: Annotated[tuple[ActionName, ...], BeforeValidator(_tuple), Field(max_length=3)] = ()
+
+
 class NotificationType(Row):
     """One row of the catalogue. ``docs/catalogue.md`` explains every column."""
 
@@ -241,6 +256,7 @@ class NotificationType(Row):
     dedupe_by: DedupeBy = "content"
     recipient_kind: Literal["patient", "staff"]
     calendar: CalendarFile | None = None
+    in_app: InApp = InApp()
     triggers: tuple[Trigger, ...] = Field(min_length=1)
 
     def consent_type(self, channel: Channel) -> ConsentType | None:

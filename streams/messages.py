@@ -100,6 +100,7 @@ class Messages:
             for record in {EVENT_TYPES[trigger.event].record for trigger in kind.triggers}
             if (make := calendar.bound_to(record, kind.calendar, f"type {name}")) is not None
         }
+        self._in_app = {name: kind.in_app for name, kind in catalog.types.items()}
         self._template_ids = {name: kind.template_id for name, kind in catalog.types.items()}
 
     def make(self, told: Told, steps: Sequence[Mapping[str, Any]]) -> list[Message]:
@@ -156,7 +157,8 @@ class Messages:
         elif channel == "push":
             content = push.content(rendered, person.devices or (to,), request["notification_id"], name)
         else:
-            content = in_app.content(rendered, to, request["aggregate_type"], request["aggregate_id"])
+            about = (request["aggregate_type"], request["aggregate_id"])
+            content = in_app.content(rendered, to, *about, self._in_app[name], locale)
         not_after = request["expires_at"]
         quiet_ms = told.not_after_ms.get(channel)
         if quiet_ms is not None and (not_after is None or quiet_ms < ms_of(not_after)):
