@@ -100,6 +100,10 @@ CAUSES: dict[str, tuple[str, str]] = {
         "A template cannot be rendered for this event.",
         "Preview it with this event type, mend it, publish it.",
     ),
+    "plan_exhausted": (
+        "Every channel of its plan failed for good, or as often as it is tried.",
+        "Call who needs to know; correct their numbers and addresses; `luxe explain` tells what each channel said.",
+    ),
     "duplicate_event": (
         "An event of this event_id came before.",
         "Nothing, if it was sent again; else give each event an id of its own.",

@@ -3,10 +3,12 @@
 The same definition stands as SQL in connectors/clickhouse/ddl/003_notifications.sql; `luxe account` computes both and compares.
 
 delivered    a provider or device said so
-sent         a provider accepted it and has not said more (reason no_receipts: nor ever will, as Firebase)
+sent         a provider accepted it and has not said more (reason no_receipts: nor ever will, as Firebase; receipt_timeout: asked
+             an hour later it knew no more)
+unknown      a provider may have it; it was not sent again
 failed       every delivery that was tried failed (reason: the error's class)
 suppressed   decided so (reason: which rule), or a gate closed before the call
-waiting      for a timer (reason: why), or in its channel's topic, untaken (not_taken)
+waiting      for a timer (reason: why; retry: for another try), or in its channel's topic, untaken (not_taken)
 dead_letter  it could not be handled (reason: the error's code)
 undecided    requested, and nothing more is known
 """
@@ -22,29 +24,55 @@ from typing import Any
 from schemas.codec import Decoded
 
 ARRIVED = frozenset({"delivered", "read", "clicked", "acknowledged"})
-FAILED = frozenset({"failed", "undelivered", "bounced", "unknown"})
+FAILED = frozenset({"failed", "undelivered", "bounced"})
 STOPPED = frozenset({"suppressed", "cancelled", "expired"})
 # Channels whose provider says no more than that it took a message: it is their last word.
 WITHOUT_RECEIPTS = frozenset({"push"})
+# It says that a notification failed, which its deliveries' statuses say too, and better: by class.
+EXHAUSTED = "plan_exhausted"
 # An unknown outcome is no end: the provider's receipt may still tell it.
-_TERMINAL = (frozenset({"delivered"}) | FAILED | STOPPED) - {"unknown"}
+_TERMINAL = ARRIVED | FAILED | STOPPED
 _UNDER_WAY = ("sent", "unknown", "sending")  # the furthest first; before them only queued
+_ON_THE_WAY = frozenset({"sent", "sending", "queued"})
+_UNKNOWN = frozenset({"unknown"})
 
 
 @dataclass(slots=True)
 class _Delivery:
+    """One delivery, by its latest attempt: what an earlier one came to is why there was another."""
+
     channel: str
+    attempt: int = 0
     statuses: set[str] = field(default_factory=set)
     terminal: tuple[Any, str] | None = None  # earliest terminal status: (when, which)
     reason: str = ""
+    is_overdue: bool = False
+
+    def take(self, value: Mapping[str, Any]) -> None:
+        """One status."""
+        if value["attempt"] < self.attempt:
+            return
+        if value["attempt"] > self.attempt:
+            self.attempt, self.statuses, self.terminal, self.reason = value["attempt"], set(), None, ""
+            self.is_overdue = False
+        status = value["status"]
+        self.statuses.add(status)
+        if value["reason"] == "receipt_timeout":
+            self.is_overdue = True
+        else:
+            self.reason = self.reason or value["reason"] or value.get("error_class") or ""
+        if status in _TERMINAL and (self.terminal is None or value["status_at"] < self.terminal[0]):
+            self.terminal = value["status_at"], status
 
     def status(self) -> str:
+        """Where it stands."""
         if not self.statuses:
             return "waiting"
         if "bounced" in self.statuses and self.channel == "email":
             return "bounced"
         if self.terminal is not None:
-            return self.terminal[1]
+            # Who reads it has it, whatever was told of its way.
+            return "delivered" if self.terminal[1] in ARRIVED else self.terminal[1]
         return next((status for status in _UNDER_WAY if status in self.statuses), "queued")
 
 
@@ -62,22 +90,26 @@ class _Notification:
             return "dead_letter", self.dead
         if not self.outcome:
             return "undecided", ""
-        if self.outcome == "suppress":
-            return "suppressed", self.reason
-        if self.outcome == "defer":
-            return "waiting", self.reason
         found = [(delivery.status(), delivery.reason) for delivery in self.deliveries.values()]
         statuses = {status for status, _ in found}
         if statuses & ARRIVED:
             return "delivered", ""
-        if statuses & {"sent", "sending", "queued"}:
-            under_way = [one for one in self.deliveries.values() if one.status() in ("sent", "sending", "queued")]
-            final = all(one.channel in WITHOUT_RECEIPTS and one.status() == "sent" for one in under_way)
-            return "sent", "no_receipts" if final else ""
-        for state, group in (("failed", FAILED), ("suppressed", STOPPED)):
+        if self.outcome == "defer":
+            return "waiting", self.reason
+        if statuses & _ON_THE_WAY:
+            return "sent", self._why_no_more()
+        if self.outcome == "suppress":
+            return "suppressed", self.reason
+        for state, group in (("unknown", _UNKNOWN), ("failed", FAILED), ("suppressed", STOPPED)):
             if statuses & group:
                 return state, next((reason for status, reason in found if status in group and reason), "")
         return "waiting", "not_taken"
+
+    def _why_no_more(self) -> str:
+        under_way = [one for one in self.deliveries.values() if one.status() in _ON_THE_WAY]
+        if all(one.channel in WITHOUT_RECEIPTS and one.status() == "sent" for one in under_way):
+            return "no_receipts"
+        return "receipt_timeout" if any(one.is_overdue for one in under_way) else ""
 
 
 class Account:
@@ -151,18 +183,16 @@ class Account:
 
     def _status(self, value: Mapping[str, Any]) -> None:
         delivery = self._of(value).deliveries.setdefault(value["delivery_id"], _Delivery(value["channel"]))
+        delivery.take(value)
         status = value["status"]
-        delivery.statuses.add(status)
-        delivery.reason = delivery.reason or value["reason"] or value.get("error_class") or ""
-        if status in _TERMINAL and (delivery.terminal is None or value["status_at"] < delivery.terminal[0]):
-            delivery.terminal = value["status_at"], status
         if status == "sent" and value["delivery_id"] not in self._accepted_ids:
             self._accepted_ids.add(value["delivery_id"])
             self.accepted[value["channel"]] += 1
 
     def _dead_letter(self, value: Mapping[str, Any]) -> None:
         if value.get("notification_id"):
-            self._of(value).dead = value["error_code"]
+            if value["error_code"] != EXHAUSTED:
+                self._of(value).dead = value["error_code"]
         else:
             self.event_dead_letters[value["error_code"]] += 1
 

@@ -41,6 +41,16 @@ def grow(
         if of_subject in subjects
         for line in held
     }
+    # Two branches may each give the next id to a schema of their own, and merge without a conflict.
+    schema_of: dict[int, str] = {}
+    for of_subject, held in committed.items():
+        for line in held:
+            other = schema_of.setdefault(line.id, line.fingerprint)
+            if other != line.fingerprint:
+                problems.append(
+                    f"{of_subject}: version {line.version} has id {line.id}, which is another schema's; if it was never in use, "
+                    "take its line out of schemas/ids.json and run `luxe schemas generate`"
+                )
     highest = max((line.id for held in committed.values() for line in held), default=0)
     for of_subject, name in subjects.items():
         prints = [fingerprint(text) for text in texts[name]]

@@ -375,6 +375,21 @@ class NotificationState(TypedDict):
     updated_at: dt.datetime
 
 
+class ReceiptQuery(TypedDict):
+    """No receipt has come for a delivery: its sink is to ask the provider what became of it."""
+
+    delivery_id: str
+    notification_id: str
+    notification_type: str
+    recipient: str
+    clinic_id: str
+    channel: Channel
+    attempt: NotRequired[int]
+    occurred_at: dt.datetime
+    asked_at: dt.datetime
+    correlation_id: NotRequired[str | None]
+
+
 class Recipient(TypedDict):
     """A patient or staff member, keyed by the recipient key; compacted; tombstoned when erased."""
 

@@ -161,7 +161,7 @@ TOPICS: tuple[Topic, ...] = (
             "recipient",
             "delete",
             PIPELINE_RETENTION_MS,
-            (_pipeline("ChannelMessage"),),
+            (_pipeline("ChannelMessage"), *((_pipeline("ReceiptQuery"),) if (channel, lane) == ("sms", "low") else ())),
             "notify ► sink; a topic a lane, so that bulk never stands before urgent",
         )
         for channel in CHANNELS

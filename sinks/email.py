@@ -61,6 +61,10 @@ class EmailChannel:
         """SendGrid keeps no searchable record of what it took (its activity feed is an extra, minutes late)."""
         return
 
+    async def look_up(self, provider_message_id: str, now: datetime) -> None:
+        """SendGrid tells by its event webhook only; its activity is a product of its own."""
+        return
+
     async def close(self) -> None:
         """Give the connections back."""
         await self._sendgrid.close()

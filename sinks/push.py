@@ -59,6 +59,10 @@ class Push:
         """FCM keeps no record that could be asked."""
         return
 
+    async def look_up(self, provider_message_id: str, now: datetime) -> None:
+        """FCM keeps no record that could be asked."""
+        return
+
     async def close(self) -> None:
         """Give the connections back."""
         await self._fcm.close()

@@ -9,6 +9,7 @@ from typing import Any
 from connectors.providers.outcome import Accepted
 from connectors.providers.twilio import PROVIDER, STATUS_PATH, TwilioMessages
 from connectors.settings import Settings
+from connectors.webhooks.receipts import Receipt, from_twilio
 from sinks.runtime.channel import Shared
 from sinks.runtime.tuning import Tuning
 
@@ -48,6 +49,12 @@ class Sms:
     async def find(self, message: Mapping[str, Any], content: Mapping[str, Any], since: datetime) -> Sequence[Accepted]:
         """Texts with these very words to this number since then."""
         return await self._twilio.find(to=content["to"], body=content["body"], since=since)
+
+    async def look_up(self, provider_message_id: str, now: datetime) -> Receipt | None:
+        """By its id, which says nothing of anybody."""
+        return from_twilio(
+            await self._twilio.fetch(provider_message_id), delivery_id=None, idempotency_token=None, now=now
+        )
 
     async def close(self) -> None:
         """Give the connections back."""

@@ -83,8 +83,8 @@ def consent_versions(given: Given) -> dict[str, int]:
     return {consent: known[consent].version for _, consent in given.terms.consents if consent in known} if known else {}
 
 
-def plan_steps(request: Mapping[str, Any], planned: Sequence[PlannedStep]) -> list[dict[str, Any]]:
-    """The plan as PlanStep records; nothing is rendered yet."""
+def plan_steps(request: Mapping[str, Any], planned: Sequence[PlannedStep], base: int = 0) -> list[dict[str, Any]]:
+    """The plan as PlanStep records, numbered from ``base``; nothing is rendered yet."""
     notification_id = request["notification_id"]
     return [
         {
@@ -96,7 +96,7 @@ def plan_steps(request: Mapping[str, Any], planned: Sequence[PlannedStep]) -> li
             "parallel": step.parallel,
             "template_version": 0,
         }
-        for number, step in enumerate(planned)
+        for number, step in enumerate(planned, base)
     ]
 
 

@@ -15,6 +15,7 @@ from schemas.events import EVENT_TYPES
 from schemas.topics import CHANNELS, LANES, deliver_topic
 from streams.catalog import Catalog
 from streams.catalog_model import NotificationType
+from streams.joins import Joined
 from streams.render import calendar, email, in_app, push, sms
 from streams.render.ceilings import TemplateError
 from streams.render.engine import CompiledTemplate
@@ -213,6 +214,14 @@ class Messages:
         return self._links.unsubscribe_url(
             request["recipient"], "email", category, request["notification_id"], locale, now
         )
+
+
+def told_about(request: Mapping[str, Any], joined: Joined, not_after_ms: Mapping[Channel, int], attempt: int) -> Told:
+    """What a message about a request is made from."""
+    given = joined.given
+    return Told(
+        request, joined.event, given.person, joined.clinic, joined.key, at_ms(given.now_ms), not_after_ms, attempt
+    )
 
 
 def preferences_needed(kind: NotificationType, channel: Channel) -> list[str]:

@@ -7,20 +7,23 @@ is remembered of it and its place in the log change together, in the transaction
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from schemas.codec import Codec
 from schemas.topics import DECISIONS, STATUS
+from streams.alarms import Alarms
 from streams.decisions import Conclusion, Decisions, concluded
 from streams.digests import Digests, Item, closed_to, digest_type
 from streams.joins import Joined, Joins
-from streams.messages import Messages, Told
+from streams.messages import Messages, told_about
 from streams.notifications import Notifications
+from streams.overdue import Overdue
+from streams.pursuit import Pursuit
 from streams.requests import Asked, Requests
-from streams.reservations import SETTLING, Reservations, Taken
+from streams.reservations import Reservations, Taken
 from streams.rules.decision import OVERTAKEN, Defer, Deliver, Outcome, Suppress, Verdict, decide
-from streams.rules.plan import sent_at_once
+from streams.rules.progress import Progress, groups_of
 from streams.rules.reasons import Reason
 from streams.runtime import Batch, DueTimer, Event, Record
 from streams.waiting import DIGEST_DUE, FORGET_MARK, FORGET_STATE, Waited, Waiting, at_ms, ms_of
@@ -42,6 +45,17 @@ class Notify:
         self._messages, self._decisions, self._digests = messages, decisions, digests
         self._waiting, self._notifications, self._reservations = Waiting(codec), Notifications(codec), Reservations()
         self.counts: Counter[str] = Counter()
+        self._pursuit = Pursuit(
+            requests,
+            joins,
+            messages,
+            self._notifications,
+            self._waiting,
+            Overdue(codec),
+            Alarms(codec),
+            self._write,
+            self.counts,
+        )
 
     def work(self, batch: Batch) -> None:
         """One partition's batch, inside its transaction."""
@@ -96,13 +110,22 @@ class Notify:
         """A timer is due. What was withdrawn meanwhile had its timer cancelled, so nothing is overtaken here."""
         kind = timer.timer_id[:1]
         if kind == FORGET_STATE:
-            self._notifications.forget(event, timer)
+            self._look_after(event, timer, batch)
         elif kind == FORGET_MARK:
             self._waiting.forget_mark(event, timer)
         elif kind == DIGEST_DUE:
             self._digest(event, timer, batch)
         else:
             self._decide(event, self._again(event, self._waiting.fired(event, timer)), None, batch)
+
+    def _look_after(self, event: Event, timer: DueTimer, batch: Batch) -> None:
+        """What was sent some time ago: something of it is to be done, or it has grown old."""
+        taken = Taken.decoded(timer.payload, timer.due_ms)
+        kept = self._notifications.kept_by(event, timer)
+        if taken is None or kept is None or taken.forget_ms <= batch.now_ms:
+            self._notifications.forget(event, timer, taken)
+        else:
+            self._pursuit.due(event, timer, kept, taken, batch)
 
     def _decide(self, event: Event, asked: Asked, overtaken: Reason | None, batch: Batch) -> None:
         """It is due: look up, decide, and do what was decided."""
@@ -133,14 +156,14 @@ class Notify:
             return
         before = self._notifications.taken(event, request["notification_id"]) if asked.sequence else None
         attempt = 1 if before is None else before.attempt + 1
-        first = made.steps[: sent_at_once(outcome.steps)]
-        about = _about(request, joined, outcome, attempt)
+        groups = groups_of(outcome.steps)
+        first = made.steps[: groups[0].size]
+        about = told_about(request, joined, outcome.not_after_ms, attempt)
         for step, message in zip(first, self._messages.make(about, first), strict=True):
             step["template_version"], made.template_id = message.template_version, message.template_id
             event.produce(message.topic, asked.recipient, message.value, asked.headers)
-        # Where quiet hours come before the expiry, a message that is late for them comes back, and is decided again.
-        wire = asked.wire if outcome.not_after_ms else b""
-        taken = self._reservations.take(event, given, request, joined.meaning, len(first), attempt, wire)
+        progress = Progress.begun(groups, [step["channel"] for step in first], batch.now_ms)
+        taken = self._reservations.take(event, given, request, joined.meaning, attempt, progress, asked.wire)
         self._conclude(event, asked, made, batch, taken)
 
     def _digest(self, event: Event, timer: DueTimer, batch: Batch) -> None:
@@ -161,7 +184,7 @@ class Notify:
                     outcome = self._decided(event, asked, joined)
                     if isinstance(outcome, Deliver):
                         channels = frozenset(step.channel for step in outcome.steps)
-                        title = self._messages.title(_about(asked.request, joined, outcome, 1))
+                        title = self._messages.title(told_about(asked.request, joined, outcome.not_after_ms, 1))
                         parts.append(_Part(collected, Item(asked, channels, title), joined, outcome))
                     else:
                         self._act(event, asked, joined, outcome, batch)
@@ -209,29 +232,28 @@ class Notify:
 
     def _conclude(self, event: Event, asked: Asked, made: Conclusion, batch: Batch, taken: Taken | None = None) -> None:
         """Writes the decision, and remembers it, and what its messages take up; those of an earlier decision still do."""
-        self.counts[made.outcome] += 1
-        now = at_ms(batch.now_ms)
-        event.produce(DECISIONS, asked.recipient, self._decisions.record(asked, made, now), asked.headers)
+        self._write(event, asked, made, batch)
         if taken is None and asked.sequence:
             taken = self._notifications.taken(event, asked.request["notification_id"])
-        self._notifications.remember(event, asked, made, now, taken)
+            if taken is not None:
+                taken.close()
+        self._notifications.remember(event, asked, made, at_ms(batch.now_ms), taken)
+
+    def _write(self, event: Event, asked: Asked, made: Conclusion, batch: Batch) -> None:
+        self.counts[made.outcome] += 1
+        record = self._decisions.record(asked, made, at_ms(batch.now_ms))
+        event.produce(DECISIONS, asked.recipient, record, asked.headers)
 
     def _receipt(self, event: Event, record: Record, batch: Batch) -> None:
-        """A status: kept; what failed gives back what it took up; what came too late for quiet hours is decided again."""
+        """A status: kept, and acted upon where it ends something, well or badly."""
         status = self._requests.status(record)
-        notification_id = status["notification_id"]
-        kept = self._notifications.note_status(event, status, at_ms(batch.now_ms))
-        self.counts["receipts" if kept else "receipts_unknown"] += 1
-        if kept is None or status["status"] not in SETTLING:
+        noted = self._notifications.note_status(event, status, at_ms(batch.now_ms))
+        self.counts["receipts" if noted else "receipts_unknown"] += 1
+        if noted is None or not self._requests.moves(status):
             return
-        taken = self._notifications.taken(event, notification_id)
-        if taken is None:
-            return
-        if self._reservations.settle(event, taken, kept["steps"]):
-            self._notifications.keep(event, notification_id, taken)
-        if kept["outcome"] == "deliver" and taken.too_late(kept["steps"], status):
-            source = (kept["source_topic"], kept["source_partition"], kept["source_offset"])
-            self._decide(event, self._requests.again(taken.wire, kept["sequence"], source), None, batch)
+        taken = self._notifications.taken(event, status["notification_id"])
+        if taken is not None:
+            self._pursuit.told(event, record, noted, taken, status, batch)
 
 
 class _Part(NamedTuple):
@@ -241,9 +263,3 @@ class _Part(NamedTuple):
     item: Item
     joined: Joined
     outcome: Deliver
-
-
-def _about(request: Mapping[str, Any], joined: Joined, outcome: Deliver, attempt: int) -> Told:
-    given = joined.given
-    now = at_ms(given.now_ms)
-    return Told(request, joined.event, given.person, joined.clinic, joined.key, now, outcome.not_after_ms, attempt)

@@ -9,6 +9,7 @@ from connectors.sealing import SealError, open_sealed
 from schemas.codec import Codec, Decoded
 from schemas.topics import REQUESTED
 from streams.catalog import Catalog
+from streams.rules.status import SETTLING
 from streams.rules.terms import Terms
 from streams.runtime import PoisonError, Record
 from streams.runtime.records import Headers
@@ -71,6 +72,13 @@ class Requests:
     def status(self, record: Record) -> dict[str, Any]:
         """A DeliveryStatus. Raises CodecError, RequestError."""
         return self.decode(record.value, DELIVERY_STATUS)
+
+    def moves(self, status: Mapping[str, Any]) -> bool:
+        """Does this status (DeliveryStatus) say anything that its plan goes by?"""
+        if status["status"] in SETTLING:
+            return True
+        terms = self._terms.get(status["notification_type"])
+        return status["status"] == "sent" and terms is not None and terms.awaits_acceptance
 
     def arrived(self, record: Record) -> Asked:
         """A request as it lies in its topic. Raises CodecError, RequestError."""

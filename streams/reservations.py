@@ -20,17 +20,20 @@ from schemas.codec import Decoded
 from streams.rules.event_fields import event_fields
 from streams.rules.given import Given
 from streams.rules.limits import NOTHING_SENT, Limits, Sent, Tally
+from streams.rules.progress import Progress
+from streams.rules.schedule import STATE_KEPT_MS
+from streams.rules.status import ARRIVED, WITHOUT_SUCCESS
 from streams.rules.terms import Terms
-from streams.waiting import State, id_bytes
+from streams.waiting import PRIORITIES, State, id_bytes
 
 _TALLY = b"c"
 _MEANING = b"u"
 # When (ms), version of the aggregate, hash of the content, notification.
 _TOLD = struct.Struct(">qq16s16s")
-_FAILED = frozenset({"undelivered", "failed", "bounced", "cancelled", "suppressed", "expired"})
-_ARRIVED = frozenset({"delivered", "read", "clicked", "acknowledged", "unsubscribed", "complained"})
-# After the others there is nothing to give back, and nothing to take again.
-SETTLING = _FAILED | _ARRIVED
+# Form, length of what stands before the request.
+_HEAD = struct.Struct(">BH")
+_FORM = 2
+_LOWEST = PRIORITIES["low"]
 # Says who sent it when, not what it says.
 _ENVELOPE = frozenset(
     {
@@ -50,45 +53,70 @@ class Meaning(NamedTuple):
 
 @dataclass(slots=True)
 class Taken:
-    """Of one notification. ``first``: how many steps were taken at once. ``meaning``: the row of its subject, and what it holds.
+    """Of one notification. ``attempt``: the highest of any of its steps. ``meaning``: the row of its subject, and what it holds.
 
-    ``sent``: its place in the tally, None: none. ``wire``: the request, empty: it is not decided again.
+    ``sent``: its place in the tally, None: none. ``forget_ms``: when all of it is forgotten. ``lane``: its number.
+    ``progress``: of its plan, None: nothing more is done about it; and only till then ``wire``, the request, is kept.
     """
 
     recipient: str
-    first: int
     attempt: int
     meaning: tuple[bytes, bytes] | None
     sent: Sent | None
+    forget_ms: int
+    lane: int
+    progress: Progress | None
     wire: bytes
     given_back: bool = False
 
     def __repr__(self) -> str:
         return f"<Taken attempt {self.attempt}>"
 
-    def too_late(self, steps: Sequence[Mapping[str, Any]], status: Mapping[str, Any]) -> bool:
-        """Does this status say that quiet hours began before any of its first messages went out?"""
-        return (
-            bool(self.wire)
-            and (status["status"], status["reason"], status["attempt"]) == ("expired", "send_not_after", self.attempt)
-            and all(step["status"] == "expired" for step in steps[: self.first])
-        )
+    @property
+    def next_ms(self) -> int:
+        """When there is something to do about it."""
+        return self.forget_ms if self.progress is None else min(self.forget_ms, self.progress.next_ms)
+
+    def close(self) -> None:
+        """Nothing more is done about it."""
+        self.progress, self.wire = None, b""
 
     def encoded(self) -> bytes:
         """As the timer keeps it."""
         meaning = self.meaning and (self.meaning[0].hex(), self.meaning[1].hex())
         sent = None if self.sent is None else list(self.sent)
-        return orjson.dumps((self.recipient, self.first, self.attempt, meaning, sent, self.wire.hex(), self.given_back))
+        progress = None if self.progress is None else self.progress.as_list()
+        head = orjson.dumps(
+            (self.recipient, self.attempt, meaning, sent, self.given_back, self.forget_ms, self.lane, progress)
+        )
+        return _HEAD.pack(_FORM, len(head)) + head + self.wire
 
     @classmethod
-    def decoded(cls, kept: bytes) -> Taken | None:
-        """From the timer; None: it took up nothing."""
+    def decoded(cls, kept: bytes, due_ms: int) -> Taken | None:
+        """From the timer that is due then; None: it took up nothing."""
         if not kept:
             return None
-        recipient, first, attempt, meaning, sent, wire, given_back = orjson.loads(kept)
-        pair = None if meaning is None else (bytes.fromhex(meaning[0]), bytes.fromhex(meaning[1]))
-        of_tally = None if sent is None else Sent(*sent)
-        return cls(recipient, first, attempt, pair, of_tally, bytes.fromhex(wire), given_back)
+        if kept[0] != _FORM:
+            # As it was before plans were pursued: it only waits to be forgotten.
+            recipient, _, attempt, meaning, sent, _, given_back = orjson.loads(kept)
+            forget_ms, lane, progress, wire = due_ms, _LOWEST, None, b""
+        else:
+            end = _HEAD.size + _HEAD.unpack_from(kept)[1]
+            recipient, attempt, meaning, sent, given_back, forget_ms, lane, progress = orjson.loads(
+                kept[_HEAD.size : end]
+            )
+            wire = kept[end:]
+        return cls(
+            recipient,
+            attempt,
+            None if meaning is None else (bytes.fromhex(meaning[0]), bytes.fromhex(meaning[1])),
+            None if sent is None else Sent(*sent),
+            forget_ms,
+            lane,
+            None if progress is None else Progress.of_list(progress),
+            wire,
+            given_back,
+        )
 
 
 def meaning_of(request: Mapping[str, Any], terms: Terms, event: Decoded, key: bytes) -> Meaning | None:
@@ -141,32 +169,34 @@ class Reservations:
         given: Given,
         request: Mapping[str, Any],
         meaning: Meaning | None,
-        first: int,
         attempt: int,
+        progress: Progress,
         wire: bytes,
-    ) -> Taken | None:
-        """It is sent. ``wire`` empty: nothing can make it come back undecided. None: it takes up nothing."""
+    ) -> Taken:
+        """It is sent: its place in the caps, and its meaning."""
         terms, now_ms, recipient = given.terms, given.now_ms, request["recipient"]
         sent = told = None
         if given.limits.counts(terms):
-            sent = Sent(now_ms, request["notification_id"], terms.category, terms.frequency_class, first)
+            sent = Sent(now_ms, request["notification_id"], terms.category, terms.frequency_class, progress.end)
             _keep(state, recipient, given.tally.with_(sent).recent(now_ms))
         if meaning is not None:
             held = _TOLD.pack(now_ms, meaning.version, meaning.content, id_bytes(request["notification_id"]))
             state.put(meaning.row, held)
             told = (meaning.row, held)
-        if sent is None and told is None and not wire:
-            return None
-        return Taken(recipient, first, attempt, told, sent, wire)
+        return Taken(
+            recipient, attempt, told, sent, now_ms + STATE_KEPT_MS, PRIORITIES[request["lane"]], progress, wire
+        )
 
     @staticmethod
     def settle(state: State, taken: Taken, steps: Sequence[Mapping[str, Any]]) -> bool:
-        """After a receipt: what none of its first messages brought home is given back; what arrives after all is taken again.
+        """What no message of it brought home is given back, once nothing is left to try; what arrives after all is taken again.
 
         False: nothing changed.
         """
-        statuses = [step["status"] for step in steps[: taken.first]]
-        if _ARRIVED.isdisjoint(statuses) if taken.given_back else not _FAILED.issuperset(statuses):
+        arrived = not ARRIVED.isdisjoint(step["status"] for step in steps)
+        if taken.given_back != arrived:
+            return False
+        if not arrived and (taken.progress is not None or not all(step["status"] in WITHOUT_SUCCESS for step in steps)):
             return False
         taken.given_back = not taken.given_back
         if taken.sent is not None:

@@ -357,6 +357,10 @@ class World:
         """One batch with these requests."""
         return self.work(*(self.record_of(request) for request in requests), now_ms=now_ms)
 
+    def arrive(self, outputs: Iterable[Output]) -> list[Output]:
+        """One batch that says of all these messages that they arrived."""
+        return self.work(*(self.status(message, "delivered") for message in self.messages(outputs)))
+
     # -- output -------------------------------------------------------------------------------------------------------
 
     def read(self, output: Output) -> dict[str, Any]:
@@ -366,7 +370,8 @@ class World:
         return [self.read(output) for output in outputs if output.topic == DECISIONS]
 
     def messages(self, outputs: Iterable[Output]) -> list[dict[str, Any]]:
-        return [self.read(output) for output in outputs if output.topic.startswith("deliver.")]
+        found = (self.codec.decode(output.value) for output in outputs if output.topic.startswith("deliver."))
+        return [decoded.value for decoded in found if decoded.name == "luxe.pipeline.ChannelMessage"]
 
     def letters(self, outputs: Iterable[Output]) -> list[dict[str, Any]]:
         return [self.read(output) for output in outputs if output.topic == "dead-letters"]

@@ -15,6 +15,9 @@ MESSAGES: Mapping[str, str] = {"sms": "text", "email": "email", "push": "push me
 # Reason → why the whole of it waits or is not sent; read after "because". {who}: the patient, or the colleague.
 WHOLE: Mapping[str, str] = {
     "deliver": "nothing stood against it",
+    "tried_again": "it had failed in a way that passes, so it was handed over once more",
+    "next_channel": "{who} could not be reached by what came before, or not in time, so the next way was taken",
+    "retry": "it could not be handed over or delivered just then, so it is tried again a little later",
     "not_due": "it is not due before then",
     "superseded": "a newer version of what it was about took its place",
     "cancelled": "what it was about was cancelled, or no longer concerns {who}",

@@ -100,7 +100,7 @@ class FcmError(_Strict):
 
 
 class Receipts(_Strict):
-    """Receipts that misbehave."""
+    """Receipts that misbehave. ``never``: nor does the message itself, asked for, know more than that it left."""
 
     kind: Literal["receipts"]
     mode: Literal["duplicate", "late", "out_of_order", "never", "wrong_signature"]

@@ -161,7 +161,11 @@ class TwilioMessages:
         if kept is None or kept.channel != "sms":
             return _error(20404, what=request.path)
         now_ms = time.time_ns() // 1_000_000
-        return _json(200, orjson.dumps(self._resource(kept, self._store.payload(kept)["form"], now_ms)))
+        payload = self._store.payload(kept)
+        resource = self._resource(kept, payload["form"], now_ms)
+        if "never" in payload.get("receipt_modes", ()) and resource["status"] == kept.outcome == "delivered":
+            resource["status"] = "sent"  # the carrier said nothing, so neither can Twilio
+        return _json(200, orjson.dumps(resource))
 
     def resume(self, kept: Kept) -> None:
         """Post again the receipts of a message that was accepted before the last end of the process."""

@@ -1,9 +1,12 @@
 """The attempt ledger: a row before each call to a provider, its result after; and how a receipt finds its delivery.
 
     attempting ──► accepted            the provider took it
-               ├─► retry               a transient failure: the next attempt begins anew
+               ├─► retry               it was late for quiet hours, or fails in a way that passes
                ├─► failed              for good
                └─► unknown             nobody knows, and it is not sent again
+
+A later attempt, decided by notify, begins anew whatever the one before came to, whose message id at the provider is remembered:
+a late receipt of it is known for what it is, and never taken for the later one's.
 
 An attempt whose lease ran out without a result is given to whoever asks next, as ``unknown``: look it up at the provider first.
 """
@@ -113,11 +116,14 @@ _BEGIN = """
     ORDER BY n.delivery_id  -- one order for all, so that two workers never wait for each other
     ON CONFLICT (delivery_id) DO UPDATE SET
         attempt = excluded.attempt,
+        earlier_message_ids = CASE WHEN d.attempt < excluded.attempt AND d.provider_message_id IS NOT NULL
+            THEN d.earlier_message_ids || d.provider_message_id ELSE d.earlier_message_ids END,
+        provider_message_id = CASE WHEN d.attempt < excluded.attempt THEN NULL ELSE d.provider_message_id END,
         takeovers = CASE WHEN d.state = 'attempting' THEN d.takeovers + 1 ELSE 0 END,
         provider = excluded.provider,
         template_version = excluded.template_version,
         state = 'attempting', ended = NULL, lease_until = excluded.lease_until, updated_at = now()
-    WHERE (d.state = 'attempting' AND d.lease_until < now()) OR (d.state = 'retry' AND d.attempt < excluded.attempt)
+    WHERE (d.state = 'attempting' AND d.lease_until < now()) OR (d.state <> 'attempting' AND d.attempt < excluded.attempt)
     RETURNING delivery_id, CASE WHEN takeovers > 0 THEN 'unknown' ELSE 'begun' END, state, attempt, provider_message_id,
               lease_until, ended
 """
@@ -231,17 +237,32 @@ async def finish(pool: Pool, results: Sequence[Finish]) -> list[str]:
         return [delivery_id for (delivery_id,) in await cursor.fetchall()]
 
 
+_BY_PROVIDER_IDS = """
+    SELECT provider_message_id, delivery_id, notification_id, recipient, clinic_id, notification_type, category, lane, channel,
+           step, attempt, provider, template_id, template_version, occurred_at, correlation_id, provider_message_id, state
+    FROM deliveries WHERE provider = %s AND provider_message_id = ANY(%s)
+"""
+
+# Any attempt before the present one: a receipt of it changes no more what is known of the delivery.
+_BY_EARLIER_IDS = """
+    SELECT earlier, delivery_id, notification_id, recipient, clinic_id, notification_type, category, lane, channel,
+           step, attempt - 1, provider, template_id, template_version, occurred_at, correlation_id, earlier, state
+    FROM deliveries, unnest(earlier_message_ids) AS earlier
+    WHERE earlier_message_ids <> '{}' AND earlier_message_ids && %s AND provider = %s AND earlier = ANY(%s)
+"""
+
+
 async def find_by_provider_ids(pool: Pool, provider: str, ids: Sequence[str]) -> dict[str, Delivery]:
-    """Provider's message id → its delivery, of those that the ledger knows."""
+    """Provider's message id → its delivery, of those that the ledger knows; an earlier attempt's as of that attempt."""
+    wanted = list(ids)
     async with pool.connection() as connection:
-        cursor = await connection.execute(
-            """SELECT provider_message_id, delivery_id, notification_id, recipient, clinic_id, notification_type, category,
-                      lane, channel, step, attempt, provider, template_id, template_version, occurred_at, correlation_id,
-                      provider_message_id, state
-               FROM deliveries WHERE provider = %s AND provider_message_id = ANY(%s)""",
-            (provider, list(ids)),
-        )
-        return {message_id: Delivery(*columns) for message_id, *columns in await cursor.fetchall()}
+        cursor = await connection.execute(_BY_PROVIDER_IDS, (provider, wanted))
+        found = {message_id: Delivery(*columns) for message_id, *columns in await cursor.fetchall()}
+        missing = [message_id for message_id in wanted if message_id not in found]
+        if missing:
+            cursor = await connection.execute(_BY_EARLIER_IDS, (missing, provider, missing))
+            found |= {message_id: Delivery(*columns) for message_id, *columns in await cursor.fetchall()}
+    return found
 
 
 async def find(pool: Pool, delivery_ids: Sequence[str]) -> dict[str, Delivery]:

@@ -20,6 +20,8 @@ ErrorClass = Literal[
 ]
 ERROR_CLASSES: tuple[str, ...] = get_args(ErrorClass)
 Reach = Literal["account", "sender", "message"]
+# Those after which the same message may succeed by itself.
+PASSING = ("transient", "throttled")
 
 
 @dataclass(frozen=True, slots=True)

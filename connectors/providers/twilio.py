@@ -128,6 +128,24 @@ class TwilioMessages:
         ]
         return found[::-1]
 
+    async def fetch(self, sid: str) -> dict[str, str]:
+        """What Twilio says of one message, in the words of its status callback. Raises Refused, OutcomeUnknown."""
+        try:
+            message = await self._messages(sid).fetch_async()
+        except TwilioRestException as error:
+            raise Refused(class_of(error), code=str(error.code), http_status=error.status) from None
+        except (TwilioException, ValueError, KeyError) as error:
+            raise OutcomeUnknown(type(error).__name__) from None
+        said = {
+            "MessageSid": message.sid,
+            "MessageStatus": message.status,
+            "To": message.to,
+            "From": message.from_,
+            "MessagingServiceSid": message.messaging_service_sid,
+            "ErrorCode": message.error_code,
+        }
+        return {name: str(value) for name, value in said.items() if value is not None}
+
 
 def class_of(error: TwilioRestException) -> ErrorClass:
     """By Twilio's code; a code we do not know by its HTTP status."""

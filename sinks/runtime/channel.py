@@ -11,6 +11,7 @@ from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
 from connectors.providers.outcome import Accepted
 from connectors.statuses import AcknowledgedProducer
+from connectors.webhooks.receipts import Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,9 @@ class Channel(Protocol):
 
         Raises Refused, OutcomeUnknown.
         """
+
+    async def look_up(self, provider_message_id: str, now: datetime) -> Receipt | None:
+        """What became of a message whose receipt is overdue; None: the provider does not tell. Raises Refused, OutcomeUnknown."""
 
     async def close(self) -> None:
         """Give the connections back."""

@@ -30,6 +30,8 @@ from sinks.runtime.gates_reader import GatesReader
 from sinks.runtime.keys import KeyGone, Keys
 from sinks.runtime.lanes import Taken
 from sinks.runtime.outcome import Outcome
+from sinks.runtime.overdue import RECORD as QUERY
+from sinks.runtime.overdue import Overdue
 from sinks.runtime.patience import patiently
 from sinks.runtime.permit import Permit
 from sinks.runtime.poison import PoisonError
@@ -67,6 +69,7 @@ class Tools:
     statuses: StatusLog
     dead_letters: DeadLetters
     counted: Counted
+    overdue: Overdue
 
 
 class Delivering:
@@ -83,7 +86,11 @@ class Delivering:
         """
         message: Message | None = None
         try:
-            message = await self._read(taken)
+            decoded = await self._decode(taken)
+            if decoded.name == QUERY:
+                await self._tools.overdue.answer(taken, decoded.value)
+                return
+            message = self._message(decoded)
             await self._attempt(taken, message)
         except PoisonError as poison:
             await self._bury(taken, message, poison)
@@ -99,10 +106,7 @@ class Delivering:
                 PoisonError("unexpected_error", f"{kind} while delivering; a defect of ours, then replay"),
             )
 
-    async def _read(self, taken: Taken) -> Message:
-        if taken.message.key() is None:
-            raise PoisonError("null_key", "key: null; write messages under their recipient's key", "key")
-        decoded = await self._decode(taken.message.value())
+    def _message(self, decoded: Decoded) -> Message:
         if decoded.name != RECORD:
             raise PoisonError("wrong_record", f"a {decoded.name} where a ChannelMessage is expected; send those only")
         message = decoded.value
@@ -114,10 +118,12 @@ class Delivering:
             )
         return message
 
-    async def _decode(self, value: bytes | None) -> Decoded:
+    async def _decode(self, taken: Taken) -> Decoded:
+        if taken.message.key() is None:
+            raise PoisonError("null_key", "key: null; write messages under their recipient's key", "key")
         while True:
             try:
-                return self._tools.records.codec.decode(value)
+                return self._tools.records.codec.decode(taken.message.value())
             except CodecError as error:
                 raise PoisonError(error.code, str(error), error.field) from None
             except RegistryUnavailableError as error:

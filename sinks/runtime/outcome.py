@@ -7,13 +7,10 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from connectors.providers.outcome import Accepted, OutcomeUnknown, Refused
+from connectors.providers.outcome import PASSING, Accepted, OutcomeUnknown, Refused
 from sinks.runtime.gates import Verdict
 
 EndStatus = Literal["sent", "failed", "unknown", "suppressed", "cancelled", "expired"]
-
-# Error classes after which the same message may succeed by itself.
-PASSING = ("transient", "throttled")
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,10 @@ class Tuning(BaseSettings):
     # A gates reader that has not come round for this long may be missing what came into force: sending waits.
     gates_stale_seconds: float = Field(5.0, ge=0.5, le=60)
     retry_delay_seconds: float = Field(
-        30.0, ge=1, le=3600, description="When to try a transient failure again, where the provider does not say."
+        1.0,
+        ge=0,
+        le=3600,
+        description="Not before then is a transient failure tried again, where the provider does not say: notify waits longer.",
     )
     postgres_retry_seconds: float = Field(1.0, ge=0.05, le=60, description="Between tries while Postgres is away.")
 

@@ -14,6 +14,7 @@ from connectors.postgres.records import Records
 from connectors.readiness import mark_ready, tell_standing
 from connectors.settings import Settings
 from connectors.statuses import AcknowledgedProducer, StatusLog
+from connectors.webhooks.desk import Desk
 from schemas.topics import LANES
 from sinks.runtime.admission import Admission
 from sinks.runtime.alarms import Alarms
@@ -26,6 +27,7 @@ from sinks.runtime.devices import Devices
 from sinks.runtime.gates_reader import GatesReader
 from sinks.runtime.keys import Keys
 from sinks.runtime.lanes import Lane, Taken
+from sinks.runtime.overdue import Overdue
 from sinks.runtime.tuning import Tuning
 
 log = logging.getLogger(__name__)
@@ -151,6 +153,8 @@ async def serve(
             channel.use(Shared(pool, records, producer))
             keys = Keys(pool, records, tuning)
             counted = Counted(channel.name)
+            statuses = StatusLog(producer, codec)
+            desk = Desk(settings, pool, records, statuses)
             tools = Tools(
                 channel=channel,
                 tuning=tuning,
@@ -170,9 +174,10 @@ async def serve(
                 attempts=Attempts(
                     pool, channel.provider, tuning, counted, lease_seconds=tuning.lease_seconds(channel.name)
                 ),
-                statuses=StatusLog(producer, codec),
+                statuses=statuses,
                 dead_letters=DeadLetters(producer, codec, keys, stage=channel.name, counted=counted),
                 counted=counted,
+                overdue=Overdue(channel, pool, statuses, desk, tuning.postgres_retry_seconds),
             )
             worker = Worker(settings, tools, producer, failed)
             sources = counted.sources(worker.lanes, lambda: tools.gates.age_seconds, tools.admission)

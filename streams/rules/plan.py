@@ -2,7 +2,8 @@
 
 The catalogue names channels sent at once (all of them, or only the first that is open) and later steps. Closed channels fall out.
 Where none of the first channels is left, an essential notification begins with the first later step that is open; any other is
-not sent at all: a refused channel is not made up for by another. Of the first channels those that have to wait come after the
+not sent at all: a refused channel is not made up for by another. What is left of a plan that was begun goes on with the first of
+its steps that is open. Of the first channels those that have to wait come after the
 others, and only if the others did not reach the recipient until then.
 """
 
@@ -31,7 +32,7 @@ class PlannedStep(NamedTuple):
 
 def can_be_sent(terms: Terms, open_channels: Collection[Channel]) -> bool:
     """Does a plan remain?"""
-    wanted = terms.all_channels if terms.essential else terms.channels
+    wanted = terms.all_channels if terms.essential or terms.rest else terms.channels
     return any(channel in open_channels for channel in wanted)
 
 
@@ -41,7 +42,7 @@ def first_channels(terms: Terms, open_channels: Collection[Channel], channel_ord
     if channel_order and len(first) > 1:
         ranks = {channel: rank for rank, channel in enumerate(channel_order)}
         first.sort(key=lambda channel: ranks.get(channel, len(ranks)))
-    if not first and terms.essential:
+    if not first and (terms.essential or terms.rest):
         first = [step.channel for step in terms.later if step.channel in open_channels][:1]
     return first
 

@@ -20,6 +20,12 @@ class Reason(StrEnum):
         return member
 
     DELIVER = "deliver", "Nothing stands against it: the plan's first steps were handed to their channels."
+    TRIED_AGAIN = "tried_again", "It failed in a way that passes, and was handed to the same channel once more."
+    NEXT_CHANNEL = (
+        "next_channel",
+        "The channels before did not reach them, or not in time: it was handed to the next one of its plan.",
+    )
+    RETRY = "retry", "The provider could not take or deliver it just now: it is tried again a little later."
     NOT_DUE = "not_due", "It is due later: it waits in a timer and is decided then."
     SUPERSEDED = "superseded", "A newer version of the same appointment (payment, membership …) made it void."
     CANCELLED = "cancelled", "What it is about was cancelled, or no longer concerns this recipient."

@@ -15,16 +15,24 @@ from typing import Any, TypeAlias
 StepState: TypeAlias = dict[str, Any]
 
 _UNDER_WAY = ("", "queued", "sending", "unknown", "sent")
-_NEVER_SENT = ("cancelled", "suppressed", "expired")
-_FAILED = ("undelivered", "failed", "bounced")
-_SEEN = ("delivered", "read", "clicked", "acknowledged", "unsubscribed", "complained")
+NEVER_SENT = ("cancelled", "suppressed", "expired")
+FAILED = ("undelivered", "failed", "bounced")
+_ARRIVED = ("delivered", "read", "clicked", "acknowledged", "unsubscribed", "complained")
 
 # Which status stands, from lowest to highest, where the higher wins.
 _LATER_WINS: Mapping[str, int] = {
-    status: rank for rank, status in enumerate((*_UNDER_WAY, *_NEVER_SENT, "undelivered", "failed", *_SEEN, "bounced"))
+    status: rank
+    for rank, status in enumerate((*_UNDER_WAY, *NEVER_SENT, "undelivered", "failed", *_ARRIVED, "bounced"))
 }
-_TERMINAL = frozenset((*_NEVER_SENT, *_FAILED, *_SEEN))
-_SUCCESS = frozenset(_SEEN)
+WITHOUT_SUCCESS = frozenset((*NEVER_SENT, *FAILED))
+ARRIVED = frozenset(_ARRIVED)
+# Others say nothing that a plan goes by, or caps.
+SETTLING = WITHOUT_SUCCESS | ARRIVED
+_TERMINAL = SETTLING
+# By what they say of the reader: a provider took it, a device has it, somebody looked at it.
+ACCEPTED = frozenset({"sent"})
+DELIVERED = frozenset({"delivered"})
+SEEN = ARRIVED - DELIVERED
 # Channels whose first terminal status stands; for the others the higher of two does.
 _FIRST_TERMINAL_STANDS = frozenset({"sms"})
 
@@ -63,10 +71,10 @@ def _stands(step: StepState, attempt: int, status: str, status_at: datetime) -> 
 def final_of(steps: Sequence[StepState]) -> str:
     """delivered, failed, expired, suppressed or cancelled; empty while something may still come of a step."""
     statuses = {step["status"] for step in steps}
-    if statuses & _SUCCESS:
+    if statuses & ARRIVED:
         return "delivered"
     if not statuses or not statuses <= _TERMINAL:
         return ""
-    if statuses & set(_FAILED):
+    if statuses & set(FAILED):
         return "failed"
     return next(status for status in ("expired", "suppressed", "cancelled") if status in statuses)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class Terms:
 
     ``answers``: the recipient asked for it a moment ago (a code to verify an address, the answer to STOP or HELP). ``words``: by
     which quiet hours' exceptions may name it. ``cap``: drop, defer or digest.
-    ``dedupe_ms``: its window, 0: none; ``dedupe_by``: content or subject.
+    ``dedupe_ms``: its window, 0: none; ``dedupe_by``: content or subject. ``awaits_acceptance``: some step of its plan is content
+    with the provider's word. ``rest``: what is left of a plan that was begun, whose steps are all ``later`` (see rest_of).
     """
 
     name: str
@@ -60,6 +62,8 @@ class Terms:
     important: bool = False
     dedupe_ms: int = 0
     dedupe_by: str = "content"
+    awaits_acceptance: bool = False
+    rest: bool = False
 
     @classmethod
     def of(cls, kind: NotificationType) -> Terms:
@@ -91,7 +95,14 @@ class Terms:
             important=kind.important,
             dedupe_ms=kind.dedupe_seconds * 1000,
             dedupe_by=kind.dedupe_by,
+            awaits_acceptance=any(step.success == "accepted" for step in kind.fallback),
         )
+
+
+@lru_cache(maxsize=4096)  # types × what may be left of their plans
+def rest_of(terms: Terms, later: tuple[LaterStep, ...]) -> Terms:
+    """The terms of these steps alone: by them the rest of a plan is decided, each channel by every rule there is."""
+    return replace(terms, channels=(), later=later, all_channels=tuple(step.channel for step in later), rest=True)
 
 
 def _plural(name: str) -> str:

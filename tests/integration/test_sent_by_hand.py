@@ -33,7 +33,7 @@ from tests.integration.hammer.crowd import CLINIC, noon_zone
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-SERVICES = ("relay", "intake", "notify", "webhooks", "api", "sms", "email", "clickhouse")
+SERVICES = ("relay", "intake", "notify", "webhooks", "api", "sms", "email", "in_app", "clickhouse")
 WAIT_SECONDS = 90.0
 
 
@@ -74,7 +74,7 @@ class Patient(NamedTuple):
 @pytest.fixture(scope="module")
 def patients(settings: Settings) -> Callable[[], Patient]:
     """Somebody new each time."""
-    everybody = [Patient(number) for number in range(8)]
+    everybody = [Patient(number) for number in range(10)]
     zone = noon_zone()
     rows = [
         {
@@ -271,6 +271,42 @@ def test_cancelled_after_it_was_sent_it_says_so(settings: Settings, patients: Ca
     assert (status, told["outcome"]) == (200, "sent")
     assert {one["channel"] for one in told["messages"]} == {"sms", "email"}
     assert told["sentence"].startswith("It had gone out by text and email before")
+
+
+def misbehave(settings: Settings, to: str, count: int | None = None, **effect: Any) -> None:
+    rule = {"to": to, "effect": effect} | ({} if count is None else {"count": count})
+    answer = requests.post(f"{settings.loopback_url}/faults", json=rule, timeout=10)
+    assert answer.status_code == 201, answer.text
+
+
+def codes(told: Any) -> list[str]:
+    return [step["code"] for step in told["timeline"]]
+
+
+def test_what_fails_in_passing_is_tried_again(settings: Settings, patients: Callable[[], Patient]) -> None:
+    desk, patient = Desk(settings), patients()
+    misbehave(settings, patient.phone, 1, kind="twilio_error", code=30001)
+    _, made = desk.send(patient)
+    told = desk.until(made["notificationId"], lambda one: codes(one).count("delivered") == 2)
+    assert [code for code in codes(told) if code in ("deliver", "retry", "tried_again")] == [
+        "deliver",
+        "retry",
+        "tried_again",
+    ]
+    assert told["state"] == "delivered"
+    assert len(sent_to(settings, patient)) == 2  # a text, by its second attempt, and an email
+
+
+def test_whom_neither_text_nor_email_reaches_has_it_in_the_portal(
+    settings: Settings, patients: Callable[[], Patient]
+) -> None:
+    desk, patient = Desk(settings), patients()
+    misbehave(settings, patient.phone, kind="undelivered", code=30005)
+    misbehave(settings, patient.email, kind="email_event", event="bounce")
+    _, made = desk.send(patient)
+    told = desk.until(made["notificationId"], lambda one: one.get("state") == "delivered")
+    assert {"undelivered", "bounced", "next_channel"} <= set(codes(told))
+    assert set(told["channels"]) == {"sms", "email", "in_app"}
 
 
 def luxe(settings: Settings, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:

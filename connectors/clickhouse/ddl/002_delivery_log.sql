@@ -3,6 +3,7 @@ AS
 -- One row a delivery (one step of one notification on one channel): its way and where it stands.
 -- Terminal statuses outrank the others; an email's bounce outranks its delivery (it comes after it), an SMS's first terminal one stays.
 -- An unknown outcome is no end: the provider's receipt may still tell it.
+-- Of several attempts the latest counts: what an earlier one came to is why there was another.
 SELECT
     m.delivery_id AS delivery_id, m.notification_id AS notification_id, m.notification_type AS notification_type,
     m.category AS category, m.channel AS channel, m.lane AS lane, m.step AS step,
@@ -20,8 +21,9 @@ SELECT
         s.sending, 'sending',
         'queued') AS status,
     s.reason AS reason, s.provider AS provider, s.provider_message_id AS provider_message_id,
-    s.error_class AS error_class, s.error_code AS error_code, s.attempts AS attempts, s.last_at AS last_status_at
-FROM {database}.raw_channel_message AS m FINAL
+    s.error_class AS error_class, s.error_code AS error_code, s.attempts AS attempts, s.last_at AS last_status_at,
+    s.receipt_overdue AS receipt_overdue
+FROM (SELECT * FROM {database}.raw_channel_message FINAL ORDER BY attempt DESC LIMIT 1 BY delivery_id) AS m
 LEFT JOIN (
     SELECT
         delivery_id,
@@ -33,16 +35,21 @@ LEFT JOIN (
         minIf(toNullable(status_at), status = 'acknowledged') AS acknowledged_at,
         countIf(status = 'bounced') > 0 AS bounced,
         countIf(status = 'sending') > 0 AS sending,
-        argMinIf(toString(status), status_at, status IN ('delivered', 'undelivered', 'failed', 'bounced', 'expired', 'suppressed', 'cancelled')) AS final_status,
+        argMinIf(if(status IN ('read', 'clicked', 'acknowledged'), 'delivered', toString(status)), status_at,
+            status IN ('delivered', 'read', 'clicked', 'acknowledged', 'undelivered', 'failed', 'bounced', 'expired', 'suppressed', 'cancelled')) AS final_status,
         countIf(status = 'unknown') > 0 AS unknown,
-        anyIf(reason, reason != '') AS reason,
+        countIf(t.reason = 'receipt_timeout') > 0 AS receipt_overdue,
+        anyIf(t.reason, t.reason NOT IN ('', 'receipt_timeout')) AS reason,
         anyIf(provider, provider != '') AS provider,
         any(provider_message_id) AS provider_message_id,
         any(error_class) AS error_class,
         any(error_code) AS error_code,
         max(attempt) AS attempts,
         max(status_at) AS last_at
-    FROM {database}.raw_delivery_status FINAL
+    FROM (
+        SELECT *, max(attempt) OVER (PARTITION BY delivery_id) AS latest FROM {database}.raw_delivery_status FINAL
+    ) AS t
+    WHERE attempt = latest
     GROUP BY delivery_id
 ) AS s ON s.delivery_id = m.delivery_id
 COMMENT 'One row a delivery: its way through the provider, and where it stands'

@@ -1,7 +1,8 @@
 CREATE OR REPLACE VIEW {database}.notifications
 AS
 -- One row a requested notification, counted once by its final state:
--- delivered | failed | suppressed | waiting (a timer, or not taken by its channel's sink yet) | sent (no receipt yet, or with reason no_receipts none to come) | dead_letter | undecided.
+-- delivered | failed | unknown | suppressed | waiting (a timer, another try, or not taken by its channel's sink yet)
+-- | sent (no receipt yet, or with reason no_receipts none to come, or receipt_timeout none came) | dead_letter | undecided.
 SELECT
     r.notification_id AS notification_id, r.notification_type AS notification_type, r.category AS category, r.lane AS lane,
     r.recipient AS recipient, r.clinic_id AS clinic_id, r.event_id AS event_id, r.event_type AS event_type,
@@ -10,12 +11,13 @@ SELECT
     multiIf(
         x.notification_id != '', 'dead_letter',
         d.notification_id = '', 'undecided',
-        d.outcome = 'suppress', 'suppressed',
-        d.outcome = 'defer', 'waiting',
         l.delivered > 0, 'delivered',
+        d.outcome = 'defer', 'waiting',
         l.sent > 0, 'sent',
         l.on_the_way > 0, 'sent',
-        l.waiting > 0 AND l.failed = 0 AND l.stopped = 0, 'waiting',
+        d.outcome = 'suppress', 'suppressed',
+        l.waiting > 0 AND l.failed = 0 AND l.unknown = 0 AND l.stopped = 0, 'waiting',
+        l.unknown > 0, 'unknown',
         l.failed > 0, 'failed',
         l.stopped > 0, 'suppressed',
         'waiting') AS state,
@@ -24,8 +26,11 @@ SELECT
         state = 'waiting' AND d.outcome = 'defer', toString(d.reason),
         state = 'waiting', 'not_taken',
         state = 'suppressed' AND d.outcome = 'suppress', toString(d.reason),
-        state IN ('failed', 'suppressed'), l.reason,
+        state = 'unknown', l.unknown_reason,
+        state = 'failed', l.failed_reason,
+        state = 'suppressed', l.stopped_reason,
         state = 'sent' AND l.on_the_way = 0 AND l.sent = l.sent_by_push, 'no_receipts',
+        state = 'sent' AND l.overdue > 0, 'receipt_timeout',
         '') AS reason,
     l.channels AS channels
 FROM (SELECT * FROM {database}.raw_notification_request FINAL WHERE kind = 'notify' LIMIT 1 BY notification_id) AS r
@@ -39,18 +44,22 @@ LEFT JOIN (
         countIf(status = 'sent') AS sent,
         countIf(status = 'sent' AND channel = 'push') AS sent_by_push,
         countIf(status IN ('queued', 'sending')) AS on_the_way,
-        countIf(status IN ('failed', 'undelivered', 'bounced', 'unknown')) AS failed,
+        countIf(status IN ('failed', 'undelivered', 'bounced')) AS failed,
+        countIf(status = 'unknown') AS unknown,
         countIf(status IN ('suppressed', 'cancelled', 'expired')) AS stopped,
         countIf(status = 'waiting') AS waiting,
-        anyIf(if(reason != '', reason, ifNull(error_class, '')), status IN ('failed', 'undelivered', 'bounced', 'unknown', 'suppressed', 'cancelled', 'expired')) AS reason,
+        countIf(receipt_overdue AND status IN ('sent', 'queued', 'sending')) AS overdue,
+        anyIf(reason, status = 'unknown') AS unknown_reason,
+        anyIf(if(reason != '', reason, ifNull(error_class, '')), status IN ('failed', 'undelivered', 'bounced')) AS failed_reason,
+        anyIf(reason, status IN ('suppressed', 'cancelled', 'expired')) AS stopped_reason,
         groupUniqArray(toString(channel)) AS channels
     FROM {database}.delivery_log
     GROUP BY notification_id
 ) AS l ON l.notification_id = r.notification_id
 LEFT JOIN (
-    SELECT notification_id, any(toString(error_code)) AS error_code
-    FROM {database}.raw_dead_letter FINAL
-    WHERE notification_id IS NOT NULL
+    SELECT notification_id, any(toString(x.error_code)) AS error_code
+    FROM {database}.raw_dead_letter AS x FINAL
+    WHERE notification_id IS NOT NULL AND x.error_code != 'plan_exhausted'
     GROUP BY notification_id
 ) AS x ON x.notification_id = r.notification_id
 COMMENT 'One row a requested notification, by its final state and reason'

@@ -215,3 +215,13 @@ async def test_an_attempt_in_doubt_that_is_given_up_stays_in_doubt(pool: Pool) -
     assert await verdicts(pool, attempt("d1")) == ["unknown"]
     await deliveries.release(pool, "d1", 1, mine.lease_until, in_doubt=False)  # another has it by now
     assert await verdicts(pool, attempt("d1")) == ["leased"]
+
+
+async def test_an_accepted_message_that_failed_later_is_tried_again_as_another(pool: Pool) -> None:
+    await verdicts(pool, attempt("d1"))
+    await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM1")])
+    assert await verdicts(pool, attempt("d1")) == ["finished"]  # the same attempt is not made twice
+    assert await verdicts(pool, attempt("d1", 2)) == ["begun"]
+    assert await deliveries.finish(pool, [Finish("d1", 2, "accepted", "SM2")]) == []
+    found = await deliveries.find_by_provider_ids(pool, "twilio", ["SM1", "SM2"])
+    assert {message_id: one.attempt for message_id, one in found.items()} == {"SM1": 1, "SM2": 2}

@@ -25,7 +25,15 @@ SMS = record("ChannelMessage", delivery_id="d", channel="sms")
 EMAIL = record("ChannelMessage", delivery_id="e", channel="email")
 
 
-def status(status: str, delivery: str = "d", channel: str = "sms", seconds: int = 0, reason: str = "") -> Decoded:
+RETRY = record("Decision", outcome="defer", sequence=2, reason="retry")
+AGAIN = record("Decision", outcome="deliver", sequence=3, reason="tried_again")
+NEXT = record("Decision", outcome="deliver", sequence=2, reason="next_channel")
+CLOSED = record("Decision", outcome="suppress", sequence=2, reason="channel_off")
+
+
+def status(
+    status: str, delivery: str = "d", channel: str = "sms", seconds: int = 0, reason: str = "", attempt: int = 1
+) -> Decoded:
     at = AT + timedelta(seconds=seconds)
     return record(
         "DeliveryStatus",
@@ -34,6 +42,7 @@ def status(status: str, delivery: str = "d", channel: str = "sms", seconds: int 
         status=status,
         status_at=at,
         reason=reason,
+        attempt=attempt,
         error_class=None,
     )
 
@@ -58,7 +67,29 @@ def status(status: str, delivery: str = "d", channel: str = "sms", seconds: int 
             ("failed", ""),
         ),
         ([REQUEST, DELIVER, SMS, status("delivered"), status("undelivered", seconds=5)], ("delivered", "")),
-        ([REQUEST, DELIVER, SMS, status("unknown", reason="no_answer")], ("failed", "no_answer")),
+        ([REQUEST, DELIVER, SMS, status("unknown", reason="no_answer")], ("unknown", "no_answer")),
+        # Tried again: of an earlier attempt nothing counts any more.
+        ([REQUEST, DELIVER, SMS, status("failed", reason="transient"), RETRY], ("waiting", "retry")),
+        ([REQUEST, DELIVER, RETRY, AGAIN, status("failed"), status("sent", attempt=2)], ("sent", "")),
+        ([REQUEST, DELIVER, RETRY, AGAIN, status("failed"), status("delivered", attempt=2)], ("delivered", "")),
+        (
+            [REQUEST, DELIVER, AGAIN, status("failed", reason="x"), status("failed", reason="y", attempt=2)],
+            ("failed", "y"),
+        ),
+        # The next channel.
+        ([REQUEST, DELIVER, NEXT, SMS, EMAIL, status("failed"), status("sent", "e", "email")], ("sent", "")),
+        ([REQUEST, DELIVER, CLOSED, SMS, status("sent")], ("sent", "")),
+        ([REQUEST, DELIVER, CLOSED, SMS, status("failed")], ("suppressed", "channel_off")),
+        ([REQUEST, DELIVER, CLOSED, SMS, status("delivered")], ("delivered", "")),
+        (
+            [REQUEST, DELIVER, SMS, status("failed", reason="x"), record("DeadLetter", error_code="plan_exhausted")],
+            ("failed", "x"),
+        ),
+        (
+            [REQUEST, DELIVER, SMS, status("sent"), status("sent", reason="receipt_timeout")],
+            ("sent", "receipt_timeout"),
+        ),
+        ([REQUEST, DELIVER, SMS, status("sent"), status("read", seconds=3)], ("delivered", "")),
         ([REQUEST, DELIVER, SMS, status("unknown"), status("sent")], ("sent", "")),
         ([REQUEST, DELIVER, SMS, status("unknown"), status("delivered", seconds=9)], ("delivered", "")),
         ([REQUEST, DELIVER, SMS, status("suppressed", reason="opted_out")], ("suppressed", "opted_out")),

@@ -54,6 +54,7 @@ def test_what_was_collected_comes_in_one_message_at_the_recipients_hour(world: W
     assert {(one["outcome"], one["reason"], one["digest_id"]) for one in parts} == {
         ("suppress", "in_digest", whole["notification_id"])
     }
+    assert world.arrive(due) == []
     assert world.work(now_ms=NINE + 86_400_000) == []
 
 
@@ -116,6 +117,7 @@ def test_one_that_nobody_can_read_is_buried_alone_and_the_rest_is_told(world: Wo
     assert notification_id not in {one["notification_id"] for one in world.decisions(due)}
     # It is over: nothing of it fires again, and the next digest has no trouble with it.
     assert rows(world, b"sq") == rows(world, b"sg") == []
+    assert world.arrive(due) == []
     assert world.work(now_ms=NINE + 86_400_000) == []
     world.ask(asked(world, 4), asked(world, 5, OTHER), now_ms=NINE + 86_400_000)
     assert len(world.messages(world.work(now_ms=NINE + 2 * 86_400_000 + 600_000))) == 1
@@ -150,6 +152,7 @@ def test_where_the_digest_itself_fails_what_it_would_have_told_is_told_singly(wo
     assert letter["error_code"] == "template_error"
     assert {one["notification_type"] for one in world.messages(due)} == {KIND, OTHER}
     assert {(one["outcome"], one["reason"]) for one in world.decisions(due)} == {("deliver", "deliver")}
+    assert world.arrive(due) == []
     assert world.work(now_ms=NINE + 86_400_000) == []
 
 

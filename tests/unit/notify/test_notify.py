@@ -108,6 +108,7 @@ def test_what_is_not_due_waits_and_is_sent_once_when_it_is(world: World) -> None
     (decided,) = world.decisions(fired)
     assert (decided["outcome"], decided["sequence"]) == ("deliver", 1)
     assert [decided[f"source_{part}"] for part in ("topic", "partition", "offset")] == ["notifications.requested", 0, 1]
+    assert world.arrive(fired) == []
     assert world.work(now_ms=NOW_MS + 2 * HOUR_MS) == []
 
 
@@ -119,6 +120,7 @@ def test_a_newer_version_ends_what_waits(world: World) -> None:
     assert (superseded["outcome"], superseded["reason"], superseded["sequence"]) == ("suppress", "superseded", 1)
     assert superseded["notification_type"] == REMINDER
     assert confirmed["outcome"] == "deliver"
+    assert world.arrive(outputs) == []
     assert world.work(now_ms=NOW_MS + HOUR_MS) == []
 
 

@@ -97,9 +97,9 @@ def test_a_message_late_for_quiet_hours_is_decided_again_and_comes_in_the_mornin
     text, mail = world.messages(world.ask(request, now_ms=evening))
     assert text["send_not_after"].hour == 22
     late: dict[str, Any] = {"status": "expired", "reason": "send_not_after"}
-    assert world.decisions(world.work(world.status(text, **late), now_ms=night)) == []
-    (decision,) = world.decisions(world.work(world.status(mail, **late), now_ms=night))
-    assert (decision["outcome"], decision["reason"], decision["sequence"]) == ("defer", "quiet_hours", 1)
+    for sequence, message in enumerate((text, mail), 1):
+        (decision,) = world.decisions(world.work(world.status(message, **late), now_ms=night))
+        assert (decision["outcome"], decision["reason"], decision["sequence"]) == ("defer", "quiet_hours", sequence)
     sent = world.messages(world.work(now_ms=morning + HOUR_MS))
     assert [(one["channel"], one["attempt"]) for one in sent] == [("sms", 2), ("email", 2)]
     assert sent[0]["delivery_id"] == text["delivery_id"]

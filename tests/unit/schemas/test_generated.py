@@ -119,3 +119,10 @@ def test_a_subject_or_a_version_that_is_gone_is_refused() -> None:
     assert any(
         "put the others back" in problem for problem in grow(held, SUBJECTS, {GATE: [definition(GATE)]}).problems
     )
+
+
+def test_one_id_for_two_schemas_is_refused_however_it_came_to_be() -> None:
+    """Two branches each gave the next id to a schema of their own; merging them is no conflict."""
+    other = {"other-" + GATE: [CommittedVersion(1, 7, "another")]}
+    problems = grow(HELD | other, SUBJECTS | {"other-" + GATE: GATE}, {GATE: [definition(GATE)]}).problems
+    assert any("another schema's" in problem for problem in problems)

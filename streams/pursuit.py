@@ -1,0 +1,332 @@
+"""A notification that was sent is pursued until it arrives or nothing is left to try: retries, next channels, overdue receipts.
+
+Every further attempt is a decision of its own, by the rules as they stand then and for its channel alone, so that nothing is
+sent again past an opt-out, a cancellation or the beginning of quiet hours.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from typing import Any
+
+from streams.alarms import Alarms
+from streams.decisions import Conclusion, concluded, plan_steps
+from streams.joins import Joined, Joins, spread_of
+from streams.messages import Messages, told_about
+from streams.notifications import Noted, Notifications, source_of
+from streams.overdue import Overdue
+from streams.requests import Asked, Requests
+from streams.reservations import Reservations, Taken
+from streams.rules.decision import Defer, Deliver, Outcome, decide
+from streams.rules.plan import sent_at_once
+from streams.rules.progress import Progress, groups_of
+from streams.rules.reasons import Reason
+from streams.rules.retrying import retry_ms
+from streams.rules.status import FAILED, SETTLING, new_step
+from streams.rules.terms import LaterStep, rest_of
+from streams.runtime import Batch, DueTimer, Event, PoisonError, Record
+from streams.waiting import Waiting, at_ms, ms_of
+
+Write = Callable[[Event, Asked, Conclusion, Batch], None]
+# After these no other channel is tried either.
+_FINAL = frozenset({Reason.SUPERSEDED, Reason.CANCELLED, Reason.RECIPIENT_BLOCKED})
+
+
+class PlanExhausted(PoisonError):
+    """No channel of the plan reached the recipient."""
+
+    code = "plan_exhausted"
+
+    def __init__(self, channels: str) -> None:
+        super().__init__(
+            f"every channel of its plan failed ({channels}); tell the recipient otherwise, correct their numbers and addresses"
+        )
+
+
+class Pursuit:
+    """See the module. ``write``: enters a decision in the log."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        joins: Joins,
+        messages: Messages,
+        notifications: Notifications,
+        waiting: Waiting,
+        overdue: Overdue,
+        alarms: Alarms,
+        write: Write,
+        counts: Counter[str],
+    ) -> None:
+        self.requests, self.joins, self.messages = requests, joins, messages
+        self.waiting, self.overdue, self.write, self.counts = waiting, overdue, write, counts
+        self.notifications, self._alarms = notifications, alarms
+
+    def told(
+        self, event: Event, record: Record, noted: Noted, taken: Taken, status: Mapping[str, Any], batch: Batch
+    ) -> None:
+        """A status changed one of its steps."""
+        progress = taken.progress
+        if progress is not None and noted.changed:
+            work = _Pursued(self, event, noted.kept, taken, progress, batch)
+            self._carry(event, record, work, lambda: work.told(noted, status))
+        self._settle(event, noted.kept, taken)
+
+    def due(self, event: Event, timer: DueTimer, kept: dict[str, Any], taken: Taken, batch: Batch) -> None:
+        """Its timer is due: something is to be tried again, has waited long enough, or is to be asked for."""
+        progress = taken.progress
+        if progress is not None:
+            work = _Pursued(self, event, kept, taken, progress, batch)
+            for act in work.due():
+                if not work.is_closed:  # by what came before it
+                    self._carry(event, timer, work, act)
+        self._settle(event, kept, taken)
+
+    def _carry(self, event: Event, subject: Record | DueTimer, work: _Pursued, act: Callable[[], None]) -> None:
+        """What cannot be done (the next channel has no text, say) is buried, and then nothing more is tried."""
+        before, done = dict(work.kept), False
+        with event.part(subject):
+            act()
+            done = True
+        if not done:
+            work.kept.clear()
+            work.kept.update(before)
+            work.close()
+        if work.is_changed:
+            self.notifications.carry_on(event, work.kept, at_ms(work.batch.now_ms))
+        if work.exhausted is not None:
+            self._counts_exhausted(event, subject, work, work.exhausted)
+
+    def _counts_exhausted(self, event: Event, subject: Record | DueTimer, work: _Pursued, asked: Asked) -> None:
+        self.counts["exhausted"] += 1
+        if not self._alarms.concerns(asked.request):
+            return
+        topic, partition, offset = asked.source
+        if offset >= 0:  # the letter holds the request itself, where there is one
+            subject = Record(topic, partition, offset, asked.recipient, asked.wire, work.batch.now_ms, asked.headers)
+        channels = ", ".join(f"{step['channel']}: {step['status']}" for step in work.kept["steps"])
+        _bury(event, subject, PlanExhausted(channels))
+        self._alarms.plan_exhausted(event, asked.request, at_ms(work.batch.now_ms))
+
+    def _settle(self, event: Event, kept: dict[str, Any], taken: Taken) -> None:
+        Reservations.settle(event, taken, kept["steps"])
+        self.notifications.keep(event, kept["notification_id"], taken)
+
+
+class _Pursued:
+    """One notification in hand. ``kept``: its state, changed in place; ``exhausted``: set when no channel is left."""
+
+    def __init__(
+        self, tools: Pursuit, event: Event, kept: dict[str, Any], taken: Taken, progress: Progress, batch: Batch
+    ) -> None:
+        self.event, self.kept, self.batch = event, kept, batch
+        self._tools, self._taken, self._progress = tools, taken, progress
+        self.is_changed = False
+        self.exhausted: Asked | None = None
+
+    @cached_property
+    def _read(self) -> Asked:
+        return self._tools.requests.again(self._taken.wire, self.kept["sequence"], source_of(self.kept))
+
+    @property
+    def _asked(self) -> Asked:
+        """The request, at its present place in the sequence of decisions."""
+        return self._read._replace(sequence=self.kept["sequence"])
+
+    def close(self) -> None:
+        """Nothing more is done about it; steps that were not taken were no part of what became of it."""
+        self.kept["steps"] = self.kept["steps"][: self._progress.end]
+        self._taken.close()
+        self.is_changed = True
+
+    # -- what happened ------------------------------------------------------------------------------------------------
+
+    def told(self, noted: Noted, status: Mapping[str, Any]) -> None:
+        """A step's status changed."""
+        progress, steps = self._progress, self.kept["steps"]
+        if progress.has_next and progress.reached(steps):
+            # It is with them: no other channel is needed. What was to go out beside it still goes out.
+            progress.ends_here()
+            self.kept["steps"] = steps[: progress.end]
+            self.is_changed = True
+        number, step = noted.number, noted.after
+        late = (status["status"], status["reason"]) == ("expired", "send_not_after")
+        if number < progress.start or number >= progress.end:
+            return  # late word of a channel that was given up: it is kept, and no more
+        if late:
+            # Quiet hours began before the call. Decided anew, it waits for their end; that is no failure.
+            progress.retries[number] = self.batch.now_ms
+            self._try_again(number)
+            return
+        if step["status"] in FAILED and not _had_failed(noted):
+            self._failed(number, status)
+        self._look_whether_over()
+
+    def _failed(self, number: int, status: Mapping[str, Any]) -> None:
+        progress, request, now_ms = self._progress, self._asked.request, self.batch.now_ms
+        failures = progress.failures[number] = progress.failures.get(number, 0) + 1
+        retry = retry_ms(status, request["lane"], failures, now_ms, spread_of(request["notification_id"]))
+        expires_at = request["expires_at"]
+        if retry is None or (expires_at is not None and retry >= ms_of(expires_at)):
+            return
+        progress.retries[number] = retry
+        self._write(Conclusion("defer", Reason.RETRY, until=at_ms(retry)))
+
+    def due(self) -> list[Callable[[], None]]:
+        """What the time has come for, each to be done for itself."""
+        progress, now_ms = self._progress, self.batch.now_ms
+        acts: list[Callable[[], None]] = [partial(self._try_again, number) for number in progress.due_retries(now_ms)]
+        if progress.deadline_ms and progress.deadline_ms <= now_ms:
+            acts.append(self._too_long)
+        if progress.ask_ms and progress.ask_ms <= now_ms:
+            acts.append(self._ask)
+        if progress.watched_ms <= now_ms:
+            acts.append(self.close)
+        return acts
+
+    @property
+    def is_closed(self) -> bool:
+        """Is nothing more done about it?"""
+        return self._taken.progress is None
+
+    def _too_long(self) -> None:
+        self._progress.deadline_ms = 0
+        self._advance()
+
+    def _ask(self) -> None:
+        """What became of it? Once: whoever does not know it by then never will."""
+        progress = self._progress
+        progress.ask_ms = 0
+        steps = self.kept["steps"][: progress.end]
+        self._tools.overdue.ask(self.event, self._asked.request, steps, at_ms(self.batch.now_ms))
+
+    # -- what is done about it ----------------------------------------------------------------------------------------
+
+    def _look_whether_over(self) -> None:
+        progress, steps = self._progress, self.kept["steps"]
+        if progress.reached(steps):
+            if not progress.retries and all(
+                step["status"] in SETTLING for step in steps[progress.start : progress.end]
+            ):
+                self.close()
+        elif progress.is_over(steps) and not progress.held:
+            if progress.is_withdrawn(steps):
+                self.close()
+            else:
+                self._advance()
+
+    def _try_again(self, number: int) -> None:
+        progress, step = self._progress, self.kept["steps"][number]
+        if number not in progress.retries:
+            return  # given up for the next channel a moment ago
+        channel = step["channel"]
+        joined, outcome = self._decide((LaterStep(channel, "delivered", 0),))
+        made = self._concluded(joined, outcome)
+        if isinstance(outcome, Deliver):
+            attempt = step["attempt"] + 1
+            if number in progress.failures:
+                made.reason = Reason.TRIED_AGAIN
+            made.steps[0] |= {"step": number, "delivery_id": step["delivery_id"]}
+            self._hand_over(joined, outcome, made, 1, attempt)
+            self.kept["steps"] = list(self.kept["steps"])
+            self.kept["steps"][number] = new_step(step["step"], channel, step["delivery_id"], attempt)
+            self._taken.attempt = max(self._taken.attempt, attempt)
+            progress.resent(number, channel, self.batch.now_ms)
+        elif isinstance(outcome, Defer):
+            progress.put_off(number, outcome.until_ms)
+        else:
+            del progress.retries[number]
+        self._write(made)
+        if made.outcome == "suppress":
+            if made.reason in _FINAL:
+                self.close()
+            else:
+                self._look_whether_over()
+
+    def _advance(self) -> None:
+        """To the next channel, if one is left and open."""
+        progress, steps = self._progress, self.kept["steps"]
+        rest = progress.rest(steps)
+        if not rest:
+            self._exhausted()
+            return
+        joined, outcome = self._decide(rest)
+        made = self._concluded(joined, outcome)
+        base = progress.end
+        if isinstance(outcome, Deliver):
+            made.reason, attempt = Reason.NEXT_CHANNEL, steps[base]["attempt"]
+            made.steps = plan_steps(self._asked.request, outcome.steps, base)
+            first = sent_at_once(outcome.steps)
+            self._hand_over(joined, outcome, made, first, attempt)
+            planned = [new_step(one["step"], one["channel"], one["delivery_id"], attempt) for one in made.steps]
+            self.kept["steps"] = [*steps[:base], *planned]
+            channels = [one.channel for one in outcome.steps[:first]]
+            progress.advanced(groups_of(outcome.steps), channels, self.batch.now_ms)
+        elif isinstance(outcome, Defer):
+            progress.hold(outcome.until_ms)
+        else:
+            self._no_other_channel(made, base)
+            return
+        self._write(made)
+
+    def _no_other_channel(self, made: Conclusion, taken: int) -> None:
+        """The rules leave none, or it is not to be sent at all any more. ``taken``: how many steps were."""
+        failed = any(step["status"] in FAILED for step in self.kept["steps"])
+        if made.reason in _FINAL or not failed:
+            self._write(made)  # else it failed, and no decision of ours makes something else of that
+        if made.reason in _FINAL:
+            self.close()
+            return
+        self._progress.ends_here()
+        self.kept["steps"] = self.kept["steps"][:taken]
+        self.is_changed = True
+        self._exhausted()
+
+    def _exhausted(self) -> None:
+        steps = self.kept["steps"]
+        if self._progress.is_over(steps):
+            if any(step["status"] in FAILED for step in steps):
+                self.exhausted = self._asked
+            self.close()
+
+    def _decide(self, later: tuple[LaterStep, ...]) -> tuple[Joined, Outcome]:
+        """By every rule, for these channels alone. What it took up already counts for others, not against it."""
+        tools, event, request = self._tools, self.event, self._asked.request
+        if tools.notifications.is_cancelled(event, request["notification_id"]):
+            overtaken: Reason | None = Reason.CANCELLED
+        else:
+            overtaken = tools.waiting.overtaken(tools.waiting.mark_of(event, request), request)
+        joined = tools.joins.of(request, overtaken, self.batch.now_ms)
+        given = joined.given
+        given.terms = rest_of(given.terms, later)
+        given.tally = Reservations.tally(event, request, given.terms, given.limits)
+        given.digest_due = True  # what was told singly is not collected in the midst of it
+        return joined, decide(given)
+
+    def _concluded(self, joined: Joined, outcome: Outcome) -> Conclusion:
+        return concluded(self._asked.request, joined.given, joined.clinic.policy["version"], outcome)
+
+    def _hand_over(self, joined: Joined, outcome: Deliver, made: Conclusion, first: int, attempt: int) -> None:
+        asked, steps = self._asked, made.steps[:first]
+        about = told_about(asked.request, joined, outcome.not_after_ms, attempt)
+        for step, message in zip(steps, self._tools.messages.make(about, steps), strict=True):
+            step["template_version"], made.template_id = message.template_version, message.template_id
+            self.event.produce(message.topic, asked.recipient, message.value, asked.headers)
+
+    def _write(self, made: Conclusion) -> None:
+        self._tools.write(self.event, self._asked, made, self.batch)
+        self.kept["sequence"] += 1
+        self.is_changed = True
+
+
+def _bury(event: Event, subject: Record | DueTimer, error: Exception) -> None:
+    """Nothing went wrong in handling it, so the rest of the event stands."""
+    with event.part(subject):
+        raise error
+
+
+def _had_failed(noted: Noted) -> bool:
+    """Was this attempt known to have failed before? Then it is no second failure."""
+    return noted.before["attempt"] == noted.after["attempt"] and noted.before["status"] in FAILED
