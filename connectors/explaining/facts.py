@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 from typing import NamedTuple
 
 
@@ -29,6 +30,10 @@ class Step(NamedTuple):
     template_version: int
 
 
+# Reasons of decisions that take a plan further which was made before.
+CARRIES_OUT = frozenset({"tried_again", "next_channel"})
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """One decision, with the versions that it went by."""
@@ -46,6 +51,17 @@ class Decision:
     consent_versions: Mapping[str, int]
     template_id: str
     digest_id: str
+
+    @property
+    def handed_over(self) -> tuple[str, ...]:
+        """Channels of the steps that it took at once: its first, and those parallel to it."""
+        rest = takewhile(lambda step: step.parallel, self.steps[1:])
+        return tuple(step.channel for step in (*self.steps[:1], *rest))
+
+    @property
+    def later(self) -> tuple[str, ...]:
+        """Channels of the steps after those."""
+        return tuple(step.channel for step in self.steps[len(self.handed_over) :])
 
     @property
     def closed(self) -> dict[str, str]:
@@ -135,6 +151,12 @@ class Story:
     def last(self) -> Decision | None:
         """The decision that counts."""
         return self.decisions[-1] if self.decisions else None
+
+    @property
+    def planned_by(self) -> Decision | None:
+        """The decision that its plan is of; later ones only carry it out."""
+        plans = (one for one in reversed(self.decisions) if one.outcome == "deliver" and one.reason not in CARRIES_OUT)
+        return next(plans, self.last)
 
 
 class ConsentSaid(NamedTuple):

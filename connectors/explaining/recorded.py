@@ -188,8 +188,8 @@ def _story(id_: str, found: Mapping[str, Sequence[Row]]) -> Story:
                 row["created_at"],
                 tuple(sorted(receipts[row["delivery_id"]], key=_place)),
             )
-            for row in found["messages"]
-        ),
+            for row in {row["delivery_id"]: row for row in reversed(found["messages"])}.values()
+        )[::-1],
         found["dead"][0]["error_code"] if found["dead"] else None,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from connectors.accounting import EXHAUSTED
 from connectors.explaining.facts import Decision, Delivery, OptOutSaid, Said, Story
 from connectors.explaining.phrases import (
     CHANNELS,
@@ -49,20 +50,22 @@ def sentence(story: Story, said: Said, clock: Clock) -> str:
     """What became of it, and why."""
     who, kind = who_is(story.recipient), kind_of(story.notification_type)
     decision = story.last
-    if story.dead_letter is not None:
+    if story.dead_letter not in (None, EXHAUSTED):
         return _whole(
             [f"the {kind} could not be handled ({story.dead_letter}), and our technicians have it before them"]
         )
     if decision is None:
         return _whole([f"the {kind} was asked for, and is not decided yet; ask again in a moment"])
     said = said_before(said, decision.decided_at)
-    if decision.outcome == "defer":
+    # What is under way, or there, is so whatever was decided of trying it again or otherwise.
+    is_out = any(one.status in ("sent", *ARRIVED) for one in story.deliveries)
+    if decision.outcome == "defer" and not is_out:
         until = decision.until
         waits = f"the {kind} waits" + (f" until {clock.moment(until)}" if until else "")
         return _whole([f"{waits}, because {_because(decision.reason, who)}"])
-    if decision.outcome == "suppress":
+    if decision.outcome == "suppress" and not is_out:
         return _whole(_not_sent(decision, said, who, kind, clock, "was not sent"))
-    clauses = _closed(decision, said, who, clock, WISHES)[:MOST_CLAUSES]
+    clauses = _closed(story.planned_by or decision, said, who, clock, WISHES)[:MOST_CLAUSES]
     return _whole([*clauses, _sent(story, who, kind, clock)])
 
 
@@ -75,8 +78,7 @@ def foretold(decision: Decision, recipient: str, notification_type: str, said: S
     if decision.outcome != "deliver":
         clauses = _not_sent(decision, said, who, kind, clock, "would not be sent")
         return _whole([f"no: {clauses[0]}", *clauses[1:]])
-    first = [MESSAGES[step.channel] for step in decision.steps if step.step == 0 or step.parallel]
-    later = [step.channel for step in decision.steps if step.step and not step.parallel]
+    first, later = [MESSAGES[channel] for channel in decision.handed_over], decision.later
     yes = f"yes: the {kind} would go out by {together(first)} at {clock.moment(decision.decided_at)}"
     if later:
         yes += f", and by {together([MESSAGES[channel] for channel in later])} if that did not arrive"

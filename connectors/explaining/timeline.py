@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from connectors.explaining.facts import Decision, Delivery, Receipt, Story
+from connectors.accounting import EXHAUSTED
+from connectors.explaining.facts import CARRIES_OUT, Decision, Delivery, Receipt, Story
 from connectors.explaining.phrases import ENDED, MESSAGES, STATUSES, WHOLE, kind_of, who_is
 from connectors.explaining.sentence import Clock, together
 
@@ -44,6 +45,8 @@ def timeline(story: Story, clock: Clock) -> list[Entry]:
     if story.dead_letter is not None:
         last = entries[-1].at if entries else story.occurred_at
         says = f"It could not be handled ({story.dead_letter}); technicians have it before them."
+        if story.dead_letter == EXHAUSTED:
+            says = "No way of its plan is left; somebody at the clinic was told."
         entries.append(Entry(last, "dead_letter", says, story.dead_letter))
     return entries
 
@@ -58,9 +61,11 @@ def _asked(story: Story, clock: Clock) -> Iterator[Entry]:
 def _decided(decision: Decision, who: str, clock: Clock) -> Entry:
     because = WHOLE.get(decision.reason, f"of the reason {decision.reason}").replace("{who}", who)
     if decision.outcome == "deliver":
-        first = [step.channel for step in decision.steps if step.step == 0 or step.parallel]
-        says = f"It was decided to be sent by {together([MESSAGES[channel] for channel in first])}."
-        if later := [step.channel for step in decision.steps if step.step and not step.parallel]:
+        first = together([MESSAGES[channel] for channel in decision.handed_over])
+        says = f"It was decided to be sent by {first}."
+        if decision.reason in CARRIES_OUT:
+            says = f"It was handed over as {first}, because {because}."
+        elif later := decision.later:
             says = f"{says[:-1]}; by {together([MESSAGES[channel] for channel in later])} if that does not arrive."
     elif decision.outcome == "defer":
         until = f" until {clock.moment(decision.until)}" if decision.until else ""

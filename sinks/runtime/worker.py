@@ -14,6 +14,7 @@ from connectors.postgres.records import Records
 from connectors.readiness import mark_ready, tell_standing
 from connectors.settings import Settings
 from connectors.statuses import AcknowledgedProducer, StatusLog
+from connectors.webhooks.counted import Counted as WebhookCounted
 from connectors.webhooks.desk import Desk
 from schemas.topics import LANES
 from sinks.runtime.admission import Admission
@@ -154,7 +155,7 @@ async def serve(
             keys = Keys(pool, records, tuning)
             counted = Counted(channel.name)
             statuses = StatusLog(producer, codec)
-            desk = Desk(settings, pool, records, statuses)
+            desk = Desk(settings, pool, records, statuses, WebhookCounted())
             tools = Tools(
                 channel=channel,
                 tuning=tuning,

@@ -84,3 +84,11 @@ def test_what_nobody_asked_for_begins_with_its_decision() -> None:
     nobody: datetime | None = None
     found = steps("waiting", decision("deliver", "deliver", channels=("email",)), requested_at=nobody)
     assert [entry.kind for entry in found] == ["decided"]
+
+
+def test_a_plan_taken_further_says_by_what_and_why() -> None:
+    told = steps("sent", decision("deliver", "next_channel", channels=("in_app",)))
+    assert told[-1].code == "next_channel"
+    assert told[-1].sentence.startswith(
+        "It was handed over as portal message, because the patient could not be reached"
+    )
