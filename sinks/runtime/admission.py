@@ -1,34 +1,31 @@
-"""Who may call the provider, and when: messages wait here, unbegun, while it or their sender is paused.
+"""Who may call the provider, and when: messages wait here, unbegun, while it or their sender is paused, or for a rate limit.
 
-What waits holds its slot, so a lane whose provider is away takes little and then nothing. What waits for its sender alone steps
-aside, so that the other sender's messages go on; so many at most (``Tuning.waiting_aside``).
+What waits for what all wait for holds its slot, so its lane takes little and then nothing. What waits for its own sender or
+clinic steps aside, so that the others' messages go on; so many at most (``Tuning.waiting_aside``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from connectors.providers.outcome import Refused, reach
 from schemas.topics import LANES
 from sinks.runtime.alarms import Alarms
-from sinks.runtime.breaker import Breaker, Cause, Pace
+from sinks.runtime.allowance import Allowance
+from sinks.runtime.breaker import Breaker, Cause
 from sinks.runtime.permit import Permit
+from sinks.runtime.purse import Purse
+from sinks.runtime.subjects import Subject, Subjects
 from sinks.runtime.tuning import Tuning
+from sinks.runtime.turns import CRITICAL, Turns
 
-log = logging.getLogger(__name__)
-
-ACCOUNT = "account"
 # A message that the account's refusal has met so often, while others were answered between, is refused for itself.
 MAX_STRIKES = 2
-# Told to whoever looks, at least this often while something is paused.
-TELL_SECONDS = 1.0
 
 
 class Waits(Protocol):
@@ -51,20 +48,10 @@ class Tries:
 
 
 @dataclass(slots=True)
-class Subject:
-    """What is paused as a whole: the account, or one of its senders. ``told``: the alarms raised since it is."""
-
-    name: str
-    breaker: Breaker
-    since: datetime | None = None
-    told: list[tuple[str, Cause, str]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
 class Counted:
     """Since the process began; for whoever shows them."""
 
-    pauses: Counter[str] = field(default_factory=Counter)  # by cause
+    pauses: Counter[str]  # by cause
     probes: int = 0
     postponed: int = 0
 
@@ -74,6 +61,7 @@ class _Waiter:
     taken: Waits
     lane: str
     subjects: tuple[Subject, ...]
+    purses: tuple[Purse, ...]
     until: float | None
     fresh: bool
     permit: asyncio.Future[Permit | None]
@@ -90,21 +78,22 @@ class Admission:
         provider: str,
         tuning: Tuning,
         alarms: Alarms,
+        allowance: Allowance,
         hold: Callable[[bool], None],
         tell: Callable[[Mapping[str, Any]], None],
     ) -> None:
         """``hold``: whether the lanes are to stop taking. ``tell``: how it stands, when that changes."""
-        self._channel = channel
         self._provider = provider
         self._tuning = tuning
         self._alarms = alarms
+        self._allowance = allowance
+        allowance.refilled = self.look
+        self._account_purses = allowance.account()
         self._hold = hold
         self._tell = tell
-        self._pace = Pace(
-            tuning.breaker_failures, tuning.breaker_first_probe_seconds, tuning.breaker_longest_probe_seconds
-        )
-        self._account = Subject(ACCOUNT, Breaker(self._pace))
-        self._senders: dict[str, Subject] = {}
+        self._subjects = Subjects(channel, provider, tuning, alarms)
+        self._account = self._subjects.account
+        self._turns = Turns()
         self._waiting: dict[str, deque[_Waiter]] = {lane: deque() for lane in LANES}
         self._calling: Counter[str] = Counter()
         self._short_of_slots = False
@@ -112,7 +101,7 @@ class Admission:
         self._recoveries = 0  # answers that ended a run of failures
         self._bell = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self.counted = Counted()
+        self.counted = Counted(self._subjects.pauses)
 
     # Before the call
 
@@ -122,20 +111,19 @@ class Admission:
         The permit is ``late`` where the message's time was over first. Whoever gets one closes it.
         """
         lane = message["lane"]
-        subjects = self._subjects(message)
-        permit = None if self._short_of_slots else self._permit(lane, subjects, time.monotonic())
+        subjects, purses = self._subjects.of(message), (*self._account_purses, *self._allowance.own(message))
+        permit = None if self._short_of_slots else self._permit(lane, subjects, purses, time.monotonic())
         if permit is not None:
             return permit
         waiter = _Waiter(
             taken,
             lane,
             subjects,
+            purses,
             until=_late_at(message),
             fresh=not tries.strikes,
             permit=asyncio.get_running_loop().create_future(),
         )
-        others_go_on = subjects[0].breaker.opened_at is None and any(s.breaker.opened_at is not None for s in subjects)
-        waiter.aside = others_go_on and taken.step_aside()
         self._waiting[lane].append(waiter)
         self.look()
         try:
@@ -146,10 +134,12 @@ class Admission:
 
     def at_once(self, permit: Permit, message: Mapping[str, Any]) -> bool:
         """Let a permit whose call was made be used for another one, if that may be made now."""
-        subjects = self._subjects(message)
+        subjects = self._subjects.of(message)
+        purses = (*self._account_purses, *self._allowance.own(message))
         now = time.monotonic()
-        if permit.late or not all(subject.breaker.would_admit(now) for subject in subjects):
+        if permit.late or not _may_go(subjects, purses, now):
             return False
+        permit.tokens = [(purse, purse.take()) for purse in purses]
         permit.tickets = [_ticket(subject.breaker, now) for subject in subjects]
         permit.spent = False
         return True
@@ -158,26 +148,47 @@ class Admission:
         """See who may go on: after anything that may have changed it, a partition's leaving too."""
         now, clock = time.monotonic(), time.time()
         self._short_of_slots = False
-        for lane, queue in self._waiting.items():
-            left: deque[_Waiter] = deque()
-            for waiter in queue:
-                if waiter.permit.done():  # cancelled
-                    continue
-                if waiter.taken.leaving:
-                    waiter.permit.set_result(None)
-                elif waiter.until is not None and clock >= waiter.until:
-                    self._calling[lane] += 1
-                    waiter.permit.set_result(Permit(lane, (), (), self._close, late=True))
-                elif (permit := self._permit(lane, waiter.subjects, now)) is not None:
-                    waiter.permit.set_result(permit)
-                else:
-                    left.append(waiter)
-            self._waiting[lane] = left
+        left: dict[str, deque[_Waiter]] = {lane: deque() for lane in LANES}
+        for waiter in self._turns.of(self._waiting):
+            lane = waiter.lane
+            if waiter.permit.done():  # cancelled
+                continue
+            if waiter.taken.leaving:
+                waiter.permit.set_result(None)
+            elif waiter.until is not None and clock >= waiter.until:
+                self._calling[lane] += 1
+                waiter.permit.set_result(Permit(lane, (), (), (), self._close, late=True))
+            elif (permit := self._permit(lane, waiter.subjects, waiter.purses, now)) is not None:
+                waiter.permit.set_result(permit)
+                self._turns.served(lane)
+            else:
+                left[lane].append(waiter)
+                if not waiter.aside and self._others_go_on(waiter, now):
+                    waiter.aside = waiter.taken.step_aside()
+        self._waiting = left
         self._hold_if_paused()
-        self._look_again(now, clock)
+        dry_until = self._allowance.want(
+            (
+                (waiter.lane == CRITICAL, waiter.purses)
+                for queue in self._waiting.values()
+                for waiter in queue
+                if all(subject.breaker.would_admit(now) for subject in waiter.subjects)
+            ),
+            now,
+        )
+        self._look_again(now, clock, dry_until)
 
-    def _permit(self, lane: str, subjects: tuple[Subject, ...], now: float) -> Permit | None:
-        if not all(subject.breaker.would_admit(now) for subject in subjects):
+    def _others_go_on(self, waiter: _Waiter, now: float) -> bool:
+        """Whether it waits for its own sender or clinic, and not for what all wait for."""
+        if self._account.breaker.opened_at is not None or any(purse.is_dry(now) for purse in self._account_purses):
+            return False
+        own = waiter.purses[len(self._account_purses) :]
+        return any(subject.breaker.opened_at is not None for subject in waiter.subjects[1:]) or any(
+            purse.is_dry(now) for purse in own
+        )
+
+    def _permit(self, lane: str, subjects: tuple[Subject, ...], purses: tuple[Purse, ...], now: float) -> Permit | None:
+        if not _may_go(subjects, purses, now):
             return None
         if self._calling[lane] >= self._tuning.slots(lane):
             self._short_of_slots = True
@@ -186,20 +197,12 @@ class Admission:
             lane,
             [subject.breaker for subject in subjects],
             [_ticket(subject.breaker, now) for subject in subjects],
+            [(purse, purse.take()) for purse in purses],
             self._close,
         )
         self._calling[lane] += 1
         self.counted.probes += permit.is_probe
         return permit
-
-    def _subjects(self, message: Mapping[str, Any]) -> tuple[Subject, ...]:
-        if self._channel != "sms":  # only texts leave by several senders
-            return (self._account,)
-        name = message["sender_class"]
-        sender = self._senders.get(name)
-        if sender is None:
-            sender = self._senders[name] = Subject(f"{name} sender", Breaker(self._pace))
-        return (self._account, sender)
 
     def _hold_if_paused(self) -> None:
         """Lanes take until somebody waits who has not been refused yet: the next probe is never one that no answer is for."""
@@ -210,8 +213,8 @@ class Admission:
             self._held = held
             self._hold(held)
 
-    def _look_again(self, now: float, clock: float) -> None:
-        """At the next probe's time, and when somebody's time is over."""
+    def _look_again(self, now: float, clock: float, dry_until: float | None) -> None:
+        """At the next probe's time, when somebody's time is over, and when a limit may have tokens again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -219,9 +222,11 @@ class Admission:
         times = [waiter.until - clock for waiter in waiting if waiter.until is not None]
         times += [
             at - now
-            for subject in (self._account, *self._senders.values())
+            for subject in self._subjects.all
             if waiting and (at := subject.breaker.probe_at) is not None and at > now
         ]
+        if dry_until is not None:
+            times.append(dry_until - now)
         if times:
             self._timer = asyncio.get_running_loop().call_later(max(0.001, min(times)), self.look)
 
@@ -238,7 +243,7 @@ class Admission:
         permit.spent = True
         account, ticket = permit.breakers[0], permit.tickets[0]
         if account.failed(ticket, time.monotonic(), code):
-            self._paused(self._account, message["clinic_id"])
+            self._subjects.paused(self._account, message["clinic_id"])
         for breaker, other in zip(permit.breakers[1:], permit.tickets[1:], strict=True):
             breaker.withdraw(other)
         self._ring()
@@ -256,9 +261,7 @@ class Admission:
             waits = False
         else:
             waited = probed or permit.paused
-            self._refused(
-                permit, message, refused, self._account if reaches == ACCOUNT else self._subjects(message)[-1]
-            )
+            self._refused(permit, message, refused, self._subjects.met(message, reaches))
             # Who is told first to send less has had its answer, with a time; the others need not be told one by one.
             waits = permit.paused and (waited or refused.error_class == "account")
         if waits:
@@ -284,7 +287,7 @@ class Admission:
                         ticket, now, cause, refused.code, None if seconds is None else min(most, seconds)
                     )
                 if changed:
-                    self._paused(subject, message["clinic_id"])
+                    self._subjects.paused(subject, message["clinic_id"])
             elif subject is self._account:
                 breaker.withdraw(ticket)
             else:
@@ -309,7 +312,7 @@ class Admission:
         recovers = breaker.streak > 0
         closed = breaker.answered(ticket)
         if closed:
-            self._resumed(next(one for one in (self._account, *self._senders.values()) if one.breaker is breaker))
+            self._subjects.resumed(breaker)
         if closed or (recovers and breaker.streak == 0):
             self._recoveries += 1
             self._ring()
@@ -320,6 +323,8 @@ class Admission:
         if not permit.spent:
             for breaker, ticket in zip(permit.breakers, permit.tickets, strict=True):
                 breaker.withdraw(ticket)
+            for purse, window in permit.tokens:
+                purse.put_back(window)
         if probe or self._short_of_slots:
             self.look()
 
@@ -330,42 +335,17 @@ class Admission:
             self.look()
         self._tell(self.standing())
 
-    # Told
-
-    def _paused(self, subject: Subject, clinic_id: str) -> None:
-        cause, code = subject.breaker.cause, subject.breaker.code
-        if cause is None:
-            return
-        subject.since = subject.since or datetime.now(UTC)
-        subject.told.append((clinic_id, cause, code))
-        self.counted.pauses[cause] += 1
-        log.warning("%s: the %s is paused (%s, code %s); messages wait", self._provider, subject.name, cause, code)
-        self._alarms.paused(clinic_id, subject.name, cause, code, subject.since)
-
-    def _resumed(self, subject: Subject) -> None:
-        log.warning("%s: the %s is back; messages go out again", self._provider, subject.name)
-        since = subject.since or datetime.now(UTC)
-        for clinic_id, cause, code in subject.told:
-            self._alarms.resumed(clinic_id, subject.name, cause, code, since)
-        subject.told.clear()
-        subject.since = None
-
     def standing(self) -> dict[str, Any]:
         """How it stands, as ``luxe status`` shows it."""
         return {
             "provider": self._provider,
             "waiting": sum(map(len, self._waiting.values())),
-            "breakers": [
-                {
-                    "subject": subject.name,
-                    "state": subject.breaker.state,
-                    "cause": subject.breaker.cause,
-                    "code": subject.breaker.code,
-                    "since": subject.since.isoformat(timespec="seconds") if subject.since else None,
-                }
-                for subject in (self._account, *self._senders.values())
-            ],
+            "breakers": self._subjects.standing(),
         }
+
+
+def _may_go(subjects: Sequence[Subject], purses: Sequence[Purse], now: float) -> bool:
+    return all(subject.breaker.would_admit(now) for subject in subjects) and all(purse.left(now) for purse in purses)
 
 
 def _ticket(breaker: Breaker, now: float) -> int:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sinks.runtime.allowance import Token
 from sinks.runtime.breaker import Breaker
 
 
 class Permit:
     """Held from before the ledger is asked until the call's end is known. ``late``: its time is over, and no call may be made."""
 
-    __slots__ = ("_close", "breakers", "lane", "late", "spent", "tickets")
+    __slots__ = ("_close", "breakers", "lane", "late", "spent", "tickets", "tokens")
 
     def __init__(
         self,
         lane: str,
         breakers: Sequence[Breaker],
         tickets: Sequence[int],
+        tokens: Sequence[Token],
         close: Callable[[Permit], None],
         *,
         late: bool = False,
@@ -24,6 +26,7 @@ class Permit:
         self.lane = lane
         self.breakers = breakers
         self.tickets = tickets
+        self.tokens = tokens
         self.late = late
         self.spent = False  # its call was made, and its end told
         self._close = close

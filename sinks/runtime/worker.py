@@ -19,6 +19,7 @@ from connectors.webhooks.desk import Desk
 from schemas.topics import LANES
 from sinks.runtime.admission import Admission
 from sinks.runtime.alarms import Alarms
+from sinks.runtime.allowance import Allowance
 from sinks.runtime.attempts import Attempts
 from sinks.runtime.channel import Channel, Shared
 from sinks.runtime.counted import Counted
@@ -28,13 +29,14 @@ from sinks.runtime.devices import Devices
 from sinks.runtime.gates_reader import GatesReader
 from sinks.runtime.keys import Keys
 from sinks.runtime.lanes import Lane, Taken
+from sinks.runtime.limits import ChannelLimits, RateLimits
 from sinks.runtime.overdue import Overdue
 from sinks.runtime.tuning import Tuning
 
 log = logging.getLogger(__name__)
 
-# Keys, ledger begins, ledger ends, suppressions and inboxes: each writes one batch at a time.
-POOL_CONNECTIONS = 6
+# Keys, ledger begins, ledger ends, suppressions, inboxes and rate limits: each writes one batch at a time.
+POOL_CONNECTIONS = 7
 
 
 class Worker:
@@ -138,7 +140,11 @@ async def _error_of(failed: asyncio.Future[None]) -> None:
 async def serve(
     settings: Settings, tuning: Tuning, open_channel: Callable[[Settings, Tuning], Channel], *, stop: asyncio.Event
 ) -> None:
-    """Run one channel's sink until ``stop``. Raises KafkaException, psycopg.Error, KeyRingError, RegistryError."""
+    """Run one channel's sink until ``stop``.
+
+    Raises KafkaException, psycopg.Error, KeyRingError, RegistryError, pydantic.ValidationError.
+    """
+    limits = RateLimits()
     records = Records.open(settings)
     codec = records.codec
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -156,6 +162,7 @@ async def serve(
             counted = Counted(channel.name)
             statuses = StatusLog(producer, codec)
             desk = Desk(settings, pool, records, statuses, WebhookCounted())
+            allowance = Allowance(pool, ChannelLimits(limits, channel.name), tuning, failed=fail)
             tools = Tools(
                 channel=channel,
                 tuning=tuning,
@@ -169,6 +176,7 @@ async def serve(
                     provider=channel.provider,
                     tuning=tuning,
                     alarms=Alarms(producer, codec, channel=channel.name, provider=channel.provider),
+                    allowance=allowance,
                     hold=lambda held: worker.hold(held),
                     tell=lambda standing: tell_standing(settings, channel.name, standing),
                 ),
@@ -182,8 +190,11 @@ async def serve(
             )
             worker = Worker(settings, tools, producer, failed)
             sources = counted.sources(worker.lanes, lambda: tools.gates.age_seconds, tools.admission)
-            with exporting(settings, channel.name, sources):
-                await worker.run(stop, lambda: _serving(settings, tools))
+            try:
+                with exporting(settings, channel.name, sources):
+                    await worker.run(stop, lambda: _serving(settings, tools))
+            finally:
+                await allowance.close()
     finally:
         await channel.close()
 

@@ -51,6 +51,12 @@ RECIPIENTS = 500
 LANE = "normal"
 # As many posts at a time as the sink has slots in this lane.
 REFERENCE_CONNECTIONS = 128
+# Kept, as by default, but by a larger account: the specification's 100 texts a second would be what is measured.
+LIMITS = {
+    f"LUXE_LIMIT_{channel}_PER_{unit}": str(tokens)
+    for channel in ("SMS", "EMAIL", "PUSH")
+    for unit, tokens in (("SECOND", 100_000), ("DAY", 100_000_000))
+}
 POLL_SECONDS = 0.02
 START_TIMEOUT_SECONDS = 60.0
 
@@ -71,9 +77,9 @@ def figures(stack: Stack, say: Callable[[str], None]) -> list[Figure]:
         reference: list[float] = []
         for number in range(1, ROUNDS + 1):
             outgoing = asyncio.run(_fill(stack.settings, channel))
-            with _provider() as provider:
+            with loopback() as provider:
                 reference.append(uvloop.run(_only_post(stack.settings, provider, channel, outgoing)))
-            with _provider() as provider:
+            with loopback() as provider:
                 messages_per_second, cpu_us = _sink(stack.settings, provider, channel)
             ours.append(messages_per_second)
             say(
@@ -104,15 +110,16 @@ def _sink(settings: Settings, provider: Provider, channel: str) -> tuple[float, 
         "LUXE_SENDGRID_BASE_URL": provider.url,
         "LUXE_FCM_BASE_URL": provider.url,
         "LUXE_FCM_SERVICE_ACCOUNT_FILE": str(provider.service_account),
+        **LIMITS,
     }
     process = subprocess.Popen([sys.executable, "-m", "sinks", channel], env=environment, stderr=subprocess.PIPE)
     try:
         watched = psutil.Process(process.pid)
-        _wait_for(lambda: _count(provider.url) > 0, process, START_TIMEOUT_SECONDS)
-        first, began, cpu_began = _count(provider.url), time.monotonic(), _cpu_seconds(watched)
-        _wait_for(lambda: _count(provider.url) >= MESSAGES, process, MESSAGES / 50)
+        wait_for(lambda: count(provider.url) > 0, process, START_TIMEOUT_SECONDS)
+        first, began, cpu_began = count(provider.url), time.monotonic(), _cpu_seconds(watched)
+        wait_for(lambda: count(provider.url) >= MESSAGES, process, MESSAGES / 50)
         seconds, cpu_seconds = time.monotonic() - began, _cpu_seconds(watched) - cpu_began
-        _wait_for(lambda: _lag(settings, channel) == 0, process, 30)
+        wait_for(lambda: _lag(settings, channel) == 0, process, 30)
     finally:
         process.terminate()
         process.wait(60)
@@ -125,7 +132,7 @@ def _cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def _wait_for(reached: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float) -> None:
+def wait_for(reached: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not reached():
         if process.poll() is not None:
@@ -218,7 +225,7 @@ def _email(settings: Settings, one: Outgoing) -> Email:
 
 
 @contextlib.contextmanager
-def _provider() -> Iterator[Provider]:
+def loopback() -> Iterator[Provider]:
     """A loopback provider of our own, receipts off."""
     with tempfile.TemporaryDirectory(prefix="luxe-bench-") as folder:
         process = subprocess.Popen(
@@ -239,5 +246,5 @@ def _provider() -> Iterator[Provider]:
             process.wait(10)
 
 
-def _count(provider: str) -> int:
+def count(provider: str) -> int:
     return int(requests.get(f"{provider}/messages/count", timeout=10).json()["total"])
