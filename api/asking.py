@@ -25,7 +25,7 @@ from connectors.postgres.records import Records
 from schemas.events import EVENT_TYPES
 from schemas.ids import derived_id
 from schemas.shapes import Violation, shape_of
-from streams.requesting import REQUESTED, Expected, data_faults, expected, fields_of, type_named
+from streams.requesting import REQUESTED, Expected, data_faults, expected, fields_of, is_marketing, type_named
 
 SOURCE = "luxe-api"
 # Further off nobody knows who will still want it; state is kept for no longer either.
@@ -126,6 +126,12 @@ async def ask(
     outbox_id = await outbox.add(connection, contract.topic, request_id.encode(), wire)
     await store.note_event(connection, request_id, outbox_id)
     return Made(asked, [outbox_id], again=False)
+
+
+def may_cancel(notification_type: str, identity: Identity) -> None:
+    """Raises Problem 403: whoever sends marketing only stops marketing only, not somebody's reminder."""
+    if identity.role == "marketing" and not is_marketing(notification_type):
+        raise Problem(403, "The role marketing cancels marketing only.")
 
 
 def actor_of(identity: Identity) -> str:

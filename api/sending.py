@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from aiohttp import web
 from pydantic import AwareDatetime, Field
 
 from api import access
-from api.asking import SOURCE, NewNotification, actor_of, ask
+from api.asking import SOURCE, NewNotification, actor_of, ask, may_cancel
 from api.bodies import JSON, read_model
 from api.cursor import UUID
 from api.identity import Identity
@@ -103,13 +103,14 @@ async def cancel(request: web.Request) -> web.Response:
     if not UUID.fullmatch(notification_id):
         raise not_found()
     app, identity = request.app, identity_of(request)
-    recipient, clinic_id, request_id = await _asked_for(request, notification_id)
-    if not identity.works_for(clinic_id):
+    found = await _asked_for(request, notification_id)
+    if not identity.works_for(found.clinic_id):
         raise not_found()
+    may_cancel(found.notification_type, identity)
     now = milliseconds(datetime.now(UTC))
     rows = [
         _gate(app[RECORDS], notification_id, now),
-        _event(app[RECORDS], notification_id, recipient, clinic_id, request_id, identity, now),
+        _event(app[RECORDS], notification_id, found, identity, now),
     ]
     async with app[POOL].connection() as connection:
         ids = await outbox.add_many(connection, rows)
@@ -130,17 +131,28 @@ def _key(request: web.Request) -> str:
     return found[1] or found[2]
 
 
-async def _asked_for(request: web.Request, notification_id: str) -> tuple[str, str, str]:
-    """Whose it is, of which clinic, and under which request's id it is cancelled. Raises Problem 404."""
+class _Found(NamedTuple):
+    """What is cancelled, and under which request's id."""
+
+    recipient: str
+    clinic_id: str
+    notification_type: str
+    request_id: str
+
+
+async def _asked_for(request: web.Request, notification_id: str) -> _Found:
+    """Raises Problem 404."""
     async with request.app[POOL].connection() as connection:
         found = await store.find_by_notification(connection, notification_id)
     if found is not None:
-        return found.asked.recipient, found.asked.clinic_id, found.asked.request_id
+        asked = found.asked
+        return _Found(asked.recipient, asked.clinic_id, asked.notification_type, asked.request_id)
     # Asked for by an event: what is cancelled is this one, and nothing else of the event's aggregate.
     told = await request.app[ASKING].ask(lambda client: stories(client, [notification_id]))
     if not told:
         raise not_found()
-    return told[0].recipient, told[0].clinic_id, notification_id
+    (story,) = told
+    return _Found(story.recipient, story.clinic_id, story.notification_type, notification_id)
 
 
 def _gate(records: Records, notification_id: str, now: datetime) -> OutboxRow:
@@ -158,15 +170,7 @@ def _gate(records: Records, notification_id: str, now: datetime) -> OutboxRow:
     return OutboxRow(AGGREGATE_GATES, key.encode(), records.codec.encode(AGGREGATE_GATES, GATE, gate))
 
 
-def _event(
-    records: Records,
-    notification_id: str,
-    recipient: str,
-    clinic_id: str,
-    request_id: str,
-    identity: Identity,
-    now: datetime,
-) -> OutboxRow:
+def _event(records: Records, notification_id: str, found: _Found, identity: Identity, now: datetime) -> OutboxRow:
     contract = EVENT_TYPES["notification.cancelled"]
     event = {
         # New each time: one that intake has seen would be a dead letter, and to cancel twice is no mistake.
@@ -176,17 +180,19 @@ def _event(
         "schema_version": "1.0",
         "source": SOURCE,
         "correlation_id": None,
-        "clinic_id": clinic_id,
-        "aggregate_id": request_id,
+        "clinic_id": found.clinic_id,
+        "aggregate_id": found.request_id,
         "aggregate_version": int(now.timestamp() * 1000),
         "metadata": {},
-        "request_id": request_id,
+        "request_id": found.request_id,
         "notification_id": notification_id,
-        "recipient": recipient,
+        "recipient": found.recipient,
         "reason": None,
         "cancelled_by": actor_of(identity),
     }
-    return OutboxRow(contract.topic, request_id.encode(), records.codec.encode(contract.topic, contract.record, event))
+    return OutboxRow(
+        contract.topic, found.request_id.encode(), records.codec.encode(contract.topic, contract.record, event)
+    )
 
 
 async def _left(request: web.Request, notification_id: str) -> list[LeftMessage]:
@@ -245,7 +251,7 @@ ROUTES = (
         "Cancel a notification",
         (Answer(200, "Cancelled, and in force; with what had left before", Cancelled),),
         parameters=(_NOTIFICATION,),
-        problems=(404,),
+        problems=(403, 404),
         tag="notifications",
     ),
 )

@@ -26,7 +26,9 @@ def follow(settings: Settings, topics: Sequence[str], since: datetime | None = N
     ``since``: from then on; None: from now on. Ends never. Raises KafkaException: a topic does not exist, or Kafka is away.
     """
     outage = _Outage()
-    consumer = Consumer(consumer_config(settings, "luxe-watcher") | {"error_cb": outage.heard})
+    # What is wrong is said in our words, once: librdkafka's own log would say it for each attempt.
+    quiet = {"error_cb": outage.heard, "log_level": 0}
+    consumer = Consumer(consumer_config(settings, "luxe-watcher") | quiet)
     try:
         consumer.assign(_starts(consumer, topics, since))
         while True:

@@ -48,6 +48,12 @@ def type_named(name: str) -> NotificationType | None:
     return kind if kind is not None and _events_of(kind) and not kind.answers else None
 
 
+def is_marketing(name: str) -> bool:
+    """Whether a type is marketing; one that the catalogue no longer has is not."""
+    kind = catalog().types.get(name)
+    return kind is not None and kind.consent_scope == "marketing"
+
+
 def fields_of(kind: NotificationType, variables: Sequence[Mapping[str, Any]]) -> dict[str, Field] | None:
     """What ``data`` may hold for a type. ``variables``: what its templates declare (records of luxe.pipeline.Template).
 

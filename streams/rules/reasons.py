@@ -28,7 +28,7 @@ class Reason(StrEnum):
     RETRY = "retry", "The provider could not take or deliver it just now: it is tried again a little later."
     NOT_DUE = "not_due", "It is due later: it waits in a timer and is decided then."
     SUPERSEDED = "superseded", "A newer version of the same appointment (payment, membership …) made it void."
-    CANCELLED = "cancelled", "What it is about was cancelled, or no longer concerns this recipient."
+    CANCELLED = "cancelled", "It was cancelled, or what it is about was, or no longer concerns this recipient."
     EXPIRED = "expired", "Its time had passed before it could be sent."
     DUPLICATE = "duplicate", "The same was told them a moment ago, asked for by another event."
     DO_NOT_DISTURB = (

@@ -395,3 +395,20 @@ def test_luxe_watch_says_what_to_do_where_nothing_runs(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert "`luxe up` starts it" in done.stderr
+
+
+def test_luxe_watch_says_so_when_kafka_goes_away(whole: LocalStack, settings: Settings) -> None:
+    """The last one: nothing runs after it."""
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "watch"],
+        env=os.environ | {"LUXE_STATE_DIR": str(settings.state_dir), "LUXE_KAFKA_BOOTSTRAP": settings.kafka_bootstrap},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(3)
+    whole.down()
+    _, said = watching.communicate(timeout=120)
+    assert watching.returncode == 1
+    assert "`luxe up` starts it" in said
+    assert len(said.splitlines()) == 1

@@ -228,6 +228,7 @@ async def test_cancelled_before_anything_left(api: Api, pool: Pool, records: Rec
     path = f"{PATH}/{made['notificationId']}/cancel"
     for stranger in (api.caller("staff", "s", "c-other"), api.caller("patient", id_)):
         assert (await stranger("POST", path)).status == 404
+    assert (await api.caller("marketing", "m", CLINIC)("POST", path)).status == 403  # it is no offer
     for _ in range(2):  # safe to repeat
         told = await desk("POST", path)
         assert told.status == 200, told.json
