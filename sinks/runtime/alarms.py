@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from confluent_kafka import KafkaException
+
 from connectors.alerts import RECORD, TOPIC, Severity, system_alert
 from connectors.statuses import AcknowledgedProducer
 from schemas.codec import Codec
@@ -93,4 +95,12 @@ class Alarms:
         )
 
     def _send(self, alert: Mapping[str, Any]) -> None:
-        self._producer.send(TOPIC, alert["aggregate_id"].encode(), self._encode(alert), [])
+        """No message must suffer for an alarm that cannot be told."""
+        try:
+            self._producer.send(TOPIC, alert["aggregate_id"].encode(), self._encode(alert), [], failed=_untold)
+        except (BufferError, KafkaException) as error:
+            _untold(error)
+
+
+def _untold(error: Exception) -> None:
+    log.error("an alarm could not be written to %s: %s", TOPIC, type(error).__name__)

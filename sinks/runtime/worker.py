@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from connectors.metrics.exporter import exporting
@@ -178,7 +178,7 @@ async def serve(
                     alarms=Alarms(producer, codec, channel=channel.name, provider=channel.provider),
                     allowance=allowance,
                     hold=lambda held: worker.hold(held),
-                    tell=lambda standing: tell_standing(settings, channel.name, standing),
+                    tell=lambda standing: _tell(settings, channel.name, standing),
                 ),
                 attempts=Attempts(
                     pool, channel.provider, tuning, counted, lease_seconds=tuning.lease_seconds(channel.name)
@@ -202,8 +202,16 @@ async def serve(
 def _serving(settings: Settings, tools: Tools) -> None:
     channel = tools.channel.name
     log.info("%s: delivering", channel)
-    tell_standing(settings, channel, tools.admission.standing())  # whatever an earlier process left there is over
+    _tell(settings, channel, tools.admission.standing())  # whatever an earlier process left there is over
     mark_ready(settings, channel)
+
+
+def _tell(settings: Settings, channel: str, standing: Mapping[str, Any]) -> None:
+    """For `luxe status`; a full disk must not cost a message."""
+    try:
+        tell_standing(settings, channel, standing)
+    except OSError as error:
+        log.warning("%s: how it stands could not be written (%s)", channel, error.strerror)
 
 
 async def serve_until_signalled(

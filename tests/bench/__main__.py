@@ -14,7 +14,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from tests.bench import api, clickhouse, codec, decision, latency, pipeline, postgres, sealing, sinks, streams_runtime
+from tests.bench import (
+    api,
+    clickhouse,
+    codec,
+    decision,
+    lanes,
+    latency,
+    pipeline,
+    postgres,
+    sealing,
+    sinks,
+    streams_runtime,
+)
 from tests.bench.report import RESULTS, Figure, write
 from tests.bench.stack import running_stack
 from tests.conftest import Stack
@@ -49,6 +61,7 @@ ON_A_STACK: Mapping[str, Bench] = {
         environment=SEVERAL_PARTITIONS,
     ),
     "sinks": Bench(sinks.figures, environment=SEVERAL_PARTITIONS),
+    "lanes": Bench(lanes.figures, environment=SEVERAL_PARTITIONS),
     "postgres": Bench(postgres.figures, environment=SEVERAL_PARTITIONS),
     "clickhouse": Bench(clickhouse.figures, environment=SEVERAL_PARTITIONS),
 }

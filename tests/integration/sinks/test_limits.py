@@ -127,10 +127,10 @@ async def test_workers_that_ask_at_once_wait_for_each_other_and_not_in_a_circle(
     assert list(got.values()) == [1000] * 4  # 2,000 were asked for
 
 
-def crowd(outbox: Outbox, count: int, **changes: Any) -> list[Outgoing]:
+def crowd(outbox: Outbox, count: int, channel: str = "sms", **changes: Any) -> list[Outgoing]:
     people = [f"patient:{uuid.uuid4()}" for _ in range(min(count, 50))]
     asyncio.run(outbox.make_keys(people))
-    return [outbox.outgoing("sms", people[n % len(people)], **changes) for n in range(count)]
+    return [outbox.outgoing(channel, people[n % len(people)], **changes) for n in range(count)]
 
 
 def sent_once(rig: Rig, messages: list[Outgoing]) -> None:
@@ -139,24 +139,26 @@ def sent_once(rig: Rig, messages: list[Outgoing]) -> None:
     assert [len(rig.provider.messages(address(message))) for message in messages] == [1] * len(messages)
 
 
-def restart(rig: Rig, limits: dict[str, str]) -> None:
-    if "sms" in rig.running:
-        assert rig.end("sms") == 0
-    rig.start("sms", limits)
+def restart(rig: Rig, limits: dict[str, str], channel: str = "sms") -> None:
+    if channel in rig.running:
+        assert rig.end(channel) == 0
+    rig.start(channel, limits)
 
 
-def test_messages_over_the_accounts_rate_wait_and_none_fails(rig: Rig, outbox: Outbox) -> None:
-    restart(rig, {"LUXE_LIMIT_SMS_PER_SECOND": "100"})
-    first = rig.running.pop("sms")
-    rig.start("sms", {"LUXE_LIMIT_SMS_PER_SECOND": "100"})
+@pytest.mark.parametrize("channel", ["sms", "email", "push"])
+def test_messages_over_the_accounts_rate_wait_and_none_fails(rig: Rig, outbox: Outbox, channel: str) -> None:
+    limits = {f"LUXE_LIMIT_{channel.upper()}_PER_SECOND": "100"}
+    restart(rig, limits, channel)
+    first = rig.running.pop(channel)
+    rig.start(channel, limits)
     try:
-        messages = crowd(outbox, 400)
+        messages = crowd(outbox, 400, channel)
         outbox.send(messages)
         sent_once(rig, messages)
     finally:
         first.send_signal(signal.SIGTERM)
         assert first.wait(60) == 0
-        rig.end("sms")
+        rig.end(channel)
     times = sorted(rig.eye.status(message.id, "sending")["status_at"].timestamp() for message in messages)
     # 400 tokens of windows of 20 in 0.2 s: 19 windows lie between the first and the last, less what a call is late.
     assert times[-1] - times[0] > 3.0
