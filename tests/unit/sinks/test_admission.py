@@ -1,0 +1,169 @@
+"""Who waits, who fails and who is told, in one event loop; the whole of it on real parts is in tests/integration/sinks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from connectors.postgres.pool import Pool
+from connectors.providers.outcome import Refused
+from connectors.statuses import AcknowledgedProducer
+from schemas.codec import Codec
+from schemas.registry import FileRegistry
+from sinks.runtime.admission import Admission, Tries
+from sinks.runtime.alarms import Alarms
+from sinks.runtime.allowance import Allowance
+from sinks.runtime.limits import ChannelLimits, RateLimits
+from sinks.runtime.permit import Permit
+from sinks.runtime.tuning import Tuning
+
+CODEC = Codec(FileRegistry())
+TUNING = Tuning(
+    breaker_failures=3, breaker_first_probe_seconds=0.1, breaker_longest_probe_seconds=0.1, breaker_doubt_seconds=0.2
+)
+DOWN = Refused("transient", code="503")
+ACCOUNT = Refused("account", code="20003")
+
+
+class Log:
+    """Where alarms go."""
+
+    def __init__(self) -> None:
+        self.alarms: list[dict[str, Any]] = []
+
+    def send(self, topic: str, key: bytes, value: bytes, headers: object, **more: object) -> None:
+        self.alarms.append(dict(CODEC.decode(value).value))
+
+
+class Record:
+    """A record that waits."""
+
+    def __init__(self) -> None:
+        self.leaving = False
+        self.aside = 0
+
+    def step_aside(self) -> bool:
+        self.aside += 1
+        return True
+
+    def step_back(self) -> None:
+        self.aside -= 1
+
+
+class Desk:
+    """An admission without limits, and what it said."""
+
+    def __init__(self) -> None:
+        self.log = Log()
+        self.held: list[bool] = []
+        limits = ChannelLimits(RateLimits(sms_per_second=0, sms_per_day=0), "sms")
+        producer = cast(AcknowledgedProducer, self.log)
+        self.admission = Admission(
+            channel="sms",
+            provider="twilio",
+            tuning=TUNING,
+            alarms=Alarms(producer, CODEC, channel="sms", provider="twilio"),
+            allowance=Allowance(cast(Pool, None), limits, TUNING, failed=self._failed),
+            hold=self.held.append,
+            tell=lambda _: None,
+        )
+
+    def _failed(self, error: Exception) -> None:
+        raise error
+
+    async def permit(self, message: dict[str, Any], tries: Tries, record: Record | None = None) -> Permit:
+        found = await self.admission.admit(record or Record(), message, tries)
+        assert found is not None
+        return found
+
+
+def message(**changes: Any) -> dict[str, Any]:
+    return {
+        "lane": "normal",
+        "sender_class": "care",
+        "clinic_id": "c-1",
+        "expires_at": None,
+        "send_not_after": None,
+    } | changes
+
+
+async def test_a_failure_is_its_own_once_another_call_is_answered() -> None:
+    desk, tries = Desk(), Tries()
+    failing, other = await desk.permit(message(), tries), await desk.permit(message(), Tries())
+    told = asyncio.create_task(desk.admission.postpones(failing, message(), DOWN, tries))
+    await asyncio.sleep(0)
+    assert not told.done()  # it may be an outage's first
+    desk.admission.answered(other)
+    assert await told is False
+    assert desk.log.alarms == []
+
+
+async def test_failures_that_turn_out_to_be_an_outages_first_wait_unspent() -> None:
+    desk = Desk()
+    tries = [Tries() for _ in range(3)]
+    permits = [await desk.permit(message(), one) for one in tries]
+    waits = await asyncio.gather(
+        *(desk.admission.postpones(permit, message(), DOWN, one) for permit, one in zip(permits, tries, strict=True))
+    )
+    assert waits == [True, True, True]
+    assert [(alarm["details"]["cause"], alarm["resolved"]) for alarm in desk.log.alarms] == [("down", False)]
+
+
+async def test_a_failure_that_nobody_explains_is_told_a_little_later() -> None:
+    desk, tries = Desk(), Tries()
+    permit = await desk.permit(message(), tries)
+    assert await desk.admission.postpones(permit, message(), DOWN, tries) is False
+
+
+async def test_lanes_are_held_while_somebody_waits_who_was_not_refused_yet() -> None:
+    desk, tries = Desk(), Tries()
+    permit = await desk.permit(message(), tries)
+    assert await desk.admission.postpones(permit, message(), ACCOUNT, tries)
+    permit.close()
+    again = asyncio.create_task(desk.permit(message(), tries))
+    await asyncio.sleep(0)
+    assert desk.held == []  # it alone would be every probe
+    fresh = asyncio.create_task(desk.permit(message(), Tries()))
+    await asyncio.sleep(0)
+    assert desk.held == [True]
+    probe = await again
+    assert probe.is_probe
+    desk.admission.answered(probe)
+    probe.close()
+    (await fresh).close()
+    assert desk.held == [True, False]
+    assert [alarm["resolved"] for alarm in desk.log.alarms] == [False, True]
+
+
+async def test_a_message_refused_in_the_accounts_name_while_others_are_answered_fails_by_itself() -> None:
+    desk, odd = Desk(), Tries()
+    waits = []
+    for _ in range(3):
+        permit = await desk.permit(message(), odd)
+        while permit.is_probe:  # let another one find out that the account is well
+            permit.close()
+            other = await desk.permit(message(), Tries())
+            desk.admission.answered(other)
+            other.close()
+            permit = await desk.permit(message(), odd)
+        waits.append(await desk.admission.postpones(permit, message(), ACCOUNT, odd))
+        permit.close()
+    assert waits == [True, True, False]
+    assert desk.log.alarms[-1]["code"] == "refused_account"
+
+
+async def test_who_waits_for_its_sender_steps_aside_and_the_other_sender_goes_on() -> None:
+    desk, tries, record = Desk(), Tries(), Record()
+    marketing = message(sender_class="marketing")
+    permit = await desk.permit(marketing, tries)
+    assert await desk.admission.postpones(permit, marketing, Refused("account", code="21606"), tries)
+    permit.close()
+    waiting = asyncio.create_task(desk.admission.admit(record, marketing, tries))
+    await asyncio.sleep(0)
+    assert record.aside == 1
+    (await desk.permit(message(), Tries())).close()
+    record.leaving = True
+    desk.admission.look()
+    assert await waiting is None
+    assert record.aside == 0
+    assert desk.held == []
