@@ -128,6 +128,10 @@ CAUSES: dict[str, tuple[str, str]] = {
         "Neither clinic nor system has the key that it is sealed with.",
         "Run `luxe up`, or restore the table data_keys; then send again.",
     ),
+    "unreadable_receipt": (
+        "A provider signed an event that is none of its forms.",
+        "Compare its documentation with connectors/webhooks/receipts.py; the rest of its batch was taken.",
+    ),
     "unexpected_error": ("A fault of ours.", "Report it with the letter's id; the record is kept."),
 }
 
@@ -138,7 +142,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--stage", help="Only of this stage: intake, notify, sms, email, clickhouse.")
+@click.option("--stage", help="Only of this stage: intake, notify, a channel, webhooks.")
 @click.option("--code", help="Only with this error code.")
 @click.option("--topic", help="Only from this source topic.")
 @click.option("--clinic", help="Only of this clinic.")

@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     sendgrid_api_key: SecretStr = Field(SecretStr("SG.loopback"))
     sendgrid_base_url: str | None = Field(None, description="None: SendGrid itself.")
     sendgrid_webhook_public_key: str | None = Field(None, description="Base64 DER of the event webhook's ECDSA key.")
+    sendgrid_replay_seconds: int = Field(
+        600, ge=60, le=86_400, description="How old a signed batch of events may be; older ones are refused as replays."
+    )
     email_from: str = Field("care@luxe.example")
     fcm_base_url: str | None = Field(None, description="None: Firebase itself.")
     fcm_service_account_file: Path | None = Field(

@@ -72,8 +72,13 @@ async def start(
     if (earlier := await history.noted(connection, text.message_id)) is not None:
         return await _again(connection, earlier)
     gate = address_gate("sms", text.sender_class, address_hash)
-    if if_opted_out and not await _opted_out(connection, gate):
-        return CarriedOut(None, (), [])
+    if if_opted_out:
+        # Twilio signs no time: an old YES that somebody recorded, posted again after a STOP, must not undo that.
+        if await history.was_passed_on(connection, text.message_id):
+            return CarriedOut(None, (), [])
+        if not await _opted_out(connection, gate):
+            await history.passed_on(connection, text.message_id)
+            return CarriedOut(None, (), [])
     patients = await _patients(connection, records, text.number)
     said = Said(f"number:{address_hash}", START_SOURCE, now)
     if text.sender_class == "marketing":

@@ -59,6 +59,19 @@ async def append(connection: psycopg.AsyncConnection, entry: OptOut) -> None:
     )
 
 
+async def passed_on(connection: psycopg.AsyncConnection, message_id: str) -> None:
+    """Remember that a text was a message for people, though its word could be a wish."""
+    await connection.execute(
+        "INSERT INTO texts_passed_on (message_id) VALUES (%s) ON CONFLICT DO NOTHING", (message_id,)
+    )
+
+
+async def was_passed_on(connection: psycopg.AsyncConnection, message_id: str) -> bool:
+    """Whether it was: then it stays one, whoever posts it again and whatever was said since."""
+    cursor = await connection.execute("SELECT 1 FROM texts_passed_on WHERE message_id = %s", (message_id,))
+    return await cursor.fetchone() is not None
+
+
 async def noted(connection: psycopg.AsyncConnection, message_id: str) -> Noted | None:
     """What was made of a text that came before; until the transaction's end nobody else makes anything of it."""
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"opt-out {message_id}",))

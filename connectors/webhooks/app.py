@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
-import orjson
 import psycopg
 from aiohttp import web
 from confluent_kafka import KafkaException
@@ -30,14 +29,15 @@ from connectors.serving import Outage, alive, readiness
 from connectors.settings import Settings, SettingsError
 from connectors.statuses import AcknowledgedProducer, StatusLog
 from connectors.time_limit import within
+from connectors.webhooks.batches import Misfit, entries, misfit
 from connectors.webhooks.counted import Counted
 from connectors.webhooks.desk import Desk
 from connectors.webhooks.inbound import INBOUND_PATH, Inbound, InboundDesk, InboundError
+from connectors.webhooks.misfits import Misfits
 from connectors.webhooks.receipts import Receipt, ReceiptError, from_sendgrid, from_twilio
 from connectors.webhooks.signatures import (
     SENDGRID_SIGNATURE_HEADER,
     SENDGRID_TIMESTAMP_HEADER,
-    TWILIO_IDEMPOTENCY_HEADER,
     TWILIO_SIGNATURE_HEADER,
     SendGridSignatures,
     TwilioSignatures,
@@ -62,6 +62,7 @@ OUTAGE = web.AppKey("outage", Outage)
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 COUNTED = web.AppKey("counted", Counted)
 DESK = web.AppKey("desk", Desk)
+MISFITS = web.AppKey("misfits", Misfits)
 INBOUND_DESK = web.AppKey("inbound_desk", InboundDesk)
 TWILIO = web.AppKey("twilio", TwilioSignatures)
 SENDGRID: web.AppKey[SendGridSignatures | None] = web.AppKey("sendgrid")
@@ -92,7 +93,7 @@ def _sendgrid_signatures(settings: Settings) -> SendGridSignatures | None:
     if settings.sendgrid_webhook_public_key is None:
         return None
     try:
-        return SendGridSignatures(settings.sendgrid_webhook_public_key)
+        return SendGridSignatures(settings.sendgrid_webhook_public_key, settings.sendgrid_replay_seconds)
     except ValueError as error:
         raise SettingsError(
             "LUXE_SENDGRID_WEBHOOK_PUBLIC_KEY: not a base64 DER public key; copy it from SendGrid's Mail Settings"
@@ -114,6 +115,7 @@ async def _serving(app: web.Application) -> AsyncIterator[None]:
         )
         app[POOL] = pool
         app[DESK] = Desk(settings, pool, records, StatusLog(producer, records.codec), app[COUNTED])
+        app[MISFITS] = Misfits(pool, records, producer, app[COUNTED])
         app[INBOUND_DESK] = InboundDesk(settings, pool, in_force, records, producer)
         parked = asyncio.create_task(app[DESK].retry_parked())
         parked.add_done_callback(_parked_ended)
@@ -154,7 +156,6 @@ async def twilio_status(request: web.Request) -> web.Response:
         receipt = from_twilio(
             form,
             delivery_id=request.query.get("delivery_id"),
-            idempotency_token=request.headers.get(TWILIO_IDEMPOTENCY_HEADER),
             now=datetime.now(UTC),
         )
     except ReceiptError as error:
@@ -182,10 +183,7 @@ async def twilio_inbound(request: web.Request) -> web.Response:
 
 async def _twilio_form(request: web.Request) -> MultiDict[str] | None:
     """A form that Twilio signed, over the public URL and all its fields; None for anything else."""
-    body = await request.read()
-    if len(body) > MAX_FORM_BYTES:
-        request.app[COUNTED].refused(twilio.PROVIDER, "size")
-        raise web.HTTPRequestEntityTooLarge(MAX_FORM_BYTES, len(body))
+    body = await _body(request, twilio.PROVIDER, MAX_FORM_BYTES)
     try:
         form = MultiDict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS))
     except ValueError:
@@ -199,9 +197,25 @@ async def _twilio_form(request: web.Request) -> MultiDict[str] | None:
     return form
 
 
+async def _body(request: web.Request, provider: str, most_bytes: int) -> bytes:
+    """The raw body. Raises HTTPRequestEntityTooLarge: before it is read, where its length is told."""
+    size_bytes = request.content_length or 0
+    if size_bytes <= most_bytes:
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:  # longer than any of ours may be: it ends there
+            size_bytes = MAX_BODY_BYTES + 1
+        else:
+            if len(body) <= most_bytes:
+                return body
+            size_bytes = len(body)
+    request.app[COUNTED].refused(provider, "size")
+    raise web.HTTPRequestEntityTooLarge(most_bytes, size_bytes)
+
+
 async def sendgrid_events(request: web.Request) -> web.Response:
     """A batch of events, signed over the raw body. One bad event does not drop the others."""
-    body = await request.read()
+    body = await _body(request, sendgrid.PROVIDER, MAX_BODY_BYTES)
     signatures = request.app[SENDGRID]
     if signatures is None or not signatures.genuine(
         body,
@@ -213,29 +227,34 @@ async def sendgrid_events(request: web.Request) -> web.Response:
         request.app[COUNTED].refused(sendgrid.PROVIDER, "signature")
         return web.Response(status=403)
     try:
-        events = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        events = None
-    if not isinstance(events, list):
-        log.warning("a signed SendGrid batch of %d bytes is no JSON array", len(body))
+        batch = entries(body)
+    except ReceiptError as error:
+        log.warning("a signed SendGrid batch is none: %s", error)
         request.app[COUNTED].refused(sendgrid.PROVIDER, "form")
         return web.Response(status=400)
+    now = datetime.now(UTC)
     receipts: list[Receipt | None] = []
-    for number, event in enumerate(events):
+    misfits: list[Misfit] = []
+    for number, entry in enumerate(batch):
         try:
-            receipts.append(from_sendgrid(event))
+            receipts.append(from_sendgrid(entry, now=now))
         except ReceiptError as error:
-            log.warning("event %d of a batch of %d is left out: %s", number, len(events), error)
-            request.app[COUNTED].refused(sendgrid.PROVIDER, "entry")
-    await _take(request, receipts)
+            misfits.append(misfit(sendgrid.PROVIDER, number, entry, error))
+    await _take(request, receipts, misfits)
     return web.Response(status=204)
 
 
-async def _take(request: web.Request, receipts: list[Receipt | None]) -> None:
+async def _take(request: web.Request, receipts: list[Receipt | None], misfits: list[Misfit] | None = None) -> None:
+    """Return once all of them are durable: what is understood first, for what is wrong with others must not keep it waiting."""
     news = [receipt for receipt in receipts if receipt is not None]
-    if news:
-        await within(ANSWER_SECONDS, request.app[DESK].take(news))
-        request.app[COUNTED].taken(news)
+
+    async def taken() -> None:
+        if news:
+            await request.app[DESK].take(news)
+            request.app[COUNTED].taken(news)
+        await request.app[MISFITS].keep(misfits or [])
+
+    await within(ANSWER_SECONDS, taken())
 
 
 async def readyz(request: web.Request) -> web.Response:

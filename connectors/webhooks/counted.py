@@ -20,11 +20,12 @@ class Counted:
         self._refused = Counts(catalogue.RECEIPTS_REFUSED)
         self._parked = Counts(catalogue.RECEIPTS_PARKED)
         self._claimed = Counts(catalogue.RECEIPTS_CLAIMED)
+        self._dead_letters = Counts(catalogue.DEAD_LETTERS)
 
     @property
     def sources(self) -> list[Source]:
         """All of them."""
-        return [self._taken, self._refused, self._parked, self._claimed]
+        return [self._taken, self._refused, self._parked, self._claimed, self._dead_letters]
 
     def taken(self, receipts: Iterable[Receipt]) -> None:
         """They are durable."""
@@ -34,6 +35,10 @@ class Counted:
     def refused(self, provider: str, reason: Refusal) -> None:
         """A request, or an entry of one, was not taken."""
         self._refused.add(provider, reason)
+
+    def buried(self, code: str, count: int) -> None:
+        """So many entries went to the dead letters."""
+        self._dead_letters.add("webhooks", code, by=count)
 
     def parked(self, receipts: Iterable[Receipt]) -> None:
         """Nobody knows their messages yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,6 +47,10 @@ SENDGRID_DROPS = (
 )
 
 
+_ERROR_CODE = re.compile(r"[0-9]{1,6}")
+_DELIVERY_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+
 class ReceiptError(Exception):
     """A receipt that is none of its provider's forms. Names the field and its shape, never its value."""
 
@@ -79,26 +84,27 @@ class Receipt:
         return cls(**{**kept, "status_at": datetime.fromisoformat(kept["status_at"])})
 
 
-def from_twilio(
-    form: Mapping[str, str], *, delivery_id: str | None, idempotency_token: str | None, now: datetime
-) -> Receipt | None:
+def from_twilio(form: Mapping[str, str], *, delivery_id: str | None, now: datetime) -> Receipt | None:
     """A status callback's receipt; None for a status that tells nothing new. Raises ReceiptError.
 
-    ``idempotency_token``: the same for every try of one callback (header I-Twilio-Idempotency-Token).
+    A message has each status once, so both together are the event's id. Twilio's own token for a callback (the header
+    I-Twilio-Idempotency-Token) is not signed: whoever replays a callback may write another one.
     """
     message_id, word = _text(form, "MessageSid"), _text(form, "MessageStatus")
     status = TWILIO_STATUSES.get(word)
     if status is None:
         return None
     code = form.get("ErrorCode") or None
+    if code is not None and _ERROR_CODE.fullmatch(code) is None:
+        raise ReceiptError(f"ErrorCode: text of {len(code)} characters where up to 6 digits are expected")
     return Receipt(
         provider=twilio.PROVIDER,
         provider_message_id=message_id,
-        provider_event_id=idempotency_token or f"{message_id}:{word}",
+        provider_event_id=f"{message_id}:{word}",
         status=status,
         provider_status=word,
         status_at=now,
-        delivery_id=delivery_id,
+        delivery_id=_ours(delivery_id),
         address=form.get("To", ""),
         sender=form.get("MessagingServiceSid") or form.get("From", ""),
         error_class=(error_class(twilio.PROVIDER, code) or "unknown") if code is not None else None,
@@ -106,8 +112,11 @@ def from_twilio(
     )
 
 
-def from_sendgrid(event: Any) -> Receipt | None:
-    """One event's receipt; None for an event that tells nothing new. Raises ReceiptError."""
+def from_sendgrid(event: Any, *, now: datetime) -> Receipt | None:
+    """One event's receipt; None for an event that tells nothing new. Raises ReceiptError.
+
+    No event is of the future: one that says so counts as of ``now``, or nothing that follows could be later.
+    """
     if not isinstance(event, dict):
         raise ReceiptError(f"an event must be a JSON object, not {type(event).__name__}")
     word = _text(event, "event")
@@ -117,12 +126,11 @@ def from_sendgrid(event: Any) -> Receipt | None:
     if status is None:
         raise ReceiptError(f"event: a word of {len(word)} characters that is not in SendGrid's list")
     timestamp = event.get("timestamp")
-    if not isinstance(timestamp, int) or not 0 < timestamp < 2**33:
+    if not isinstance(timestamp, int) or isinstance(timestamp, bool) or not 0 < timestamp < 2**33:
         raise ReceiptError(f"timestamp: {type(timestamp).__name__} where seconds since 1970 are expected")
     code = _sendgrid_code(word, event)
     if code == "blocked":
         status = "undelivered"  # refused for now, the address stays good
-    delivery_id = event.get(sendgrid.DELIVERY_ARGUMENT)
     return Receipt(
         provider=sendgrid.PROVIDER,
         # sg_message_id is what mail/send answered as X-Message-Id, and a suffix that differs by recipient.
@@ -130,8 +138,8 @@ def from_sendgrid(event: Any) -> Receipt | None:
         provider_event_id=_text(event, "sg_event_id"),
         status=status,
         provider_status=word,
-        status_at=datetime.fromtimestamp(timestamp, UTC),
-        delivery_id=delivery_id if isinstance(delivery_id, str) else None,
+        status_at=min(datetime.fromtimestamp(timestamp, UTC), now),
+        delivery_id=_ours(event.get(sendgrid.DELIVERY_ARGUMENT)),
         address=_text(event, "email"),
         sender="",
         error_class=(error_class(sendgrid.PROVIDER, code) or "unknown") if code is not None else None,
@@ -154,4 +162,12 @@ def _text(source: Mapping[str, Any], field: str) -> str:
     if not isinstance(value, str) or not value or len(value) > 500:
         shape = f"text of {len(value)} characters" if isinstance(value, str) else type(value).__name__
         raise ReceiptError(f"{field}: {shape} where 1 to 500 characters are expected")
+    # A NUL is no text to Postgres, half a surrogate pair none to Kafka: either would end its neighbours' transaction.
+    if not value.isprintable():
+        raise ReceiptError(f"{field}: text of {len(value)} characters, some of which cannot be printed")
     return value
+
+
+def _ours(delivery_id: object) -> str | None:
+    """The delivery's id that we sent along, if it can be one."""
+    return delivery_id if isinstance(delivery_id, str) and _DELIVERY_ID.fullmatch(delivery_id) else None

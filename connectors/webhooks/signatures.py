@@ -10,11 +10,10 @@ from sendgrid.helpers.eventwebhook import EventWebhook
 from twilio.request_validator import RequestValidator
 
 TWILIO_SIGNATURE_HEADER = "X-Twilio-Signature"
-TWILIO_IDEMPOTENCY_HEADER = "I-Twilio-Idempotency-Token"
 SENDGRID_SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
 SENDGRID_TIMESTAMP_HEADER = "X-Twilio-Email-Event-Webhook-Timestamp"
 
-# A signed batch may be replayed by whoever recorded it; SendGrid signs anew at each try, so a genuine one is young.
+# Default of LUXE_SENDGRID_REPLAY_SECONDS. Whoever recorded a signed batch may post it again; a genuine one is young.
 SENDGRID_REPLAY_WINDOW_SECONDS = 600
 
 
@@ -34,15 +33,16 @@ class TwilioSignatures:
 class SendGridSignatures:
     """ECDSA over timestamp and raw body, by SendGrid's own verifier."""
 
-    def __init__(self, public_key: str) -> None:
-        """``public_key``: base64 DER as SendGrid shows it. Raises ValueError for anything else."""
+    def __init__(self, public_key: str, window_seconds: int = SENDGRID_REPLAY_WINDOW_SECONDS) -> None:
+        """``public_key``: base64 DER as SendGrid shows it; raises ValueError for anything else. How old a batch may be."""
+        self._window_seconds = window_seconds
         self._verifier = EventWebhook(public_key)
 
     def genuine(self, body: bytes, signature: str | None, timestamp: str | None, now: datetime) -> bool:
         """Whether SendGrid signed this very body, lately."""
         if not signature or not timestamp or not (timestamp.isascii() and timestamp.isdecimal()):
             return False
-        if abs(now.timestamp() - int(timestamp)) > SENDGRID_REPLAY_WINDOW_SECONDS:
+        if abs(now.timestamp() - int(timestamp)) > self._window_seconds:
             return False
         try:
             return bool(self._verifier.verify_signature(body.decode(), signature, timestamp))

@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+
+from connectors.metrics.asking import ask_all
+from connectors.settings import Settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -96,6 +100,35 @@ def test_what_the_day_came_to_is_explained(state_dir: Path) -> None:
         assert decision["versions"]["policy"] > 0
         statuses = [receipt["status"] for delivery in story["deliveries"] for receipt in delivery["receipts"]]
         assert ("delivered" in statuses) == (state == "delivered")
+
+
+def test_what_the_processes_say_of_the_day_is_what_the_provider_took(state_dir: Path) -> None:
+    """Before anything is restarted: counters begin with their process."""
+    shown = luxe(state_dir, "status", "--json")
+    assert shown.returncode == 0, shown.stderr[-2000:]
+    health = {entry["name"]: entry["health"] for entry in map(json.loads, shown.stdout.splitlines())}
+    assert all(health[name] is not None for name in (*PIPELINE, "api", "in_app"))
+    for channel in ("sms", "email", "push", "in_app"):
+        assert set(health[channel]["lanes"]) == {"critical", "high", "normal", "low"}
+    found = json.loads(luxe(state_dir, "metrics", "targets").stdout)
+    assert {group["labels"]["service"] for group in found} >= {*PIPELINE, "api", "in_app"}
+
+    answers = {answer.target.service: answer for answer in ask_all(state_dir)}
+    settings = Settings(state_dir=state_dir)
+    counts = requests.get(f"{settings.loopback_url}/messages/count", timeout=10).json()["by_channel"]
+    for channel in ("sms", "email"):
+        accepted = sum(
+            sample.value
+            for sample in answers[channel].of("luxe_provider_call_seconds_count")
+            if sample.labels["result"] == "accepted"
+        )
+        assert accepted == sum(counts[channel].values())
+    assert (answers["notify"].total("luxe_stream_outcomes_total") or 0) > 0
+    assert (answers["notify"].total("luxe_timers_pending") or 0) > 0
+    assert (answers["webhooks"].total("luxe_receipts_total") or 0) > 0
+    letters = sum(answer.total("luxe_dead_letters_total") or 0 for answer in answers.values())
+    assert letters == 6  # the broken records of two days
+    assert answers["relay"].total("luxe_outbox_unpublished_rows") == 0
 
 
 def test_nothing_is_lost_while_every_process_is_killed(state_dir: Path) -> None:

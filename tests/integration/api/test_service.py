@@ -12,9 +12,13 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
+from prometheus_client import generate_latest
 
 from api.app import make_app
 from cli.api import COMMITTED
+from connectors.metrics.counting import OTHER
+from connectors.metrics.exporter import registry_of
+from connectors.metrics.requests import SOURCES
 from connectors.settings import Settings, SettingsError
 from tests.integration.api.conftest import Api, Caller
 
@@ -106,3 +110,34 @@ async def test_a_request_that_takes_too_long_is_answered(settings: Settings) -> 
         answer = await asyncio.wait_for(reader.read(4096), 30)
         assert answer.startswith(b"HTTP/1.1 503")
         writer.close()
+
+
+async def test_requests_are_counted_by_template_and_show_nobody(settings: Settings) -> None:
+    app = make_app(settings)
+    recipient = "patient:0190a1b2-0000-7000-8000-000000000001"
+    async with TestClient(TestServer(app)) as client:
+        for path in ("/healthz", "/healthz", f"/v1/recipients/{recipient}/preferences", "/nowhere/ana"):
+            await client.get(path)
+        await client.request("PROPFIND", "/healthz")
+        await client.post("/healthz", data=b"a" * 1024)
+        sources = app[SOURCES]
+        registry = registry_of(sources)
+        found = {
+            (sample.labels["method"], sample.labels["route"], sample.labels["status"]): sample.value
+            for family in registry.collect()
+            for sample in family.samples
+            if sample.name == "luxe_http_requests_total"
+        }
+        assert found == {
+            ("GET", "/healthz", "200"): 2,
+            ("GET", "/v1/recipients/{recipient}/preferences", "401"): 1,
+            (OTHER, OTHER, "404"): 1,
+            (OTHER, OTHER, "405"): 2,
+        }
+        text = generate_latest(registry).decode()
+        assert 'luxe_http_request_seconds_count{method="GET",route="/healthz"} 2.0' in text
+        assert "luxe_http_requests_in_flight 0.0" in text
+        assert "luxe_live_connections 0.0" in text
+        assert "patient:" not in text
+        assert "nowhere" not in text
+        assert "PROPFIND" not in text

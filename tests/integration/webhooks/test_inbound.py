@@ -109,6 +109,25 @@ async def test_yes_opts_in_who_is_out_and_is_a_reply_of_everybody_else(
 
 
 @pytest.mark.usefixtures("relay")
+@pytest.mark.parametrize("word", ["YES", "START"])
+async def test_an_old_yes_posted_again_undoes_no_later_stop(
+    phone: Phone, register: Register, world: World, word: str
+) -> None:
+    """Twilio's signature over a text names no time: whoever recorded one may post it for ever."""
+    number, recorded = new_number(), f"SM{uuid.uuid4().hex}"
+    patient = await register(number)
+    assert (await phone.text(number, CARE, word, sid=recorded))[0] == 200
+    await phone.text(number, CARE, "STOP")
+    assert await world.shut(number) == {"care", "marketing"}
+    assert (await phone.text(number, CARE, word, sid=recorded))[0] == 200
+    assert await world.shut(number) == {"care", "marketing"}
+    assert await world.consent(patient) == "opted_out"
+    # A new one is a wish of now.
+    assert (await phone.text(number, CARE, word))[0] == 200
+    assert await world.shut(number) == {"marketing"}
+
+
+@pytest.mark.usefixtures("relay")
 @pytest.mark.parametrize("body", ["restart", "please stop by at 5", "", "Ich komme um 5 – Ärger mit dem Auto 🚗"])
 async def test_any_other_text_is_an_event_for_the_clinic_s_people(
     body: str, phone: Phone, register: Register, world: World

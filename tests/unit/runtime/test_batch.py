@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.sealing import KeyRingError
 from schemas.registry import RegistryUnavailableError
-from streams.runtime import Batch, DueTimer, FatalError, Output, OutputTooLarge, PoisonError, Record
+from streams.runtime import Batch, DueTimer, Event, FatalError, Output, OutputTooLarge, PoisonError, Record
 from streams.runtime.metrics import Metrics
 from streams.runtime.records import Headers
 from streams.runtime.rows import STATE, TIMER, timer_value
 from streams.runtime.store import Store, block_cache
+from streams.runtime.timers import count_timers
 from streams.runtime.tuning import Tuning
 
 LIMIT_BYTES = 1000
@@ -314,3 +316,51 @@ def test_reads_and_scans_see_what_the_model_sees(
             found = sorted((key, value) for key, value in model.items() if key.startswith(prefix))[:limit]
             assert event.scan(prefix, limit) == found
         store.close()
+
+
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(("set", "cancel", "fail")),
+        st.integers(0, 5),  # which timer
+        st.integers(0, 3),  # when, in thousands of ms: an unchanged time too
+        st.booleans(),  # inside a part
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(there=st.sets(st.integers(0, 5)), events=st.lists(OPERATIONS, max_size=5), due=st.booleans())
+def test_a_batch_knows_by_how_many_timers_there_are_more(
+    store: Store, there: set[int], events: list[list[tuple[str, int, int, bool]]], due: bool
+) -> None:
+    def timer_id(number: int) -> bytes:
+        return b"timer%d" % number
+
+    store.write([(TIMER + timer_id(number), None) for number in range(6)])
+    store.write([(TIMER + timer_id(number), timer_value(1000, 2, b"")) for number in there])
+    batch = new_batch(
+        store, Outbox(), due=[DueTimer(timer_id(number), 1000, 2, b"") for number in sorted(there)] if due else []
+    )
+
+    def act(event: Event, operations: list[tuple[str, int, int, bool]]) -> None:
+        for what, number, thousands, apart in operations:
+            with event.part(record()) if apart else nullcontext():
+                if what == "set":
+                    event.set_timer(timer_id(number), thousands * 1000, b"")
+                elif what == "cancel":
+                    event.cancel_timer(timer_id(number))
+                else:
+                    event.set_timer(timer_id(number), 7000, b"taken back")
+                    raise PoisonError("taken back")
+
+    pending = list(events)
+    for timer in batch.due:
+        with batch.event(timer) as event:
+            act(event, pending.pop() if pending else [])
+    for operations in pending:
+        with batch.event(record()) as event:
+            act(event, operations)
+    before = count_timers(store)
+    store.write(batch._overlay.items())
+    assert count_timers(store) == before + batch.timers

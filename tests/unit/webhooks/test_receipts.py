@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from connectors.webhooks.batches import entries, misfit
 from connectors.webhooks.receipts import Receipt, ReceiptError, from_sendgrid, from_twilio
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -23,11 +27,11 @@ EVENT = {
 
 
 def twilio(**changes: str) -> Receipt | None:
-    return from_twilio(FORM | changes, delivery_id="d-1", idempotency_token="t-1", now=NOW)
+    return from_twilio(FORM | changes, delivery_id="d-1", now=NOW)
 
 
 def sendgrid(**changes: Any) -> Receipt | None:
-    return from_sendgrid(EVENT | changes)
+    return from_sendgrid(EVENT | changes, now=NOW)
 
 
 @pytest.mark.parametrize("word", ["queued", "sending", "accepted", "scheduled", "receiving"])
@@ -40,11 +44,15 @@ def test_a_twilio_callback() -> None:
     assert receipt is not None
     assert (receipt.status, receipt.provider_status) == ("undelivered", "undelivered")
     assert (receipt.error_class, receipt.error_code) == ("permanent_recipient", "30005")
-    assert (receipt.provider_message_id, receipt.provider_event_id, receipt.delivery_id) == ("SM1", "t-1", "d-1")
+    assert (receipt.provider_message_id, receipt.provider_event_id, receipt.delivery_id) == (
+        "SM1",
+        "SM1:undelivered",
+        "d-1",
+    )
 
 
-def test_without_a_token_the_same_callback_is_still_the_same_event() -> None:
-    twice = [from_twilio(FORM, delivery_id=None, idempotency_token=None, now=NOW) for _ in range(2)]
+def test_the_same_callback_is_the_same_event_whatever_its_unsigned_headers_say() -> None:
+    twice = [from_twilio(FORM, delivery_id=None, now=NOW) for _ in range(2)]
     assert twice[0] is not None
     assert twice[0].provider_event_id == "SM1:delivered"
     assert twice[0] == twice[1]
@@ -98,12 +106,16 @@ def test_a_deferral_is_no_news() -> None:
         EVENT | {"event": "other"},
         EVENT | {"timestamp": "1"},
         EVENT | {"timestamp": 2**40},
+        EVENT | {"timestamp": True},
         EVENT | {"email": 5},
+        EVENT | {"sg_event_id": "e\x00"},
+        EVENT | {"sg_message_id": "m\ud800"},
+        EVENT | {"email": "ana@mail.example\n"},
     ],
 )
 def test_an_event_out_of_form_is_refused(event: Any) -> None:
     with pytest.raises(ReceiptError) as refused:
-        from_sendgrid(event)
+        from_sendgrid(event, now=NOW)
     assert "ana@mail.example" not in str(refused.value)
 
 
@@ -112,3 +124,78 @@ def test_a_receipt_survives_parking_and_prints_without_its_address() -> None:
     assert receipt is not None
     assert Receipt.from_json(orjson.loads(orjson.dumps(receipt.as_json()))) == receipt
     assert "ana" not in repr(receipt)
+
+
+def test_an_event_of_the_future_counts_as_of_now() -> None:
+    receipt = sendgrid(timestamp=int(NOW.timestamp()) + 10**8)
+    assert receipt is not None
+    assert receipt.status_at == NOW
+
+
+@pytest.mark.parametrize("ours", ["d\x00", "x" * 65, "", 7, None, {"a": 1}, "d 1"])
+def test_an_id_that_cannot_be_ours_is_no_id(ours: Any) -> None:
+    receipt = sendgrid(delivery_id=ours)
+    assert receipt is not None
+    assert receipt.delivery_id is None
+
+
+@pytest.mark.parametrize("code", ["x", "1234567", "30005\x00", "３", " "])
+def test_an_error_code_is_a_number(code: str) -> None:
+    with pytest.raises(ReceiptError, match="ErrorCode"):
+        twilio(MessageStatus="failed", ErrorCode=code)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        name: JSON | st.text(st.characters(categories=["L", "Cs", "Cc", "N"]), max_size=30)
+        for name in (*EVENT, "type", "reason", "status")
+    },
+)
+
+
+@given(st.lists(FIELDS.map(lambda changes: EVENT | changes) | JSON, max_size=6))
+def test_any_entry_is_a_receipt_no_news_or_a_misfit_and_never_anything_else(batch: list[Any]) -> None:
+    """What is taken can be stored: in Postgres as text, in Kafka as UTF-8. What is not is kept byte for byte the same."""
+    read = entries(json.dumps(batch).encode())
+    assert len(read) == len(batch)
+    for number, entry in enumerate(read):
+        try:
+            receipt, refused = from_sendgrid(entry, now=NOW), None
+        except ReceiptError as error:
+            receipt, refused = None, error
+        if refused is not None:
+            kept = misfit("sendgrid", number, entry, refused)
+            assert kept.raw == misfit("sendgrid", 0, json.loads(kept.raw), refused).raw
+            assert str(refused).isprintable()
+        if receipt is None:
+            continue
+        for text in (
+            receipt.provider_message_id,
+            receipt.provider_event_id,
+            receipt.delivery_id or "",
+            receipt.address,
+        ):
+            assert "\x00" not in text.encode().decode()
+        assert receipt.status_at <= NOW
+        orjson.dumps(receipt.as_json())
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"null", b"[", b"[{]", b"\xff", b"[" * 5000 + b"]" * 5000, b'"x"', b"[1] [2]", b"\x00"]
+)
+def test_a_body_that_is_no_array_is_no_batch(body: bytes) -> None:
+    with pytest.raises(ReceiptError, match="no JSON array"):
+        entries(body)
+
+
+@pytest.mark.parametrize("entry", [rb'"\ud800"', b"NaN", b"-Infinity", b"1e999", b'{"a": 1, "a": 2}', b"1" * 400])
+def test_an_entry_that_one_reader_refuses_does_not_take_the_others_with_it(entry: bytes) -> None:
+    found = entries(b"[" + orjson.dumps(EVENT) + b"," + entry + b"]")
+    assert len(found) == 2
+    assert from_sendgrid(found[0], now=NOW) is not None
