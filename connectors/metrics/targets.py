@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from connectors.stack.process import fingerprint
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +42,26 @@ class Target:
 
 @contextlib.contextmanager
 def announce(state_dir: Path, service: str, host: str, port: int) -> Iterator[Target]:
-    """Tell where this process listens, for as long as the context lasts. Files of the dead of this service are removed."""
+    """Tell where this process listens, for as long as the context lasts. Files of the dead of this service are removed.
+
+    Where nothing can be written (a container's read-only folder, a full disk) nothing is told: whoever asks knows the port.
+    """
     folder = state_dir / "metrics"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for path, old in _files(state_dir):
-        if old.service == service and not old.lives:
-            path.unlink(missing_ok=True)
+    with _quietly():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path, old in _files(state_dir):
+            if old.service == service and not old.lives:
+                path.unlink(missing_ok=True)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     target = Target(service, address, os.getpid(), fingerprint(os.getpid()) or "")
     path = folder / f"{service}-{target.pid}.json"
-    _write(path, target)
+    with _quietly():
+        _write(path, target)
     try:
         yield target
     finally:
-        _write(path, replace(target, fingerprint=""))  # it lives no more, but its port is known to the next one
+        with _quietly():
+            _write(path, replace(target, fingerprint=""))  # it lives no more, but its port is known to the next one
 
 
 def last_port(state_dir: Path, service: str) -> int | None:
@@ -71,6 +80,17 @@ def targets(state_dir: Path) -> list[Target]:
 def file_sd(found: list[Target]) -> list[dict[str, Any]]:
     """As Prometheus' file_sd_configs read it: one group a process, its service as a label."""
     return [{"targets": [target.address], "labels": {"service": target.service}} for target in found]
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """No trouble with these files is a reason for a process of ours to end."""
+    try:
+        yield
+    except OSError as error:
+        log.warning(
+            "metrics: where they are cannot be told (%s): `luxe status` does not show this process", error.strerror
+        )
 
 
 def _write(path: Path, target: Target) -> None:

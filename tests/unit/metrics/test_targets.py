@@ -70,3 +70,12 @@ def test_the_command_says_where_nothing_runs(tmp_path: Path) -> None:
     run = CliRunner().invoke(luxe, ["metrics", "targets", "--state-dir", str(tmp_path)])
     assert run.exit_code == 1
     assert "luxe up" in run.output
+
+
+def test_where_nothing_can_be_written_nothing_is_told_and_nobody_ends(tmp_path: Path) -> None:
+    """A file where the folder should be: as a read-only state directory, also for root."""
+    (tmp_path / "metrics").write_text("in the way")
+    with announce(tmp_path, "sms", "127.0.0.1", 9100) as target:
+        assert target.address == "127.0.0.1:9100"
+    assert targets(tmp_path) == []
+    assert last_port(tmp_path, "sms") is None
