@@ -7,10 +7,11 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from wsgiref.simple_server import WSGIServer
+from socket import AddressFamily
+from socketserver import TCPServer, ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
@@ -63,7 +64,7 @@ def exporting(settings: Settings, service: str, sources: Sequence[Source]) -> It
     wanted = settings.metrics_port or last_port(settings.state_dir, service)
     for port in (wanted, 0) if wanted else (0,):
         try:
-            server, _thread = start_http_server(port, settings.metrics_host, registry)
+            server = _listen(settings.metrics_host, port, registry)
         except OSError as error:
             if port == settings.metrics_port:
                 log.warning(
@@ -82,6 +83,34 @@ def exporting(settings: Settings, service: str, sources: Sequence[Source]) -> It
     finally:
         # Its thread looks twice a second whether it should end; nobody waits for that.
         threading.Thread(target=_close, args=(server,), name="metrics-close", daemon=True).start()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread a request; none of them holds the process' end up."""
+
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        # Not the library's own: that asks the resolver for our name, and waits as long as a broken one lets it.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+
+class _Handler(WSGIRequestHandler):
+    """Says nothing of who asked."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def _listen(host: str, port: int, registry: CollectorRegistry) -> WSGIServer:
+    """Serving, in a thread. Raises OSError."""
+    family = AddressFamily.AF_INET6 if ":" in host else AddressFamily.AF_INET
+    kind = type("_Server", (_Server,), {"address_family": family})
+    server: WSGIServer = make_server(host, port, make_wsgi_app(registry), kind, _Handler)
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server
 
 
 def _close(server: WSGIServer) -> None:
