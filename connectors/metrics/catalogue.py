@@ -330,7 +330,7 @@ REQUESTS = Metric(
     "counter",
     ("method", "route", "status"),
     HTTP,
-    "Requests answered; route is the template (`/v1/recipients/{recipient}`), `other` where no route matched.",
+    "Requests answered; route is the template (`/v1/recipients/{id}`), `other` where no route matched.",
 )
 REQUEST_DURATIONS = Metric(
     "luxe_http_request_seconds",

@@ -130,7 +130,7 @@ async def test_requests_are_counted_by_template_and_show_nobody(settings: Settin
         }
         assert found == {
             ("GET", "/healthz", "200"): 2,
-            ("GET", "/v1/recipients/{recipient}/preferences", "401"): 1,
+            ("GET", "/v1/recipients/{id}/preferences", "401"): 1,
             (OTHER, OTHER, "404"): 1,
             (OTHER, OTHER, "405"): 2,
         }
