@@ -52,9 +52,7 @@ class Sms:
 
     async def look_up(self, provider_message_id: str, now: datetime) -> Receipt | None:
         """By its id, which says nothing of anybody."""
-        return from_twilio(
-            await self._twilio.fetch(provider_message_id), delivery_id=None, idempotency_token=None, now=now
-        )
+        return from_twilio(await self._twilio.fetch(provider_message_id), delivery_id=None, now=now)
 
     async def close(self) -> None:
         """Give the connections back."""
