@@ -22,6 +22,7 @@ from api import (
     description,
     devices,
     explanations,
+    following,
     health,
     inbox,
     inbox_marking,
@@ -35,6 +36,7 @@ from api import (
     what_if,
 )
 from api.answering import OUTAGE, answering, preflight
+from api.counting import Counting
 from api.guard import guarded
 from api.identity import Verifier, rs256_keys
 from api.limits import Buckets
@@ -47,6 +49,7 @@ from api.resources import (
     ASKING,
     BUCKETS,
     CODE_SECRET,
+    COUNTING,
     DESCRIPTION,
     HUB,
     IN_FORCE,
@@ -87,6 +90,7 @@ TABLES: tuple[tuple[Route, ...], ...] = (
     explanations.ROUTES,
     what_if.ROUTES,
     pages.ROUTES,
+    following.ROUTES,
     registry.ROUTES,
     description.ROUTES,
 )
@@ -144,7 +148,9 @@ async def _stores(app: web.Application) -> AsyncIterator[None]:
         app[RECIPIENT_REQUESTS] = RecipientRequests(
             pool, app[RECORDS], refusal=Problem, batch_seconds=settings.api_request_seconds
         )
+        app[COUNTING] = Counting(settings, app[RECORDS].codec)
         yield
+        await app[COUNTING].close()
         await app[ASKING].close()
 
 

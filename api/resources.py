@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from api.counting import Counting
 from api.identity import Identity, Verifier
 from api.limits import Buckets
 from api.live.feed import Feed
@@ -31,6 +32,8 @@ NAMES = web.AppKey("names", Names)
 DESCRIPTION = web.AppKey("description", bytes)
 # ClickHouse, for explanations.
 ASKING = web.AppKey("asking", Asking)
+# Openings and clicks.
+COUNTING = web.AppKey("counting", Counting)
 BUCKETS = web.AppKey("buckets", Buckets)
 # Paths of routes that stream.
 STREAMS: web.AppKey[frozenset[str]] = web.AppKey("streams")

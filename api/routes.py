@@ -41,7 +41,7 @@ class Parameter:
 class Route:
     """One method of one path. ``roles``: who may call it; ANYBODY: open. ``problems``: statuses beside the usual ones."""
 
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     handler: Handler
     roles: frozenset[str]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsS
 from pydantic_settings import SettingsError as UnreadableSettings
 
 ENDPOINTS_FILE = "endpoints.json"
+# US dollars, Twilio's list price in the United States: https://www.twilio.com/en-us/sms/pricing/us
+SMS_SEGMENT_PRICE = Decimal("0.0083")
 DEFAULT_STATE_DIR = Path(".luxe")
 
 
@@ -129,6 +132,12 @@ class Settings(BaseSettings):
     )
     unsubscribe_days: int = Field(
         180, ge=30, le=3650, description="How long an unsubscribe link works; CAN-SPAM (15 USC 7704) wants 30 days."
+    )
+    sms_segment_price: Decimal = Field(
+        SMS_SEGMENT_PRICE, ge=0, le=100, decimal_places=6, description="What one segment of a text costs, for analysts."
+    )
+    short_link_days: int = Field(
+        90, ge=1, le=730, description="How long the short links of a message work, counted from its sending."
     )
     sms_keyword_answers: Literal["provider", "ours"] = Field(
         "provider",

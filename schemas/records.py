@@ -119,6 +119,7 @@ class ClinicPolicy(TypedDict):
     booking_url: NotRequired[str | None]
     logo_url: NotRequired[str | None]
     privacy_url: NotRequired[str | None]
+    link_hosts: NotRequired[list[str]]
     time_zone: str
     locale: NotRequired[str]
     currency: NotRequired[str]
@@ -298,6 +299,14 @@ class InboxChange(TypedDict):
     changed_at: dt.datetime
 
 
+class ShortLink(TypedDict):
+    """A short link of ours in the text."""
+
+    code: str
+    url: str | None
+    counted: bool
+
+
 class Attachment(TypedDict):
     """A file with an email."""
 
@@ -318,6 +327,7 @@ class MessageContent(TypedDict):
     data: NotRequired[dict[str, str]]
     headers: NotRequired[dict[str, str]]
     attachments: NotRequired[list[Attachment]]
+    links: NotRequired[list[ShortLink]]
 
 
 class NotificationRequest(TypedDict):

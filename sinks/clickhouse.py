@@ -69,7 +69,7 @@ async def _serve(settings: Settings) -> None:
     private_temporary_directory(settings)
     registry = open_registry(settings.schema_registry_url, _secret(settings))
     client = await asyncio.to_thread(open_client, settings)
-    await asyncio.to_thread(apply_ddl, client)
+    await asyncio.to_thread(apply_ddl, client, sms_segment_price=settings.sms_segment_price)
     codec = Codec(registry)
     dsn = settings.postgres_dsn.get_secret_value()
     lag = ConsumerLag()

@@ -257,6 +257,7 @@ class NotificationType(Row):
     recipient_kind: Literal["patient", "staff"]
     calendar: CalendarFile | None = None
     in_app: InApp = InApp()
+    tracked: bool = False
     triggers: tuple[Trigger, ...] = Field(min_length=1)
 
     def consent_type(self, channel: Channel) -> ConsentType | None:

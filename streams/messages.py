@@ -19,6 +19,7 @@ from streams.joins import Joined
 from streams.render import calendar, email, in_app, push, sms
 from streams.render.ceilings import TemplateError
 from streams.render.engine import CompiledTemplate
+from streams.render.shortening import Shortening
 from streams.render.variables import Facts, unsubscribe_url
 from streams.rules.person import Person
 from streams.rules.terms import Channel
@@ -102,6 +103,7 @@ class Messages:
             if (make := calendar.bound_to(record, kind.calendar, f"type {name}")) is not None
         }
         self._in_app = {name: kind.in_app for name, kind in catalog.types.items()}
+        self._tracked = frozenset(name for name, kind in catalog.types.items() if kind.tracked)
         self._template_ids = {name: kind.template_id for name, kind in catalog.types.items()}
 
     def make(self, told: Told, steps: Sequence[Mapping[str, Any]]) -> list[Message]:
@@ -146,15 +148,21 @@ class Messages:
                 zone,
                 partial(self._unsubscribe_url, request, locale, told.now),
             )
-        rendered = template.bound_to(told.event.name).render(facts)
+        shortening = None
+        if channel == "sms" or (channel == "email" and name in self._tracked):
+            shortening = Shortening(self._links.short, delivery_id, policy, counted=name in self._tracked)
+        rendered = template.bound_to(told.event.name).render(facts, shortening)
         to = person.addresses[channel]
         segments = 0
         if channel == "sms":
-            content, segments = sms.content(rendered, to)
+            links = [] if shortening is None else shortening.links(rendered)
+            content, segments = sms.content(rendered, to, links)
         elif channel == "email":
             make = self._calendars.get((name, told.event.name))
             files = () if make is None else make(facts, self._occasion(told, to))
-            content = email.content(rendered, to, person, locale, unsubscribe_url(facts), files)
+            links = [] if shortening is None else shortening.links(rendered, picture=rendered.html is not None)
+            picture_url = "" if shortening is None else shortening.picture_url()
+            content = email.content(rendered, to, person, locale, unsubscribe_url(facts), files, links, picture_url)
         elif channel == "push":
             content = push.content(rendered, person.devices or (to,), request["notification_id"], name)
         else:

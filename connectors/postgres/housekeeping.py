@@ -17,6 +17,8 @@ PARKED_SECONDS = 300
 QUARANTINE_RETENTION_DAYS = 14
 # Whoever was away for less learns from the item itself that it expired, or was taken; who was away for longer reads all anew.
 EXPIRED_ITEM_HOURS = 24
+# So long a link that is over still says so, instead of being unknown.
+EXPIRED_LINK_DAYS = 30
 DELETE_ROWS = 5_000
 
 
@@ -62,4 +64,9 @@ def keep_house(connection: psycopg.Connection) -> None:
            UPDATE inboxes b SET forgotten = greatest(b.forgotten, highest.version)
            FROM highest WHERE b.recipient = highest.recipient""",
         (EXPIRED_ITEM_HOURS, DELETE_ROWS),
+    )
+    connection.execute(
+        """DELETE FROM short_links WHERE code IN (
+               SELECT code FROM short_links WHERE expires_at < now() - make_interval(days => %s) LIMIT %s)""",
+        (EXPIRED_LINK_DAYS, DELETE_ROWS),
     )

@@ -110,6 +110,7 @@ async def erase(connection: psycopg.AsyncConnection, records: Records, recipient
         raise KeysError(f"no recipient with this key of {len(recipient)} characters; write patient:<id> or staff:<id>")
     await connection.execute("DELETE FROM data_keys WHERE subject = %s", (recipient,))
     await connection.execute("DELETE FROM addresses WHERE recipient = %s", (recipient,))
+    await connection.execute("DELETE FROM short_links WHERE recipient = %s", (recipient,))
     await connection.execute("DELETE FROM inbox_items WHERE recipient = %s", (recipient,))
     await connection.execute(
         """UPDATE recipients SET sealed = NULL, roles = '{}', active = false, version = version + 1, updated_at = now(),

@@ -147,8 +147,15 @@ class KeyRing:
 
     def link_key(self, purpose: str) -> AESGCM:
         """What seals the tokens of links. Like address hashes, they outlive rotations: an email is opened months later."""
-        derivation = HKDF(SHA256(), KEY_BYTES, salt=None, info=b"luxe-link\0" + purpose.encode())
-        return AESGCM(derivation.derive(self._contents.address_secret))
+        return AESGCM(self._outliving(b"luxe-link\0", purpose))
+
+    def naming_key(self, purpose: str) -> bytes:
+        """What keyed hashes are made with that name things for others; outlives rotations too."""
+        return self._outliving(b"luxe-naming\0", purpose)
+
+    def _outliving(self, use: bytes, purpose: str) -> bytes:
+        derivation = HKDF(SHA256(), KEY_BYTES, salt=None, info=use + purpose.encode())
+        return derivation.derive(self._contents.address_secret)
 
     # The file
 

@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidTag
 from connectors.sealing.keyring import KeyRing
 from connectors.sealing.nonces import NONCE_BYTES, nonce
 from connectors.settings import Settings
+from connectors.short_links.codes import ShortLinks
 
 Purpose = Literal["unsubscribe", "preferences"]
 UNSUBSCRIBE_PATH = "/u/"
@@ -58,11 +59,12 @@ class Link:
 
 
 class Links:
-    """Makes and opens links. Raises nothing but LinkError, whatever it is given to open."""
+    """Makes and opens links. Raises nothing but LinkError, whatever it is given to open. ``short``: those without a token."""
 
     def __init__(self, ring: KeyRing, base_url: str, unsubscribe_days: int) -> None:
         self._base_url = base_url.rstrip("/")
         self._unsubscribe_days = unsubscribe_days
+        self.short = ShortLinks(ring, base_url)
         self._keys = {purpose: ring.link_key(purpose) for purpose in get_args(Purpose)}
 
     @classmethod

@@ -131,6 +131,8 @@ def from_sendgrid(event: Any, *, now: datetime) -> Receipt | None:
     code = _sendgrid_code(word, event)
     if code == "blocked":
         status = "undelivered"  # refused for now, the address stays good
+    if word == "open" and event.get("sg_machine_open") is True:
+        status, word = "sent", "machine_open"  # a mail program that loads pictures ahead: nobody read it
     return Receipt(
         provider=sendgrid.PROVIDER,
         # sg_message_id is what mail/send answered as X-Message-Id, and a suffix that differs by recipient.

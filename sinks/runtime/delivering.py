@@ -35,6 +35,7 @@ from sinks.runtime.overdue import Overdue
 from sinks.runtime.patience import patiently
 from sinks.runtime.permit import Permit
 from sinks.runtime.poison import PoisonError
+from sinks.runtime.short_links import LinkStore
 from sinks.runtime.statuses import DeliveryLife
 from sinks.runtime.tuning import Tuning
 
@@ -66,6 +67,7 @@ class Tools:
     gates: GatesReader
     admission: Admission
     attempts: Attempts
+    links: LinkStore
     statuses: StatusLog
     dead_letters: DeadLetters
     counted: Counted
@@ -167,6 +169,8 @@ class Delivering:
             content = None
         if content is not None and tools.channel.name == "push":
             content = await self._on_devices(message, content)
+        if content is not None:
+            await tools.links.keep(message, content["links"])
         await tools.gates.wait_until_current()
         if taken.revoked:
             taken.abandon()  # nothing was done yet: its next owner does it

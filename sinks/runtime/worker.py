@@ -31,6 +31,7 @@ from sinks.runtime.keys import Keys
 from sinks.runtime.lanes import Lane, Taken
 from sinks.runtime.limits import ChannelLimits, RateLimits
 from sinks.runtime.overdue import Overdue
+from sinks.runtime.short_links import LinkStore
 from sinks.runtime.tuning import Tuning
 
 log = logging.getLogger(__name__)
@@ -183,6 +184,7 @@ async def serve(
                 attempts=Attempts(
                     pool, channel.provider, tuning, counted, lease_seconds=tuning.lease_seconds(channel.name)
                 ),
+                links=LinkStore(settings, pool, records.ring, tuning),
                 statuses=statuses,
                 dead_letters=DeadLetters(producer, codec, keys, stage=channel.name, counted=counted),
                 counted=counted,

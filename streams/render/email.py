@@ -33,8 +33,13 @@ def content(
     locale: str = "en",
     unsubscribe_url: str = "",
     attachments: Sequence[Mapping[str, Any]] = (),
+    links: Sequence[Mapping[str, Any]] = (),
+    picture_url: str = "",
 ) -> dict[str, Any]:
-    """MessageContent for one address. ``unsubscribe_url``: where a no is said; the mail program's own button uses it too."""
+    """MessageContent for one address. ``unsubscribe_url``: where a no is said; the mail program's own button uses it too.
+
+    ``picture_url``: the picture that counts openings; empty: they are not counted.
+    """
     body, headers = rendered.body, {}
     if unsubscribe_url:
         body = f"{body.rstrip()}\n\n{words(locale)['unsubscribe']}: {unsubscribe_url}\n"
@@ -48,12 +53,21 @@ def content(
         "to_name": person.first_name,
         "subject": one_line(rendered.subject or ""),
         "body": body,
-        "html": rendered.html,
+        "html": _with_picture(rendered.html, picture_url),
         "media_urls": [],
         "data": {},
         "headers": headers,
         "attachments": list(attachments),
+        "links": list(links),
     }
+
+
+def _with_picture(html: str | None, url: str) -> str | None:
+    if html is None or not url:
+        return html
+    before, end, after = html.rpartition("</body>")
+    picture = f'<img src="{url}" width="1" height="1" alt="" style="display:block">'
+    return before + picture + end + after if end else html + picture
 
 
 def one_line(text: str) -> str:

@@ -15,6 +15,9 @@ from streams.render.ceilings import REQUIRED_PARTS, Part, TemplateError, check
 from streams.render.straight import Render, straight
 from streams.render.variables import Facts, VariableType, declared, resolver, value
 
+# URLs that never become short links: they must work where we are away, and people judge a message by them.
+LEFT_ALONE = frozenset({"unsubscribe_url", "logo_url", "privacy_url"})
+
 PARTS: tuple[Part, ...] = ("subject", "body", "html")
 # A text that takes longer to write than to read is a mistake; providers refuse far less.
 MAX_RENDERED_CHARACTERS = 512 * 1024
@@ -116,25 +119,34 @@ class CompiledTemplate:
                     levels[name] = max(levels[name], variable.level)
             check(self.channel, part, levels, self.where)
         parts = {part: render for part, (render, _) in self._parts.items()}
-        return Binding(self.where, tuple(resolvers), parts)
+        urls = tuple(name for name in sorted(self.names - LEFT_ALONE) if self._declared[name][0] == "url")
+        return Binding(self.where, tuple(resolvers), parts, urls)
 
 
 class Binding:
     """A compiled template bound to an event record: resolvers of exactly the variables it uses."""
 
-    __slots__ = ("_body", "_html", "_resolvers", "_subject", "_where")
+    __slots__ = ("_body", "_html", "_resolvers", "_subject", "_urls", "_where")
 
     def __init__(
-        self, where: str, resolvers: tuple[tuple[str, Callable[[Facts], Any]], ...], parts: Mapping[Part, Render]
+        self,
+        where: str,
+        resolvers: tuple[tuple[str, Callable[[Facts], Any]], ...],
+        parts: Mapping[Part, Render],
+        urls: tuple[str, ...],
     ) -> None:
         self._where = where
         self._resolvers = resolvers
+        self._urls = urls
         self._subject, self._body, self._html = parts.get("subject"), parts["body"], parts.get("html")
 
-    def render(self, facts: Facts) -> Rendered:
-        """The texts. Raises TemplateError, which names the template, never a value."""
+    def render(self, facts: Facts, shorten: Callable[[str], str] | None = None) -> Rendered:
+        """The texts; ``shorten`` says what stands for a URL. Raises TemplateError, which names the template, never a value."""
         try:
             values = {name: value(name, resolve, facts) for name, resolve in self._resolvers}
+            if shorten is not None:
+                for name in self._urls:
+                    values[name] = shorten(values[name])
             subject = None if self._subject is None else self._subject(values)
             body = self._body(values)
             html = None if self._html is None else self._html(values)

@@ -30,6 +30,7 @@ def content(
         "data": {"aggregate_type": aggregate_type, "aggregate_id": aggregate_id, **said(behaviour, locale)},
         "headers": {},
         "attachments": [],
+        "links": [],
     }
 
 

@@ -21,4 +21,5 @@ def content(rendered: Rendered, tokens: Sequence[str], notification_id: str, not
         "data": {"notification_id": notification_id, "notification_type": notification_type},
         "headers": {},
         "attachments": [],
+        "links": [],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from streams.render.ceilings import TemplateError
@@ -69,7 +70,7 @@ def _count(alphabet: Literal["gsm7", "ucs2"], units: int, single: int, part: int
     return Segments(alphabet, units, parts)
 
 
-def content(rendered: Rendered, number: str) -> tuple[dict[str, Any], int]:
+def content(rendered: Rendered, number: str, links: Sequence[Mapping[str, Any]] = ()) -> tuple[dict[str, Any], int]:
     """MessageContent for one number, and its segments. Raises TemplateError for a text of more than MAX_SEGMENTS."""
     body = plain(rendered.body.strip())
     count = segments(body).parts
@@ -87,4 +88,5 @@ def content(rendered: Rendered, number: str) -> tuple[dict[str, Any], int]:
         "data": {},
         "headers": {},
         "attachments": [],
+        "links": list(links),
     }, count

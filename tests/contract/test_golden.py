@@ -59,6 +59,8 @@ def test_what_was_sealed_before_it_named_its_schema_is_read(name: str) -> None:
     older, now = CODEC.decode_content(name, older_bytes()[name]), golden_value(name)
     if name == "luxe.pipeline.RecipientContent":
         now["preferences"] |= {"digest_categories": [], "digest_hour": None}
+    if name == "luxe.pipeline.MessageContent":
+        now["links"] = []
     assert older == now
 
 

@@ -7,11 +7,12 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
-from connectors.postgres import keys, policies, recipients
+from connectors.postgres import keys, policies, recipients, short_links
 from connectors.postgres.keys import KekStatus, KeysError
 from connectors.postgres.pool import Pool, connect_async
 from connectors.postgres.recipients import Recipient
 from connectors.postgres.records import Records
+from connectors.postgres.short_links import ShortLink
 from connectors.sealing import KeyRing
 from connectors.sealing.keyring import kek_id_of
 from connectors.settings import Settings
@@ -123,6 +124,8 @@ async def test_only_one_works_on_the_keys(settings: Settings, records: Records) 
 async def test_erasure_leaves_nothing_that_could_be_opened(
     settings: Settings, records: Records, pool: Pool, ring: KeyRing, outbox: Outbox
 ) -> None:
+    links = [ShortLink(f"code-{name}", "d-1", name, b"sealed", False) for name in PEOPLE[:2]]
+    await short_links.keep(pool, links, 90)
     async with pool.connection() as connection:
         # One change not yet published, one person only.
         await recipients.upsert_many(connection, records, [Recipient("patient:1", "c1", {"first_name": "Philippa"})])
@@ -141,6 +144,7 @@ async def test_erasure_leaves_nothing_that_could_be_opened(
         assert await _only(connection, "SELECT action || ' ' || subject || ' ' || actor FROM key_audit") == (
             "erase patient:1 tester"
         )
+        assert await _only(connection, "SELECT recipient FROM short_links") == "patient:0"
     assert await recipients.wrapped_keys(pool, ["patient:1"]) == {}
 
 

@@ -208,4 +208,5 @@ def default_content(channel: str, recipient: str) -> dict[str, Any]:
         "data": {},
         "headers": {},
         "attachments": [],
+        "links": [],
     }

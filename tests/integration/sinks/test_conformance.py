@@ -15,7 +15,10 @@ import psycopg
 import pytest
 
 from connectors.kafka import make_producer
+from connectors.postgres import short_links
+from connectors.postgres.pool import open_pool
 from connectors.sealing import open_sealed
+from connectors.short_links.codes import ShortLinks
 from schemas.topics import AGGREGATE_GATES, GATES, deliver_topic
 from tests.integration.sinks.outgoing import CLINIC, Outbox, Outgoing
 from tests.integration.sinks.rig import Rig, wait_for
@@ -176,6 +179,8 @@ def test_what_is_said_reaches_the_provider_whole(rig: Rig, outbox: Outbox, patie
                 }
             ],
         }
+    if case.channel == "sms":
+        content |= {"media_urls": ["https://luxe.example/a.jpg", "https://luxe.example/b.jpg"]}
     message = outbox.outgoing(case.channel, patient, content)
     outbox.send([message])
     rig.eye.end(message.id)
@@ -186,6 +191,7 @@ def test_what_is_said_reaches_the_provider_whole(rig: Rig, outbox: Outbox, patie
         return
     if case.channel == "sms":
         assert payload["form"]["Body"] == body
+        assert payload["media"] == content["media_urls"]
         return
     if case.channel == "push":
         assert payload["message"]["notification"] == {"title": "Your appointment", "body": body}
@@ -198,6 +204,31 @@ def test_what_is_said_reaches_the_provider_whole(rig: Rig, outbox: Outbox, patie
     assert base64.b64decode(file["content"]) == b"BEGIN:VCALENDAR"
     assert (mail["categories"], mail["custom_args"]) == (["transactional"], {"delivery_id": message.id})
     assert not any(setting["enable"] for setting in mail["tracking_settings"].values())
+
+
+async def test_short_links_lead_somewhere_when_their_message_is_there(
+    rig: Rig, outbox: Outbox, patient: str, case: Case
+) -> None:
+    """Stored before the call, for this delivery; once, though a retry renders the same again."""
+    code, picture = "abcdefghijk"[: -len(case.channel)] + case.channel, "pictureABC" + case.channel[0]
+    links = [
+        {"code": code, "url": "https://luxe.example/i/1", "counted": True},
+        {"code": picture, "url": None, "counted": True},
+    ]
+    message = outbox.outgoing(case.channel, patient, {"body": f"https://luxe.example/l/{code}", "links": links})
+    outbox.send([message, message])
+    rig.eye.end(message.id)
+    async with open_pool(rig.settings, "test", size=1) as pool:
+        found = await short_links.find(pool, code)
+        opened = await short_links.find(pool, picture)
+    assert found is not None
+    assert opened is not None
+    assert found.delivery is not None
+    assert (found.link.delivery_id, found.delivery.channel, found.link.counted) == (message.id, case.channel, True)
+    short = ShortLinks(outbox.records.ring, rig.settings.pages_url)
+    assert short.open(code, message.id, found.link.target or b"") == "https://luxe.example/i/1"
+    assert opened.link.target is None
+    assert found.expires_at - found.created_at == timedelta(days=rig.settings.short_link_days)
 
 
 def test_marketing_texts_leave_by_a_sender_of_their_own(rig: Rig, outbox: Outbox, patient: str) -> None:

@@ -92,6 +92,15 @@ def test_sendgrid_s_words(changes: dict[str, Any], status: str, error_class: str
     assert (receipt.status, receipt.error_class) == (status, error_class)
 
 
+def test_a_picture_that_a_mail_program_loaded_ahead_was_read_by_nobody() -> None:
+    receipt = sendgrid(event="open", sg_machine_open=True)
+    assert receipt is not None
+    assert (receipt.status, receipt.provider_status) == ("sent", "machine_open")
+    by_a_person = sendgrid(event="open", sg_machine_open=False)
+    assert by_a_person is not None
+    assert (by_a_person.status, by_a_person.provider_status) == ("read", "open")
+
+
 def test_a_deferral_is_no_news() -> None:
     assert sendgrid(event="deferred") is None
 
