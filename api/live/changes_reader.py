@@ -52,10 +52,9 @@ class ChangesReader:
         self._stopping.set()
         await asyncio.to_thread(self._thread.join)
 
-    @property
-    def reading(self) -> bool:
-        """Whether changes are heard of by Kafka; else by the heartbeat alone."""
-        return self._reading.is_set()
+    async def reading(self, seconds: float) -> bool:
+        """Wait until changes are heard of by Kafka; False when they are not within ``seconds``: the heartbeat does until then."""
+        return await asyncio.to_thread(self._reading.wait, seconds)
 
     def _main(self) -> None:
         while not self._stopping.is_set():

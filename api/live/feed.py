@@ -12,8 +12,8 @@ from connectors.postgres.inbox import Counts, Item, Viewer
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
 
-# Read at once for one connection: what is sent before it looks whether it is to close.
-FEED_ITEMS = 50
+# Read at once for one connection: what it holds in memory while it sends, some 20 KB of usual items.
+FEED_ITEMS = 20
 # Connections read for at once.
 FEED_CONNECTIONS = 100
 

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # A wake-up that Kafka did not take by then is of no use any more: the heartbeat was quicker.
 WAKE_UP_SECONDS = 30.0
+# A broker that is up says in half a second where its topics end. The API serves without it too.
+READING_SECONDS = 5.0
 # Somebody waits in another tab: no company is waited for.
 LINGER_MS = 0.0
 
@@ -39,6 +41,9 @@ async def live(app: web.Application) -> AsyncIterator[None]:
     app[FEED] = Feed(app[POOL], app[RECORDS])
     reader = ChangesReader(settings, codec, hub)
     reader.start()
+    # Before anybody connects: what is told from now on is heard.
+    if not await reader.reading(READING_SECONDS):
+        log.warning("Kafka does not answer yet; until it does, inboxes are looked at by the heartbeat alone")
     looking = asyncio.create_task(look_now_and_then(app[POOL], hub, settings.inbox_heartbeat_seconds))
     yield
     looking.cancel()

@@ -70,7 +70,10 @@ async def pump(feed: Feed, connection: Connection, identity: Identity, speaker: 
                 continue
             if not greeted:
                 greeted = True
-                await say("hello", fed.last, {**counted(fed.counts), "heartbeatSeconds": heartbeat})
+                # Where it begins, not how far what follows will bring it: whoever is cut off now has been told nothing of that.
+                begins = fed.last if connection.last is None or fed.forgotten else connection.last
+                told = {**counted(fed.counts), "version": begins, "heartbeatSeconds": heartbeat}
+                await say("hello", begins, told)
             if fed.forgotten:
                 await say("reload", fed.last, {"version": fed.last})
             for version, item in fed.items:
@@ -79,7 +82,7 @@ async def pump(feed: Feed, connection: Connection, identity: Identity, speaker: 
             if fed.more:
                 continue
             if moved:
-                await say("counts", fed.last, counted(fed.counts))
+                await say("counts", fed.last, {**counted(fed.counts), "version": fed.last})
             while not await connection.woken(max(0.0, min(heartbeat, identity.until - time.time()))):
                 if time.time() >= identity.until:
                     return TOKEN_EXPIRED
@@ -141,6 +144,9 @@ async def _converse(
     try:
         await asyncio.wait({listening, pumping}, return_when=asyncio.FIRST_COMPLETED)
         if pumping.done() and not listening.done():
+            # While somebody listens, closing would not wait for the client to take what is on its way.
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
             with contextlib.suppress(ConnectionError):
                 closing = pumping.result()
                 await _close(request, socket, closing)
@@ -152,14 +158,12 @@ async def _converse(
 
 async def _close(request: web.Request, socket: web.WebSocketResponse, closing: Closing) -> None:
     """Say why; whoever does not take it within CLOSE_SECONDS is cut off: nothing of theirs stays in memory."""
-    try:
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_SECONDS):
             await socket.close(code=closing.code, message=closing.reason.encode(), drain=False)
-    except TimeoutError:
-        pass
-    finally:
-        if request.transport is not None:
-            request.transport.abort()
+    # Answered, it is closed already.
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def over_sse(request: web.Request) -> web.StreamResponse:
