@@ -21,6 +21,7 @@ from tests.bench import (
     decision,
     lanes,
     latency,
+    live,
     pipeline,
     postgres,
     sealing,
@@ -55,6 +56,7 @@ ALONE: Mapping[str, Callable[[], list[Figure]]] = {
 ON_A_STACK: Mapping[str, Bench] = {
     "pipeline": Bench(pipeline.figures, ("relay",), SEVERAL_PARTITIONS),
     "latency": Bench(latency.figures, ("relay", "intake", "notify", "sms"), latency.ENVIRONMENT),
+    "live": Bench(live.figures, ("relay", "api", "in_app")),
     "api": Bench(api.figures, ("relay", "api"), tool=api.TOOL),
     "runtime": Bench(
         lambda stack, say: [Figure(**raced) for raced in streams_runtime.benchmarks(stack.settings, say=say)],
