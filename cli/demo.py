@@ -21,6 +21,8 @@ from rich.live import Live
 from rich.table import Table
 
 from cli.account import Accounts, clickhouse_events, clickhouse_states, print_accounts, provider_counts, take_account
+from cli.bad_day import of_a_bad_day, watch_a_bad_day
+from cli.misbehaving import Misbehaving
 from cli.stack_options import state_dir_option
 from cli.up import LiveProgress
 from connectors.clickhouse.endpoint import USER, password_file
@@ -61,11 +63,16 @@ class Published:
     "--appointments", type=click.IntRange(1, 20_000), default=150, show_default=True, help="Bookings of the day."
 )
 @click.option("--seed", type=int, default=20, show_default=True, help="Another seed, another day.")
+@click.option(
+    "--misbehave",
+    is_flag=True,
+    help="The provider does everything wrong that it can, and workers are killed at random. Takes two or three minutes.",
+)
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON line of totals instead of the account.")
 @click.option(
     "--down", "stop_after", is_flag=True, help="Stop the stack at the end. Default: leave it running to look around."
 )
-def command(state_dir: Path, appointments: int, seed: int, as_json: bool, stop_after: bool) -> None:
+def command(state_dir: Path, appointments: int, seed: int, misbehave: bool, as_json: bool, stop_after: bool) -> None:
     """Run a clinic's day: events in Kafka become SMS, email and push at a loopback provider, and rows in ClickHouse.
 
     Starts the local stack if it does not run. Everything is made up; nothing leaves this machine.
@@ -80,17 +87,20 @@ def command(state_dir: Path, appointments: int, seed: int, as_json: bool, stop_a
     patients = make_patients(Random(seed), PATIENTS)  # noqa: S311 — made-up people
     _import_recipients(settings, [*patient_rows(Random(seed), patients), *staff_rows()], console)  # noqa: S311
     before, began = provider_counts(settings), datetime.now(UTC)
-    with console.status("publishing the day's events"):
-        published = _publish(settings, ClinicDay(seed, run, datetime.now(UTC), patients), appointments)
-    console.print(
-        f"[green]✓[/green] {published.events} events of {len(published.by_type)} types published, "
-        f"and {published.bad} broken records",
-        highlight=False,
-    )
-    settled = _watch(settings, published, console)
+    day = ClinicDay(seed, run, datetime.now(UTC), patients)
+    if misbehave:
+        with Misbehaving(settings, stack, seed) as trouble:
+            published = _published(settings, day, appointments, console)
+            settled = watch_a_bad_day(settings, published.correlation_id, published.events, trouble, console)
+        stack.up()  # whoever was killed last is back
+    else:
+        published = _published(settings, day, appointments, console)
+        settled = _watch(settings, published, console)
     accounts = take_account(settings, published.correlation_id, began)
     seconds = round(time.monotonic() - started, 1)
     totals = _totals(accounts, published, before, seconds)
+    if misbehave:
+        totals |= of_a_bad_day(settings, accounts, began, trouble)
     if as_json:
         click.echo(json.dumps(totals))
     else:
@@ -142,6 +152,17 @@ def _wait_for_relay(settings: Settings) -> None:
     raise click.ClickException(
         "the outbox is not relayed to Kafka; `luxe status` tells whether `relay` runs, its log why not"
     )
+
+
+def _published(settings: Settings, day: ClinicDay, appointments: int, console: Console) -> Published:
+    with console.status("publishing the day's events"):
+        published = _publish(settings, day, appointments)
+    console.print(
+        f"[green]✓[/green] {published.events} events of {len(published.by_type)} types published, "
+        f"and {published.bad} broken records",
+        highlight=False,
+    )
+    return published
 
 
 def _publish(settings: Settings, day: ClinicDay, appointments: int) -> Published:
@@ -226,6 +247,7 @@ def _totals(
         "delivered": of("delivered"),
         "unconfirmed": of("sent"),
         "failed": of("failed"),
+        "unknown": of("unknown"),
         "waiting": of("waiting"),
         "suppressed": of("suppressed"),
         "dead_letters": of("dead_letter") + sum(kafka.event_dead_letters.values()),

@@ -35,6 +35,7 @@ _TERMINAL = ARRIVED | FAILED | STOPPED
 _UNDER_WAY = ("sent", "unknown", "sending")  # the furthest first; before them only queued
 _ON_THE_WAY = frozenset({"sent", "sending", "queued"})
 _UNKNOWN = frozenset({"unknown"})
+_HAS_LEFT = ARRIVED | _UNKNOWN | {"sent", "undelivered", "bounced", "complained", "unsubscribed"}
 
 
 @dataclass(slots=True)
@@ -125,6 +126,7 @@ class Account:
         self.decisions: Counter[str] = Counter()
         self.accepted: Counter[str] = Counter()  # by channel: provider accepted, counted once a delivery
         self._accepted_ids: set[str] = set()
+        self._left: dict[str, set[int]] = {}
         self.event_dead_letters: Counter[str] = Counter()
 
     def take(self, record: Decoded) -> None:
@@ -160,6 +162,11 @@ class Account:
         """(state, reason) → notifications."""
         return Counter(n.state() for n in self._notifications.values() if n.requested)
 
+    def attempts_that_left(self, delivery_id: str) -> int | None:
+        """How many attempts of a delivery the provider has, or may have; None: nothing is known of it."""
+        left = self._left.get(delivery_id)
+        return None if left is None else len(left)
+
     def deliveries(self, notification_id: str) -> dict[str, str]:
         """Delivery → where it stands."""
         found = self._notifications[notification_id].deliveries
@@ -185,6 +192,9 @@ class Account:
         delivery = self._of(value).deliveries.setdefault(value["delivery_id"], _Delivery(value["channel"]))
         delivery.take(value)
         status = value["status"]
+        left = self._left.setdefault(value["delivery_id"], set())
+        if status in _HAS_LEFT:
+            left.add(value["attempt"])
         if status == "sent" and value["delivery_id"] not in self._accepted_ids:
             self._accepted_ids.add(value["delivery_id"])
             self.accepted[value["channel"]] += 1

@@ -6,7 +6,7 @@ One thing that is wrong is one aggregate: it is told once in its time, however o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from schemas.ids import derived_id
@@ -34,19 +34,20 @@ def system_alert(
     resolved: bool = False,
     details: Mapping[str, str] | None = None,
     again_after: timedelta = AGAIN_AFTER,
+    seen_by: str = "",
 ) -> dict[str, Any]:
-    """The event; the same again for the same cause within ``again_after``, so whoever repeats it is recognised.
+    """The event. The same cause within ``again_after`` has the same event_id, and, whoever it was ``seen_by``, the same alert.
 
+    So a repetition is recognised, and what several see is told once (the catalogue: one of an alert in so many minutes).
     ``component``: what is wrong (``sink.sms``); ``subject``: which of it, e.g. an account's name. ``summary``: what is wrong, and
     what to do; nothing of a patient. Key it by its ``aggregate_id``.
     """
     period = int(now.timestamp() // again_after.total_seconds())
     alert_id = derived_id("alert", clinic_id, component, code, subject)
     return {
-        "event_id": derived_id("alert-event", alert_id, period, str(resolved)),
+        "event_id": derived_id("alert-event", alert_id, period, str(resolved), seen_by),
         "event_type": EVENT_TYPE,
-        # The period's beginning: repetitions are equal to the byte.
-        "occurred_at": datetime.fromtimestamp(period * again_after.total_seconds(), UTC),
+        "occurred_at": now,
         "schema_version": "1.0",
         "source": "luxe-notify",
         "correlation_id": None,

@@ -24,7 +24,7 @@ from streams.rules.plan import sent_at_once
 from streams.rules.progress import Progress, groups_of
 from streams.rules.reasons import Reason
 from streams.rules.retrying import retry_ms
-from streams.rules.status import FAILED, SETTLING, new_step
+from streams.rules.status import FAILED, SETTLING, WITHOUT_SUCCESS, new_step
 from streams.rules.terms import LaterStep, rest_of
 from streams.runtime import Batch, DueTimer, Event, PoisonError, Record
 from streams.waiting import Waiting, at_ms, ms_of
@@ -108,7 +108,7 @@ class Pursuit:
             subject = Record(topic, partition, offset, asked.recipient, asked.wire, work.batch.now_ms, asked.headers)
         channels = ", ".join(f"{step['channel']}: {step['status']}" for step in work.kept["steps"])
         _bury(event, subject, PlanExhausted(channels))
-        self._alarms.plan_exhausted(event, asked.request, at_ms(work.batch.now_ms))
+        self._alarms.plan_exhausted(event, asked.request, work.batch.partition, at_ms(work.batch.now_ms))
 
     def _settle(self, event: Event, kept: dict[str, Any], taken: Taken) -> None:
         Reservations.settle(event, taken, kept["steps"])
@@ -154,7 +154,10 @@ class _Pursued:
         number, step = noted.number, noted.after
         late = (status["status"], status["reason"]) == ("expired", "send_not_after")
         if number < progress.start or number >= progress.end:
-            return  # late word of a channel that was given up: it is kept, and no more
+            # Late word of a channel that was given up: it is kept, and no more, but where it was the last hope.
+            if not progress.has_next:
+                self._look_whether_over()
+            return
         if late:
             # Quiet hours began before the call. Decided anew, it waits for their end; that is no failure.
             progress.retries[number] = self.batch.now_ms
@@ -214,8 +217,10 @@ class _Pursued:
         elif progress.is_over(steps) and not progress.held:
             if progress.is_withdrawn(steps):
                 self.close()
-            else:
+            elif progress.has_next:
                 self._advance()
+            else:
+                self._exhausted()
 
     def _try_again(self, number: int) -> None:
         progress, step = self._progress, self.kept["steps"][number]
@@ -285,11 +290,13 @@ class _Pursued:
         self._exhausted()
 
     def _exhausted(self) -> None:
-        steps = self.kept["steps"]
-        if self._progress.is_over(steps):
-            if any(step["status"] in FAILED for step in steps):
-                self.exhausted = self._asked
-            self.close()
+        """No channel is left. Something sent before may still arrive; where nothing can, it is over."""
+        steps = self.kept["steps"][: self._progress.end]
+        if self._progress.retries or not all(step["status"] in SETTLING for step in steps):
+            return
+        if any(step["status"] in FAILED for step in steps) and all(step["status"] in WITHOUT_SUCCESS for step in steps):
+            self.exhausted = self._asked
+        self.close()
 
     def _decide(self, later: tuple[LaterStep, ...]) -> tuple[Joined, Outcome]:
         """By every rule, for these channels alone. What it took up already counts for others, not against it."""

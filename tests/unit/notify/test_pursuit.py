@@ -274,8 +274,33 @@ def test_a_plan_that_failed_everywhere_is_a_dead_letter_and_one_alarm(world: Wor
     (alert,) = [world.read(output) for output in outputs if output.topic == "events.system"]
     assert (alert["code"], alert["clinic_id"]) == ("plan_exhausted", "downtown")
     assert "+1" not in str(alert)
-    (other,) = [world.read(output) for output in exhausted(world, 2) if output.topic == "events.system"]
-    assert other == alert  # the same alarm: whoever takes it in knows that
+    assert [output for output in exhausted(world, 2) if output.topic == "events.system"] == []  # one an hour is enough
+    world.now_ms += HOUR_MS
+    (later,) = [world.read(output) for output in exhausted(world, 3) if output.topic == "events.system"]
+    assert later["event_id"] != alert["event_id"]
+    assert later["aggregate_id"] == alert["aggregate_id"]
+
+
+def test_what_may_still_arrive_is_waited_for_before_it_is_given_up(world: World) -> None:
+    text, mail = sent(world)
+    told(world, text, status="sent")
+    told(world, mail, status="sent")
+    (portal,) = world.messages(world.work(now_ms=NOW_MS + 900_000))
+    assert told(world, portal, **FOR_GOOD) == []
+    assert told(world, text, status="undelivered", error_class="permanent_recipient") == []
+    outputs = told(world, mail, status="bounced", error_class="permanent_recipient")
+    assert [one["error_code"] for one in world.letters(outputs)] == ["plan_exhausted"]
+
+
+def test_a_staff_alert_in_the_inbox_that_nobody_saw_is_no_failure(world: World) -> None:
+    world.add_recipient("staff:1")
+    for channel in ("in_app", "push", "sms"):
+        world.add_template("staff_room_ready", channel, "Room", **TEXTS.get(channel, {}))
+    request = world.request(world.created(1), "staff:1", kind="staff_room_ready")
+    (alert,) = world.messages(world.ask(request))
+    told(world, alert, status="delivered")
+    (text,) = world.messages(world.work(now_ms=NOW_MS + 30_000))
+    assert (text["channel"], told(world, text, **FOR_GOOD)) == ("sms", [])
 
 
 def test_what_failed_everywhere_no_longer_counts(world: World) -> None:
