@@ -46,22 +46,28 @@ class _Delivery:
     attempt: int = 0
     statuses: set[str] = field(default_factory=set)
     terminal: tuple[Any, str] | None = None  # earliest terminal status: (when, which)
-    reason: str = ""
+    why: tuple[Any, str] | None = None  # the earliest reason that any status gave: (when, which)
     is_overdue: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Why it is not as it should be; empty: nobody said."""
+        return "" if self.why is None else self.why[1]
 
     def take(self, value: Mapping[str, Any]) -> None:
         """One status."""
         if value["attempt"] < self.attempt:
             return
         if value["attempt"] > self.attempt:
-            self.attempt, self.statuses, self.terminal, self.reason = value["attempt"], set(), None, ""
+            self.attempt, self.statuses, self.terminal, self.why = value["attempt"], set(), None, None
             self.is_overdue = False
         status = value["status"]
         self.statuses.add(status)
-        if value["reason"] == "receipt_timeout":
+        reason = value["reason"] or value.get("error_class") or ""
+        if reason == "receipt_timeout":
             self.is_overdue = True
-        else:
-            self.reason = self.reason or value["reason"] or value.get("error_class") or ""
+        elif reason and (self.why is None or (value["status_at"], reason) < self.why):
+            self.why = value["status_at"], reason
         if status in _TERMINAL and (self.terminal is None or value["status_at"] < self.terminal[0]):
             self.terminal = value["status_at"], status
 
@@ -103,7 +109,8 @@ class _Notification:
             return "suppressed", self.reason
         for state, group in (("unknown", _UNKNOWN), ("failed", FAILED), ("suppressed", STOPPED)):
             if statuses & group:
-                return state, next((reason for status, reason in found if status in group and reason), "")
+                # Of several the first by name: the views must come to the same.
+                return state, min((reason for status, reason in found if status in group and reason), default="")
         return "waiting", "not_taken"
 
     def _why_no_more(self) -> str:

@@ -173,6 +173,25 @@ def test_nothing_is_lost_while_every_process_is_killed(state_dir: Path) -> None:
         assert sum(found["provider"][channel].values()) >= accepted
 
 
+def test_a_bad_day_balances(state_dir: Path) -> None:
+    done = luxe(state_dir, "demo", "--misbehave", "--json", "--appointments", "40", "--seed", "5")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    totals = json.loads(done.stdout.strip().splitlines()[-1])
+    assert totals["lost"] == 0
+    assert totals["balances"]
+    assert sum(totals["states"].values()) == totals["requests"] > 200
+    assert sum(totals["killed"].values()) >= 5
+    # Twilio can be asked what it has; the others cannot, and may have something twice.
+    assert "sms" not in totals["sent_twice"]
+    faults = json.loads(requests.get(f"{url_of(state_dir)}/faults", timeout=10).text)["faults"]
+    assert faults == []  # it was told to behave again
+
+
+def url_of(state: Path) -> str:
+    found: str = json.loads((state / "endpoints.json").read_text())["loopback_url"]
+    return found
+
+
 def pid_of(state: Path, name: str) -> int | None:
     status = luxe(state, "status", "--json")
     try:

@@ -39,7 +39,7 @@ LEFT JOIN (
             status IN ('delivered', 'read', 'clicked', 'acknowledged', 'undelivered', 'failed', 'bounced', 'expired', 'suppressed', 'cancelled')) AS final_status,
         countIf(status = 'unknown') > 0 AS unknown,
         countIf(t.reason = 'receipt_timeout') > 0 AS receipt_overdue,
-        anyIf(t.reason, t.reason NOT IN ('', 'receipt_timeout')) AS reason,
+        argMinIf(t.reason, (t.status_at, t.reason), t.reason NOT IN ('', 'receipt_timeout')) AS reason,
         anyIf(provider, provider != '') AS provider,
         any(provider_message_id) AS provider_message_id,
         any(error_class) AS error_class,

@@ -49,9 +49,9 @@ LEFT JOIN (
         countIf(status IN ('suppressed', 'cancelled', 'expired')) AS stopped,
         countIf(status = 'waiting') AS waiting,
         countIf(receipt_overdue AND status IN ('sent', 'queued', 'sending')) AS overdue,
-        anyIf(reason, status = 'unknown') AS unknown_reason,
-        anyIf(if(reason != '', reason, ifNull(error_class, '')), status IN ('failed', 'undelivered', 'bounced')) AS failed_reason,
-        anyIf(reason, status IN ('suppressed', 'cancelled', 'expired')) AS stopped_reason,
+        minIf(reason, status = 'unknown' AND reason != '') AS unknown_reason,
+        minIf(reason, status IN ('failed', 'undelivered', 'bounced') AND reason != '') AS failed_reason,
+        minIf(reason, status IN ('suppressed', 'cancelled', 'expired') AND reason != '') AS stopped_reason,
         groupUniqArray(toString(channel)) AS channels
     FROM {database}.delivery_log
     GROUP BY notification_id
