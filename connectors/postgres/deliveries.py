@@ -69,13 +69,27 @@ class BeginResult(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """The result of an attempt. ``ended``: JSON of how it ended, to be told again; nothing of a person."""
+    """The result of an attempt. ``ended``: JSON of how it ended, to be told again; nothing of a person.
+
+    ``lease_until``: the lease it was made under; None for a receipt, which needs none.
+    """
 
     delivery_id: str
     attempt: int
     state: Result
     provider_message_id: str | None = None
     ended: str | None = None
+    lease_until: datetime | None = None
+
+
+class Finished(NamedTuple):
+    """What became of results. ``twice``: deliveries that the provider had accepted before, under another message id.
+
+    ``overtaken``: deliveries whose result was not entered, for another worker or a later attempt has them by now.
+    """
+
+    twice: list[str]
+    overtaken: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +150,13 @@ _LEFT = """
 
 _FINISH = """
     WITH n AS (
-        SELECT * FROM unnest(%s::text[], %s::int[], %s::text[], %s::text[], %s::text[])
-            AS n (delivery_id, attempt, state, provider_message_id, ended)
+        SELECT * FROM unnest(%s::text[], %s::int[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])
+            AS n (delivery_id, attempt, state, provider_message_id, ended, lease_until)
     ), locked AS (
         SELECT d.delivery_id, d.state AS old_state, d.provider_message_id AS old_id, n.state, n.provider_message_id, n.ended
         FROM deliveries d JOIN n USING (delivery_id)
-        WHERE d.attempt = n.attempt OR n.state = 'accepted'
+        WHERE n.state = 'accepted'
+            OR (d.attempt = n.attempt AND (n.lease_until IS NULL OR n.lease_until = d.lease_until))
         ORDER BY d.delivery_id FOR UPDATE OF d
     ), done AS (
         UPDATE deliveries d
@@ -149,10 +164,9 @@ _FINISH = """
             updated_at = now()
         FROM locked l WHERE d.delivery_id = l.delivery_id AND l.old_state <> 'accepted'
     )
-    SELECT delivery_id FROM locked
-    WHERE old_state = 'accepted' AND state = 'accepted' AND old_id IS DISTINCT FROM provider_message_id
+    SELECT delivery_id, old_state = 'accepted' AND state = 'accepted' AND old_id IS DISTINCT FROM provider_message_id
+    FROM locked
 """
-
 
 _LEFT_IN_DOUBT = """
     UPDATE deliveries SET lease_until = now() - interval '1 ms', updated_at = now()
@@ -222,19 +236,22 @@ async def release(pool: Pool, delivery_id: str, attempt: int, lease_until: datet
         await connection.execute(statement, (delivery_id, lease_until))
 
 
-async def finish(pool: Pool, results: Sequence[Finish]) -> list[str]:
-    """Enter results, in one statement; the ids of deliveries that the provider had accepted before, under another message id.
+async def finish(pool: Pool, results: Sequence[Finish]) -> Finished:
+    """Enter results, in one statement. Raises psycopg.Error.
 
-    Those were sent twice: a worker that was stalled past its lease sent as well. The first message id is kept. A result for an
-    attempt that a later one has replaced changes nothing, but an acceptance always counts.
+    What was accepted ``twice`` was sent twice: a worker that was stalled past its lease sent as well. The first message id is
+    kept. A result under a lease that is not in force any more, or of an attempt that a later one has replaced, changes
+    nothing; but an acceptance always counts.
     """
-    latest = {result.delivery_id: result for result in results}
+    # One result a delivery: the latest, and an acceptance before anything else.
+    latest = {result.delivery_id: result for result in sorted(results, key=lambda one: one.state == "accepted")}
     if not latest:
-        return []
+        return Finished([], frozenset())
     columns = [[result[place] for result in latest.values()] for place in range(len(Finish._fields))]
     async with pool.connection() as connection:
         cursor = await connection.execute(_FINISH, columns)
-        return [delivery_id for (delivery_id,) in await cursor.fetchall()]
+        entered: dict[str, bool] = dict(await cursor.fetchall())
+    return Finished([one for one, twice in entered.items() if twice], frozenset(latest.keys() - entered.keys()))
 
 
 _BY_PROVIDER_IDS = """

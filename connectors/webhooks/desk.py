@@ -93,7 +93,7 @@ class Desk:
             Finish(delivery.delivery_id, delivery.attempt, "accepted", message_id)
             for (_, message_id), delivery in ours.items()
         ]
-        twice = await deliveries.finish(self._pool, finishes)
+        twice = (await deliveries.finish(self._pool, finishes)).twice
         if twice:
             log.warning("%d deliveries were accepted twice: %s", len(twice), ", ".join(twice))
 

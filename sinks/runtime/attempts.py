@@ -64,7 +64,7 @@ class Attempts:
         self._beginning: Gathered[Attempt, BeginResult | psycopg.Error] = Gathered(
             self._begin, max_items=tuning.batch_rows, linger_ms=tuning.batch_linger_ms
         )
-        self._finishing: Gathered[Finish, psycopg.Error | None] = Gathered(
+        self._finishing: Gathered[Finish, bool | psycopg.Error] = Gathered(
             self._finish, max_items=tuning.batch_rows, linger_ms=tuning.batch_linger_ms
         )
 
@@ -114,13 +114,17 @@ class Attempts:
             retry_seconds=self._retry_seconds,
         )
 
-    async def finish(self, begun: Begun, outcome: Outcome) -> None:
-        """Enter how it ended. Raises psycopg.Error for the row's own fault."""
+    async def finish(self, begun: Begun, outcome: Outcome) -> bool:
+        """Enter how it ended; False where another took the attempt up meanwhile, whose word counts then.
+
+        Raises psycopg.Error for the row's own fault.
+        """
         state, message_id = _state_of(outcome), outcome.provider_message_id
-        row = Finish(begun.delivery_id, begun.attempt, state, message_id, outcome.encoded())
-        error = await self._finishing.submit(row)
-        if error is not None:
-            raise error
+        row = Finish(begun.delivery_id, begun.attempt, state, message_id, outcome.encoded(), begun.lease_until)
+        entered = await self._finishing.submit(row)
+        if isinstance(entered, psycopg.Error):
+            raise entered
+        return entered
 
     async def known(self, provider_message_ids: Iterable[str]) -> frozenset[str]:
         """Those of the provider's message ids that are some delivery's already."""
@@ -134,15 +138,15 @@ class Attempts:
         self._counted.wrote("begin", len(attempts))
         return await self._by_batch(attempts, lambda rows: deliveries.begin(self._pool, rows, self._lease_seconds))
 
-    async def _finish(self, rows: Sequence[Finish]) -> list[psycopg.Error | None]:
+    async def _finish(self, rows: Sequence[Finish]) -> list[bool | psycopg.Error]:
         self._counted.wrote("finish", len(rows))
         return await self._by_batch(rows, self._enter)
 
-    async def _enter(self, rows: Sequence[Finish]) -> list[None]:
-        twice = await deliveries.finish(self._pool, rows)
+    async def _enter(self, rows: Sequence[Finish]) -> list[bool]:
+        twice, overtaken = await deliveries.finish(self._pool, rows)
         if twice:
             log.warning("%d deliveries were accepted twice by %s: %s", len(twice), self._provider, ", ".join(twice))
-        return [None] * len(rows)
+        return [row.delivery_id not in overtaken for row in rows]
 
     async def _by_batch(
         self, rows: Sequence[Row], write: Callable[[Sequence[Row]], Awaitable[list[Answer]]]

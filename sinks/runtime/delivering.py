@@ -51,7 +51,9 @@ Message = Mapping[str, Any]
 
 
 class Postponed(Exception):
-    """Provider or sender is paused, and this attempt was given up unspent: it begins anew when they are back."""
+    """The message begins anew: provider or sender is paused, and its attempt was given up unspent; or another worker took the
+    attempt up, and how that one ends it is waited for.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ class Delivering:
             return
 
     async def _try(self, taken: Taken, message: Message, life: DeliveryLife, permit: Permit, tries: Tries) -> None:
-        """Raises Postponed, with nothing left in the ledger."""
+        """Raises Postponed, with nothing of ours left in the ledger."""
         tools = self._tools
         content: Message | None
         try:
@@ -190,8 +192,9 @@ class Delivering:
             if content is None:
                 outcome = Outcome.gated(Verdict("suppressed", "erased"))
             else:
-                outcome = await self._resolve(life, message, content, begun, permit, tries, dead)
-            await tools.attempts.finish(begun, outcome)
+                begun, outcome = await self._resolve(life, message, content, begun, permit, tries, dead)
+            if not await tools.attempts.finish(begun, outcome):
+                raise Postponed
             life.ended(outcome)
             tools.counted.ended(message["lane"], outcome)
         finally:
@@ -223,8 +226,10 @@ class Delivering:
         permit: Permit,
         tries: Tries,
         dead: list[str],
-    ) -> Outcome:
-        """Call until the outcome is known, or may not be found out by another call. ``dead``: takes devices that are gone.
+    ) -> tuple[Begun, Outcome]:
+        """Call until the outcome is known, or may not be found out by another call; with the lease it came under.
+
+        ``dead``: takes devices that are gone.
 
         Raises Postponed.
         """
@@ -235,20 +240,17 @@ class Delivering:
             if since is not None:
                 found = await self._find(message, content, since)
                 if found is not None:
-                    return Outcome.accepted(found, "found")
+                    return begun, Outcome.accepted(found, "found")
                 if not (message["essential"] or self._tools.channel.idempotent):
                     break
             if permit.spent and not admission.at_once(permit, message):
                 await self._postpone(begun, in_doubt=True)
             leased = await self._leased(begun)
             if leased is None:
-                # Nothing was sent, or an earlier call's outcome is still open: then that is what is told.
-                if since is not None:
-                    break
-                return self._refused(Refused("transient", code="lease_over"))
+                raise Postponed  # nothing is said of it here: another may be calling at this moment
             begun, in_doubt, since = leased, since is not None, datetime.now(UTC)
             try:
-                return await self._call(life, message, content, permit, tries, dead)
+                return begun, await self._call(life, message, content, permit, tries, dead)
             except OutcomeUnknown as unknown:
                 doubt = unknown
                 tries.unanswered += 1
@@ -257,8 +259,8 @@ class Delivering:
                 await self._postpone(begun, in_doubt=in_doubt)
         else:
             if since is not None and (found := await self._find(message, content, since)) is not None:
-                return Outcome.accepted(found, "found")
-        return Outcome.unknown(doubt or OutcomeUnknown("lease_over"))
+                return begun, Outcome.accepted(found, "found")
+        return begun, Outcome.unknown(doubt or OutcomeUnknown("lease_over"))
 
     async def _postpone(self, begun: Begun, *, in_doubt: bool) -> NoReturn:
         await self._tools.attempts.release(begun, in_doubt=in_doubt)
@@ -345,10 +347,10 @@ class Delivering:
         open and that is to be sent again. It goes on if nobody else did.
         """
         await self._tools.gates.wait_until_current()
-        if self._is_leased(begun):
-            return begun
-        renewed = await self._tools.attempts.renew(begun)
-        return renewed if renewed is not None and self._is_leased(renewed) else None
+        leased: Begun | None = begun
+        while leased is not None and not self._is_leased(leased):
+            leased = await self._tools.attempts.renew(leased)
+        return leased
 
     def _is_leased(self, begun: Begun) -> bool:
         return time.monotonic() + self._call_seconds <= begun.lease_until_monotonic

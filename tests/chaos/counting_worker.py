@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import threading
-import time
 
 from connectors.settings import Settings
 from streams.runtime import Batch, Batches, DueTimer, Event, Output, PoisonError, Record, View, build_app
+from tests.chaos.orphans import end_with_parent
 
 APP = os.environ["COUNT_APP"]
 INPUTS = os.environ["COUNT_INPUTS"].split(",")
@@ -76,13 +75,6 @@ async def counting(batches: Batches) -> None:
                 count(event, key, value)
 
 
-def end_with(parent: int) -> None:
-    """A test run that is killed leaves no worker behind."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    end_with_parent()
     app.run()

@@ -77,7 +77,23 @@ async def test_a_retry_is_a_new_attempt_and_the_old_one_stays_over(pool: Pool) -
     # The first attempt's worker wakes up late: its failure is no news.
     await deliveries.finish(pool, [Finish("d1", 1, "failed")])
     assert await verdicts(pool, attempt("d1", 2)) == ["leased"]
-    assert await deliveries.finish(pool, [Finish("d1", 2, "accepted", "SM2")]) == []
+    assert (await deliveries.finish(pool, [Finish("d1", 2, "accepted", "SM2")])).twice == []
+
+
+async def test_who_lost_the_lease_has_no_say_but_that_it_was_accepted(pool: Pool) -> None:
+    (stalled,) = await deliveries.begin(pool, [attempt("d1")], lease_seconds=0)
+    (other,) = await deliveries.begin(pool, [attempt("d1")])
+    late = Finish("d1", 1, "retry", None, "{}", stalled.lease_until)
+    assert await deliveries.finish(pool, [late]) == ([], frozenset({"d1"}))
+    assert await verdicts(pool, attempt("d1")) == ["leased"]  # the other is at it still
+    mine = Finish("d1", 1, "accepted", "SM1", "{}", other.lease_until)
+    # In one batch too, whichever comes last.
+    assert await deliveries.finish(pool, [mine, late]) == ([], frozenset())
+    assert await deliveries.finish(pool, [late]) == ([], frozenset({"d1"}))
+    accepted = Finish("d1", 1, "accepted", "SM2", "{}", stalled.lease_until)
+    assert await deliveries.finish(pool, [accepted]) == (["d1"], frozenset())
+    (found,) = await deliveries.begin(pool, [attempt("d1")])
+    assert (found.verdict, found.provider_message_id) == ("finished", "SM1")
 
 
 async def test_how_it_ended_is_told_again_until_another_attempt_begins(pool: Pool) -> None:
@@ -94,10 +110,10 @@ async def test_how_it_ended_is_told_again_until_another_attempt_begins(pool: Poo
 async def test_a_message_sent_twice_is_counted_and_keeps_its_first_id(pool: Pool) -> None:
     await verdicts(pool, attempt("d1"), lease_seconds=0)
     await verdicts(pool, attempt("d1"))
-    assert await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM1")]) == []
-    assert await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM1")]) == []
-    assert await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM2")]) == ["d1"]
-    assert await deliveries.finish(pool, [Finish("d1", 1, "failed")]) == []
+    assert (await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM1")])).twice == []
+    assert (await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM1")])).twice == []
+    assert (await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM2")])).twice == ["d1"]
+    assert (await deliveries.finish(pool, [Finish("d1", 1, "failed")])).twice == []
     found = await deliveries.find_by_provider_ids(pool, "twilio", ["SM1", "SM2", "SM3"])
     assert {message_id: (found_.delivery_id, found_.state) for message_id, found_ in found.items()} == {
         "SM1": ("d1", "accepted")
@@ -222,6 +238,6 @@ async def test_an_accepted_message_that_failed_later_is_tried_again_as_another(p
     await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM1")])
     assert await verdicts(pool, attempt("d1")) == ["finished"]  # the same attempt is not made twice
     assert await verdicts(pool, attempt("d1", 2)) == ["begun"]
-    assert await deliveries.finish(pool, [Finish("d1", 2, "accepted", "SM2")]) == []
+    assert (await deliveries.finish(pool, [Finish("d1", 2, "accepted", "SM2")])).twice == []
     found = await deliveries.find_by_provider_ids(pool, "twilio", ["SM1", "SM2"])
     assert {message_id: one.attempt for message_id, one in found.items()} == {"SM1": 1, "SM2": 2}

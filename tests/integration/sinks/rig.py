@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -20,13 +21,19 @@ from typing import Any
 import psycopg
 import requests
 from confluent_kafka import Message, TopicPartition
+from pydantic import SecretStr
 
 from connectors.kafka import make_consumer
+from connectors.kafka_admin import create_topics
+from connectors.loopback.signing import SERVICE_ACCOUNT_FILE
+from connectors.postgres.migrate import migrate
+from connectors.sealing import ensure_key_ring
 from connectors.settings import Settings
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.topics import DEAD_LETTERS, STATUS, deliver_topic
 from sinks.runtime.lanes import group_of
+from tests.conftest import Stack
 from tests.integration.sinks.outgoing import Outgoing
 
 WAIT_SECONDS = 60.0  # of a test for what must come; long, for slow machines
@@ -80,15 +87,16 @@ class Eye:
 
     def end(self, delivery_id: str) -> dict[str, Any]:
         """How the sink says it ended; waits for it."""
-        self.wait(lambda: self._ends(delivery_id))
-        return self._ends(delivery_id)[0]
+        self.wait(lambda: self.ends(delivery_id))
+        return self.ends(delivery_id)[0]
 
     def status(self, delivery_id: str, word: str) -> dict[str, Any]:
         """The first status with this word; waits for it."""
         self.wait(lambda: word in self.words(delivery_id))
         return next(status for status in self.statuses[delivery_id] if status["status"] == word)
 
-    def _ends(self, delivery_id: str) -> list[dict[str, Any]]:
+    def ends(self, delivery_id: str) -> list[dict[str, Any]]:
+        """Every end that sinks have told of it; a receipt is none."""
         return [s for s in self.statuses[delivery_id] if s["status"] in ENDS and s["provider_event_id"] is None]
 
     def _watch(self) -> None:
@@ -206,6 +214,37 @@ class Rig:
             return lags
         finally:
             consumer.close()
+
+
+@contextlib.contextmanager
+def opened(stack: Stack) -> Iterator[Rig]:
+    """Provider, webhooks and an empty database on a stack; sinks that still run at the end are ended."""
+    with tempfile.TemporaryDirectory(prefix="luxe-sinks-") as folder:
+        port = free_port()
+        with loopback(Path(folder) / "provider", port) as (provider_url, public_key):
+            settings = stack.settings_for(
+                Path(folder) / "state",
+                postgres_dsn=SecretStr(stack.new_database()),
+                twilio_base_url=provider_url,
+                sendgrid_base_url=provider_url,
+                sendgrid_webhook_public_key=public_key,
+                fcm_base_url=provider_url,
+                fcm_service_account_file=Path(folder) / "provider" / SERVICE_ACCOUNT_FILE,
+                webhook_port=port,
+                public_base_url=f"http://127.0.0.1:{port}",
+            )
+            ensure_key_ring(settings)
+            migrate(settings)
+            create_topics(settings)
+            eye = Eye(settings)
+            with webhooks(settings):
+                made = Rig(settings, Provider(provider_url), eye)
+                try:
+                    yield made
+                finally:
+                    for channel in list(made.running):
+                        made.end(channel)
+                    eye.close()
 
 
 @contextlib.contextmanager
