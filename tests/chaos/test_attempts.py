@@ -137,10 +137,11 @@ def stall(victim: Victim, step: str) -> int:
     assert second.process.wait(60) == 0, victim.log()
     doubled = 0
     for message in victim.messages:
-        ends = {status["status"] for status in victim.rig.eye.ends(message.id)}
+        ends = [status["status"] for status in victim.rig.eye.ends(message.id)]
         times = len(victim.rig.taken(message))
-        # In doubt it was unknown to the second; should the first have sent it after all, it says so.
-        assert ends <= {"sent", "unknown"}, (victim.channel, step, message.id, ends)
+        # In doubt it was unknown to the second; should the first have sent it after all, it says so, and that is the last word.
+        assert ends == sorted(ends, reverse=True), (victim.channel, step, message.id, ends)
+        assert set(ends) <= {"sent", "unknown"}, (victim.channel, step, message.id, ends)
         assert times or "unknown" in ends, (victim.channel, step, message.id)
         assert times <= (2 if message.id in calling and message.message["essential"] else 1), message.id
         doubled += times - 1 if times else 0
