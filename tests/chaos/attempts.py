@@ -24,6 +24,10 @@ SHORT_LEASES = {
     f"LUXE_SINKS_{name}_SECONDS": "3" for name in ("SMS_CALL", "EMAIL_CALL", "ATTACHMENTS_CALL", "PUSH_CALL")
 }
 SHORT_LEASES |= {"LUXE_SINKS_IN_APP_CALL_SECONDS": "3", "LUXE_SINKS_LEASE_MARGIN_SECONDS": "1"}
+# A killed sink's leased tokens are lost, up to a block (a hundredth of a day's) each time: so many kills use up several days.
+NO_LIMITS = {
+    f"LUXE_LIMIT_{channel}_PER_{window}": "0" for channel in ("SMS", "EMAIL", "PUSH") for window in ("SECOND", "DAY")
+}
 DEATH_SECONDS = 40.0  # a start and a lease, many times over
 MESSAGES_A_LIFE = 8
 # These are passed once for each partition, or each doubt, of which there may be one.
@@ -101,7 +105,7 @@ class Victim:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.dying_sink", self.channel],
                 cwd=REPOSITORY,
-                env=environment(self.rig.settings, self.channel) | TUNING | SHORT_LEASES | said,
+                env=environment(self.rig.settings, self.channel) | TUNING | SHORT_LEASES | NO_LIMITS | said,
                 stdout=log,
                 stderr=log,
             )
