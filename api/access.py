@@ -21,6 +21,7 @@ CHANGE_POLICIES = frozenset({"admin", "service"})
 READ_EXPLANATIONS = CARE
 # Everybody has an inbox of their own, and nobody sees another's; a service is nobody.
 OWN_INBOX = frozenset({"patient", "staff", "provider", "inventory_manager", "marketing", "admin"})
+ALERT_BOARD = OWN_INBOX - {"patient"}
 ASK_WHAT_IF = CARE
 # Which types, is asked where they are asked for: marketing sends offers only, and what is critical is an admin's or a service's.
 SEND_NOTIFICATIONS = frozenset({"staff", "provider", "marketing", "admin", "service"})

@@ -26,6 +26,7 @@ from api import (
     health,
     inbox,
     inbox_marking,
+    inbox_pages,
     notifications,
     pages,
     policies,
@@ -91,6 +92,7 @@ TABLES: tuple[tuple[Route, ...], ...] = (
     what_if.ROUTES,
     pages.ROUTES,
     following.ROUTES,
+    inbox_pages.ROUTES,
     registry.ROUTES,
     description.ROUTES,
 )

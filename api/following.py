@@ -13,8 +13,8 @@ from typing import Any, Literal
 import psycopg
 from aiohttp import web
 
-from api.page_rendering import HEADERS, language_of, notice
-from api.pages import RETRY_AFTER_SECONDS, accepted, links_of
+from api.page_rendering import HEADERS, accepted_language, language_of, notice
+from api.pages import RETRY_AFTER_SECONDS, links_of
 from api.resources import COUNTING, POOL
 from api.routes import ANYBODY, Answer, Handler, Route
 from connectors.postgres import short_links
@@ -28,7 +28,7 @@ PICTURE = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIB
 
 async def follow(request: web.Request) -> web.StreamResponse:
     """302 to the link's target; a page for one that is none, is over, or cannot be looked up now."""
-    language = language_of(accepted(request))
+    language = language_of(accepted_language(request))
     code = request.match_info["code"]
     try:
         found = await short_links.find(request.app[POOL], code) if is_code(code) else None

@@ -8,6 +8,7 @@ import time
 from aiohttp import web
 
 from api.identity import Unidentified
+from api.inbox_session import signed_in
 from api.problems import Problem, not_found
 from api.resources import BUCKETS, IDENTITY, SETTINGS, VERIFIER
 from api.routes import ANYBODY, Handler, Route
@@ -22,7 +23,10 @@ def guarded(route: Route) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if route.roles is not ANYBODY:
-            _identify(request)
+            if route.signed_out is None:
+                _identify(request)
+            elif not _identify_by_cookie(request):
+                return await route.signed_out(request)
             _not_too_often(request)
             if request[IDENTITY].role not in route.roles:
                 raise not_found()  # not even what there is to be refused
@@ -46,6 +50,15 @@ def _identify(request: web.Request) -> None:
     except Unidentified as error:
         _not_too_often(request)
         raise Problem(401, f"{error}.", headers={"WWW-Authenticate": f'{SCHEME} error="invalid_token"'}) from None
+
+
+def _identify_by_cookie(request: web.Request) -> bool:
+    try:
+        request[IDENTITY] = signed_in(request)
+    except Unidentified:
+        _not_too_often(request)
+        return False
+    return True
 
 
 def _offered(request: web.Request) -> str:

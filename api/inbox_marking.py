@@ -20,11 +20,27 @@ from api.problems import Problem, not_found, unusable
 from api.resources import INBOX_CHANGES, POOL, RECORDS, identity_of
 from api.routes import Answer, Handler, Route
 from connectors.postgres import data_keys, inbox, inbox_marks
+from connectors.postgres.inbox import Counts, Viewer
 from connectors.postgres.inbox_marks import MARK_ROWS, Mark
 from schemas.shapes import Violation
 
 # Of one request; who has more unread sends it again.
 MAX_MARKS = 5_000
+
+
+async def mark_all(app: web.Application, viewer: Viewer, how: Mark, up_to: int) -> tuple[Counts, int]:
+    """Mark everything up to a number, at most MAX_MARKS; what counts then, and how many were changed."""
+    changed = 0
+    while changed < MAX_MARKS:
+        async with app[POOL].connection() as connection:
+            marked = await inbox_marks.mark(connection, app[RECORDS], viewer, how, up_to=up_to)
+        app[INBOX_CHANGES].changed(marked.versions, None)
+        changed += len(marked.items)
+        if len(marked.items) < MARK_ROWS:
+            break
+    async with app[POOL].connection() as connection:
+        (counts,) = await inbox.counts(connection, [viewer])
+    return counts, changed
 
 
 def marking_all(how: Mark) -> Handler:
@@ -34,16 +50,7 @@ def marking_all(how: Mark) -> Handler:
         """All items up to the one named, not those that came since. `changed` of 5000: there may be more, send it again."""
         viewer = viewer_of(identity_of(request))
         up_to = (await read_model(request, UpTo)).up_to
-        app, changed = request.app, 0
-        while changed < MAX_MARKS:
-            async with app[POOL].connection() as connection:
-                marked = await inbox_marks.mark(connection, app[RECORDS], viewer, how, up_to=up_to)
-            app[INBOX_CHANGES].changed(marked.versions, None)
-            changed += len(marked.items)
-            if len(marked.items) < MARK_ROWS:
-                break
-        async with app[POOL].connection() as connection:
-            (counts,) = await inbox.counts(connection, [viewer])
+        counts, changed = await mark_all(request.app, viewer, how, up_to)
         return web.Response(body=as_json({**counted(counts), "changed": changed}), content_type=JSON)
 
     return handle

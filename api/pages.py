@@ -20,7 +20,7 @@ from api import access, page_form
 from api.bodies import recipient_of
 from api.identity import Unidentified
 from api.page_form import FormError
-from api.page_rendering import hours, language_of, notice, page, texts
+from api.page_rendering import accepted_language, hours, language_of, notice, page, texts
 from api.preference_model import Preferences, Strict, contradictions, milliseconds, stored_preferences
 from api.preferences import ID
 from api.problems import Problem
@@ -64,7 +64,9 @@ def _linked(purpose: Purpose, shown: Page) -> Handler:
         try:
             link = links_of(request.app).open(purpose, request.match_info["token"], datetime.now(UTC))
         except LinkError as error:
-            return notice(error.code, language_of(accepted(request), asked), 410 if error.code == "expired" else 404)
+            return notice(
+                error.code, language_of(accepted_language(request), asked), 410 if error.code == "expired" else 404
+            )
         language = language_of(link.locale, asked)
         try:
             return await shown(request, link, language)
@@ -201,7 +203,7 @@ async def _preferences_page(
 
 async def enter(request: web.Request) -> web.StreamResponse:
     """The portal posts the patient's token in a form; on to the page of her preferences, by a link of its own."""
-    language = language_of(accepted(request), request.query.get("lang"))
+    language = language_of(accepted_language(request), request.query.get("lang"))
     try:
         form = await _form(request)
         identity = request.app[VERIFIER].identify(form.get(ACCESS_TOKEN, ""))
@@ -274,11 +276,6 @@ async def _form(request: web.Request) -> dict[str, str]:
     except (ValueError, LookupError, UnicodeError):
         raise FormError("(body)") from None
     return {name: value for name, value in posted.items() if isinstance(value, str)}
-
-
-def accepted(request: web.Request) -> str:
-    """The browser's first language."""
-    return request.headers.get("Accept-Language", "").split(",")[0].strip()
 
 
 def _route(method: Any, path: str, handler: Handler, summary: str) -> Route:

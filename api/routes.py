@@ -56,3 +56,5 @@ class Route:
     streams: bool = False
     # Pages for browsers are no part of the API's description.
     described: bool = True
+    # Of a page of the inbox: who asks is told by its cookie, never by a header; this answers whoever has none.
+    signed_out: Handler | None = None

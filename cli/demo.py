@@ -265,6 +265,7 @@ def _print_ending(settings: Settings, totals: dict[str, Any], published: Publish
         ("luxe dead-letters list", f"the {published.bad} broken records, explained"),
         (f"luxe account --correlation-id {published.correlation_id}", "this account again"),
         (f"{settings.loopback_url}/messages?limit=3", "what the provider got"),
+        ("luxe token --role patient --sub p-0001 --page", "a link to the inbox of one of them, in a browser"),
         (endpoint, f"ClickHouse, read-only; user {USER}, password in {password_file(settings)}"),
         ("luxe status", f"what runs; its logs are in {state_dir / 'logs'}"),
     )

@@ -7,7 +7,9 @@ import time
 import click
 import jwt
 
+from api.access import OWN_INBOX
 from api.identity import EVERY_CLINIC, MAX_LIFETIME_SECONDS, ROLES, Unidentified, Verifier
+from api.inbox_session import ENTRANCE
 from api.secret import jwt_secret
 from connectors.settings import Settings, SettingsError
 
@@ -25,7 +27,8 @@ DEFAULT_LIFETIME_SECONDS = 3600
     show_default=True,
     help="How long it is good.",
 )
-def command(role: str, subject: str | None, clinics: tuple[str, ...], seconds: int) -> None:
+@click.option("--page", is_flag=True, help="Print a link that signs a browser in to the inbox, or the alert board.")
+def command(role: str, subject: str | None, clinics: tuple[str, ...], seconds: int, page: bool) -> None:
     """Print a token for the API, to be sent as `Authorization: Bearer TOKEN`.
 
     It is signed with LUXE_API_JWT_SECRET, or with the secret in the state directory, which is made where there is none.
@@ -34,6 +37,8 @@ def command(role: str, subject: str | None, clinics: tuple[str, ...], seconds: i
         if role == "patient":
             raise click.UsageError("name the patient: --sub ID")
         subject = f"dev-{role}"
+    if page and role not in OWN_INBOX:
+        raise click.UsageError(f"the role {role} has no inbox; leave --page out")
     if not clinics and role != "patient":
         raise click.UsageError(f"name a clinic: --clinic ID, or --clinic '{EVERY_CLINIC}' for admin and service")
     try:
@@ -54,4 +59,5 @@ def command(role: str, subject: str | None, clinics: tuple[str, ...], seconds: i
         Verifier.of(settings, secret).identify(token)  # what the API would say of it, it says now
     except (SettingsError, Unidentified) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(token)
+    # In the fragment: browsers send that to nobody, and the page takes it out of the address.
+    click.echo(f"{settings.pages_url}{ENTRANCE}#{token}" if page else token)

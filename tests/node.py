@@ -1,4 +1,4 @@
-"""Node for tests: the client that tests/contract/node pins, installed once by ``npm ci`` into build/.
+"""Node for tests: packages that a folder of tests pins, installed once by ``npm ci`` into build/.
 
 npm asks the registry that it is configured with (its default, ~/.npmrc, the environment); the lock file has hashes, no address.
 """
@@ -20,16 +20,16 @@ INSTALL_SECONDS = 300
 RUN_SECONDS = 120
 
 
-def installed() -> Path:
-    """The folder with node_modules, as the lock file says; installed if it is not there yet."""
-    lock = (PINNED / "package-lock.json").read_bytes()
+def installed(pinned: Path = PINNED) -> Path:
+    """The folder with node_modules, as ``pinned``'s lock file says; installed if it is not there yet."""
+    lock = (pinned / "package-lock.json").read_bytes()
     folder = ROOT / "build" / "node" / hashlib.sha256(lock).hexdigest()[:16]
     if folder.exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(PINNED / name, draft)
+            shutil.copy(pinned / name, draft)
         done = subprocess.run(
             [_tool("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
             cwd=draft,
@@ -50,9 +50,11 @@ def installed() -> Path:
     return folder
 
 
-def run_node(script: str, *, said: str = "", environment: Mapping[str, str] | None = None) -> str:
+def run_node(
+    script: str, *, said: str = "", environment: Mapping[str, str] | None = None, pinned: Path = PINNED
+) -> str:
     """What a script prints, with the pinned packages at hand; ``said``: its standard input."""
-    modules = installed() / "node_modules"
+    modules = installed(pinned) / "node_modules"
     done = subprocess.run(
         [_tool("node"), "-e", script],
         input=said,

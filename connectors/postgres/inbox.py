@@ -138,6 +138,18 @@ async def page(
         return await cursor.fetchall()
 
 
+async def open_alerts(connection: psycopg.AsyncConnection, viewer: Viewer, limit: int) -> list[Item]:
+    """Alerts that nobody took, whatever else was done with them: critical ones first, then the newest."""
+    query = f"""
+        SELECT {ITEM_COLUMNS} FROM inbox_items
+        WHERE {VISIBLE} AND acknowledge <> 'none' AND acknowledged_at IS NULL
+        ORDER BY (lane = 'critical') DESC, number DESC LIMIT %(limit)s
+    """  # noqa: S608
+    async with connection.cursor(row_factory=class_row(Item)) as cursor:
+        await cursor.execute(query, {"recipient": viewer.recipient, "clinics": viewer.joined_clinics, "limit": limit})
+        return await cursor.fetchall()
+
+
 async def find(connection: psycopg.AsyncConnection, viewer: Viewer, notification_id: str) -> Item | None:
     """One item, whether open or not; None where it is not there, or expired."""
     query = f"SELECT {ITEM_COLUMNS} FROM inbox_items WHERE {VISIBLE} AND notification_id = %(notification_id)s"  # noqa: S608

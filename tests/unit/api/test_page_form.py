@@ -12,7 +12,7 @@ import pytest
 
 from api import page_form
 from api.page_form import CHOICES, SWITCHES, FormError
-from api.page_rendering import CONTENT_SECURITY_POLICY, LANGUAGES, hours, language_of, notice, page, texts
+from api.page_rendering import INBOX, LANGUAGES, PLAIN, hours, language_of, notice, page, texts
 from api.preference_model import Preferences, contradictions, get
 from connectors.postgres.recipients import Recipient
 from connectors.unsubscribing.wishes import Said
@@ -262,8 +262,11 @@ def test_the_page_has_every_switch_and_choice() -> None:
 
 def test_a_page_may_do_nothing_but_be_read_and_posted_back() -> None:
     response = notice("expired", "en", 410)
-    assert response.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
-    assert "default-src 'none'" in CONTENT_SECURITY_POLICY
-    assert "form-action 'self'" in CONTENT_SECURITY_POLICY
+    assert response.headers["Content-Security-Policy"] == PLAIN.policy
+    for look in (PLAIN, INBOX):
+        assert "default-src 'none'" in look.policy
+        assert "form-action 'self'" in look.policy
+        assert "unsafe" not in look.policy
+    assert "script-src" not in PLAIN.policy
     assert response.headers["Referrer-Policy"] == "no-referrer"
     assert response.headers["Cache-Control"] == "no-store"
