@@ -9,7 +9,10 @@ from typing import Any
 
 def folded(text: str) -> str:
     """Without case and accents: what people type finds what was written."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    decomposed = text
+    # Twice: what a sign stands for may have a case again ("🄐" is "(A)"), and what that folds to may be decomposed.
+    for _ in range(2):
+        decomposed = unicodedata.normalize("NFKD", decomposed.casefold())
     return "".join(one for one in decomposed if not unicodedata.combining(one))
 
 

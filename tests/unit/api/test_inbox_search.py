@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api.inbox_search import folded, says_all
@@ -31,6 +31,7 @@ def test_what_has_no_title_and_no_detail_is_searched_too() -> None:
     assert says_all({"subject": None, "body": "Hello", "html": None}, "hello")
 
 
+@example("🄐")
 @given(st.text(max_size=40))
 def test_text_finds_itself_and_folding_twice_is_folding_once(text: str) -> None:
     assert folded(folded(text)) == folded(text)
