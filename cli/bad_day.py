@@ -56,7 +56,11 @@ def _seen(client: Client, correlation_id: str) -> _Seen | None:
     """Events in ClickHouse, deliveries under way, states. None: it, too, is killed now and then."""
     try:
         under_way = client.query(
-            "SELECT count() FROM delivery_log WHERE correlation_id = {id:String} AND status IN ('waiting', 'queued', 'sending')",
+            """
+            SELECT count() FROM delivery_log
+            WHERE correlation_id = {id:String} AND status IN ('waiting', 'queued', 'sending') AND notification_id NOT IN (
+                SELECT assumeNotNull(notification_id) FROM raw_dead_letter WHERE notification_id IS NOT NULL)
+            """,
             parameters={"id": correlation_id},
         ).result_rows[0][0]
         events, states = clickhouse_events(client, correlation_id), dict(clickhouse_states(client, correlation_id))

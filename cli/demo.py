@@ -110,9 +110,7 @@ def command(state_dir: Path, appointments: int, seed: int, misbehave: bool, as_j
         stack.down()
     problems = accounts.differences()
     if totals["lost"] or problems or not settled:
-        for problem in problems or [
-            f"not everything settled within {SETTLE_TIMEOUT_SECONDS:.0f} s; {totals['lost']} lost"
-        ]:
+        for problem in problems or [f"not everything settled in time; {totals['lost']} lost"]:
             click.echo(f"does not close: {problem}", err=True)
         click.echo(f"  next: `luxe status`, and the logs in {state_dir / 'logs'}", err=True)
         sys.exit(1)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
+import psycopg
+
 from connectors.postgres import devices
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
@@ -193,7 +195,14 @@ class Delivering:
                 outcome = Outcome.gated(Verdict("suppressed", "erased"))
             else:
                 begun, outcome = await self._resolve(life, message, content, begun, permit, tries, dead)
-            if not await tools.attempts.finish(begun, outcome):
+            try:
+                finished = await tools.attempts.finish(begun, outcome)
+            except psycopg.errors.UniqueViolation:
+                if outcome.reason != "found":
+                    raise
+                # Two of the same words to one number were in doubt: the other delivery was quicker to call this one its own.
+                await self._postpone(begun, in_doubt=True)
+            if not finished:
                 raise Postponed
             life.ended(outcome)
             tools.counted.ended(message["lane"], outcome)
