@@ -263,7 +263,7 @@ def _print_ending(settings: Settings, totals: dict[str, Any], published: Publish
         ("luxe dead-letters list", f"the {published.bad} broken records, explained"),
         (f"luxe account --correlation-id {published.correlation_id}", "this account again"),
         (f"{settings.loopback_url}/messages?limit=3", "what the provider got"),
-        ("luxe token --role patient --sub p-0001 --page", "a link to the inbox of one of them, in a browser"),
+        ("luxe token --role staff --sub front-1 --clinic clinic-demo --page", "a link to the front desk's alert board"),
         (endpoint, f"ClickHouse, read-only; user {USER}, password in {password_file(settings)}"),
         ("luxe status", f"what runs; its logs are in {state_dir / 'logs'}"),
     )
