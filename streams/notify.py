@@ -20,6 +20,7 @@ from streams.messages import Messages, told_about
 from streams.notifications import Notifications
 from streams.overdue import Overdue
 from streams.pursuit import Pursuit
+from streams.recalls import Recalls
 from streams.requests import Asked, Requests
 from streams.reservations import Reservations, Taken
 from streams.rules.decision import OVERTAKEN, Defer, Deliver, Outcome, Suppress, Verdict, decide
@@ -52,6 +53,7 @@ class Notify:
             self._notifications,
             self._waiting,
             Overdue(codec),
+            Recalls(codec),
             Alarms(codec),
             self._write,
             self.counts,

@@ -17,6 +17,7 @@ from streams.joins import Joined, Joins, spread_of
 from streams.messages import Messages, told_about
 from streams.notifications import Noted, Notifications, source_of
 from streams.overdue import Overdue
+from streams.recalls import Recalls
 from streams.requests import Asked, Requests
 from streams.reservations import Reservations, Taken
 from streams.rules.decision import Defer, Deliver, Outcome, decide
@@ -24,7 +25,7 @@ from streams.rules.plan import sent_at_once
 from streams.rules.progress import Progress, groups_of
 from streams.rules.reasons import Reason
 from streams.rules.retrying import retry_ms
-from streams.rules.status import FAILED, SETTLING, WITHOUT_SUCCESS, new_step
+from streams.rules.status import ARRIVED, FAILED, SETTLING, WITHOUT_SUCCESS, new_step
 from streams.rules.terms import LaterStep, rest_of
 from streams.runtime import Batch, DueTimer, Event, PoisonError, Record
 from streams.waiting import Waiting, at_ms, ms_of
@@ -56,12 +57,14 @@ class Pursuit:
         notifications: Notifications,
         waiting: Waiting,
         overdue: Overdue,
+        recalls: Recalls,
         alarms: Alarms,
         write: Write,
         counts: Counter[str],
     ) -> None:
         self.requests, self.joins, self.messages = requests, joins, messages
-        self.waiting, self.overdue, self.write, self.counts = waiting, overdue, write, counts
+        self.waiting, self.overdue, self.recalls = waiting, overdue, recalls
+        self.write, self.counts = write, counts
         self.notifications, self._alarms = notifications, alarms
 
     def told(
@@ -152,6 +155,10 @@ class _Pursued:
             self.kept["steps"] = steps[: progress.end]
             self.is_changed = True
         number, step = noted.number, noted.after
+        if step["status"] in ARRIVED and noted.before["status"] not in ARRIVED and progress.reached(steps):
+            # What the next channel has not sent yet need not be sent any more.
+            recalled = self._tools.recalls.recall(self.event, progress.needless(steps), at_ms(self.batch.now_ms))
+            self._tools.counts["recalled"] += recalled
         late = (status["status"], status["reason"]) == ("expired", "send_not_after")
         if number < progress.start or number >= progress.end:
             # Late word of a channel that was given up: it is kept, and no more, but where it was the last hope.

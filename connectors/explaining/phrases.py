@@ -105,6 +105,7 @@ ENDED: Mapping[str, str] = {
     "erased": "{who}'s record was erased meanwhile",
     "cancelled": "it, or what it was about, was cancelled meanwhile",
     "superseded": "a newer version took its place meanwhile",
+    "arrived": "{who} had it by another way meanwhile",
     "send_not_after": "quiet hours had begun before it could go out",
     "expired": "its time had passed before it could be sent",
     "no_answer": "the provider did not say whether it took it",

@@ -116,9 +116,10 @@ class Gates:
         return None
 
     def _cancelled(self, message: Mapping[str, Any], now: datetime) -> Verdict | None:
-        gate = self._gates.get(f"notification:{message['notification_id']}")
-        if gate is not None and gate.closed(now):
-            return Verdict("cancelled", gate.reason)
+        for key in (f"notification:{message['notification_id']}", f"delivery:{message['delivery_id']}"):
+            gate = self._gates.get(key)
+            if gate is not None and gate.closed(now):
+                return Verdict("cancelled", gate.reason)
         gate = self._gates.get(
             f"aggregate:{message['clinic_id']}:{message['aggregate_type']}:{message['aggregate_id']}"
         )

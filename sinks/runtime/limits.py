@@ -16,8 +16,11 @@ MINUTE_SECONDS = 60.0
 # of fewer tokens than these would round too much of them away.
 SLICES = 5
 LEAST_SLICE_TOKENS = 20
-# What a worker may hold idle until its window ends: a hundredth. Three workers then use 98 % of a limit at the least.
+# What a worker may hold idle until its window ends: a hundredth. Three workers then use 98 % of a limit at the least. One that is
+# killed takes its block with it, so of a long window it holds no more than a second or so uses: else a day's fifty crashes
+# would use up half a day's texts.
 BLOCKS = 100
+MOST_BLOCK = 100
 MAX_OWN = 10_000  # senders × clinics whose limits are remembered, not made anew for each message
 
 
@@ -99,5 +102,5 @@ class ChannelLimits:
             tokens=tokens,
             window_seconds=seconds,
             reserved=math.ceil(tokens * self._limits.critical_share),
-            block=max(1, tokens // BLOCKS),
+            block=max(1, min(MOST_BLOCK, tokens // BLOCKS)),
         )

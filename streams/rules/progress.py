@@ -148,13 +148,23 @@ class Progress:
 
     def reached(self, steps: Sequence[Mapping[str, Any]]) -> bool:
         """Did any step that was taken succeed, each by its own group's measure?"""
+        return self._reached_by(steps) is not None
+
+    def needless(self, steps: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Steps that were taken after a group that succeeded after all; those beside its success were wished for."""
+        end = self._reached_by(steps)
+        return () if end is None else steps[end : self.end]
+
+    def _reached_by(self, steps: Sequence[Mapping[str, Any]]) -> int | None:
+        """The end of the first group that succeeded; None: none did."""
         at = 0
         for group in self.groups[: self.current + 1]:
             wanted = _REACHED[group.success]
-            if any(step["status"] in wanted for step in steps[at : at + group.size]):
-                return True
-            at += group.size
-        return False
+            end = at + group.size
+            if any(step["status"] in wanted for step in steps[at:end]):
+                return end
+            at = end
+        return None
 
     def is_over(self, steps: Sequence[Mapping[str, Any]]) -> bool:
         """Can nothing come any more of the group under way? Nothing of it is tried again, and each of its steps has its end."""

@@ -215,8 +215,30 @@ def test_a_late_success_ends_the_plan(world: World) -> None:
     assert push_or_mail is None
     outputs = world.work(now_ms=NOW_MS + 1_800_000)
     assert channels(world, outputs) == [("email", 1)]
-    assert told(world, text, status="delivered") == []
+    told(world, text, status="delivered")
     assert world.work(now_ms=NOW_MS + 4 * 1_800_000) == []
+
+
+def test_a_late_success_recalls_what_the_next_channel_has_not_sent(world: World) -> None:
+    (text,) = sent(world, REMINDER)
+    (mail,) = world.messages(world.work(now_ms=NOW_MS + 1_800_000))
+    told(world, mail, status="queued")
+    (gate,) = told(world, text, status="delivered")
+    shut = world.read(gate)
+    assert (gate.topic, shut["gate_key"], shut["reason"]) == (
+        "gates.aggregates",
+        f"delivery:{mail['delivery_id']}",
+        "arrived",
+    )
+    assert told(world, text, status="read") == []  # once
+    assert told(world, mail, status="cancelled", reason="arrived") == []
+
+
+def test_what_is_on_its_way_is_not_recalled(world: World) -> None:
+    (text,) = sent(world, REMINDER)
+    (mail,) = world.messages(world.work(now_ms=NOW_MS + 1_800_000))
+    told(world, mail, status="sent")
+    assert told(world, text, status="delivered") == []
 
 
 def test_the_next_channel_waits_for_quiet_hours_to_end_and_comes_once(world: World) -> None:

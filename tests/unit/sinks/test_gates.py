@@ -19,6 +19,7 @@ def message(**changes: Any) -> dict[str, Any]:
         "sender_class": "care",
         "recipient": "patient:7",
         "notification_id": "n-1",
+        "delivery_id": "d-1",
         "clinic_id": "c-1",
         "aggregate_type": "appointment",
         "aggregate_id": "a-1",
@@ -54,6 +55,7 @@ def test_without_a_gate_the_message_goes_out() -> None:
         ("recipient:patient:7", "erased", Verdict("suppressed", "erased")),
         ("consent:patient:7:sms_treatment", "opted_out", Verdict("suppressed", "consent_withdrawn")),
         ("notification:n-1", "cancelled", Verdict("cancelled", "cancelled")),
+        ("delivery:d-1", "arrived", Verdict("cancelled", "arrived")),
     ],
 )
 def test_each_kind_of_gate_stops_the_message(key: str, reason: str, expected: Verdict) -> None:
