@@ -38,14 +38,15 @@ def system_alert(
 ) -> dict[str, Any]:
     """The event. The same cause within ``again_after`` has the same event_id, and, whoever it was ``seen_by``, the same alert.
 
-    So a repetition is recognised, and what several see is told once (the catalogue: one of an alert in so many minutes).
+    So a repetition is recognised, and what several see is told once (the catalogue: one of an alert in so many minutes). What has
+    a beginning (``since``) is told for each, so that a pause that comes back is not taken for the one that is over.
     ``component``: what is wrong (``sink.sms``); ``subject``: which of it, e.g. an account's name. ``summary``: what is wrong, and
     what to do; nothing of a patient. Key it by its ``aggregate_id``.
     """
     period = int(now.timestamp() // again_after.total_seconds())
     alert_id = derived_id("alert", clinic_id, component, code, subject)
     return {
-        "event_id": derived_id("alert-event", alert_id, period, str(resolved), seen_by),
+        "event_id": derived_id("alert-event", alert_id, since.isoformat() if since else period, str(resolved), seen_by),
         "event_type": EVENT_TYPE,
         "occurred_at": now,
         "schema_version": "1.0",
@@ -53,7 +54,7 @@ def system_alert(
         "correlation_id": None,
         "clinic_id": clinic_id,
         "aggregate_id": alert_id,
-        "aggregate_version": 2 * period + resolved,
+        "aggregate_version": round(now.timestamp() * 1000),
         "metadata": {},
         "alert_id": alert_id,
         "severity": severity,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from connectors.alerts import EVENT_TYPE, RECORD, TOPIC, system_alert
+from connectors.alerts import AGAIN_AFTER, EVENT_TYPE, RECORD, TOPIC, system_alert
 from schemas.codec import Codec
 from streams.runtime import Event
 
@@ -47,7 +47,7 @@ class Alarms:
             seen_by=str(partition),
         )
         row = _RAISED + alert["alert_id"].encode()
-        period = _PERIOD.pack(alert["aggregate_version"])
+        period = _PERIOD.pack(int(now.timestamp() // AGAIN_AFTER.total_seconds()))
         if event.get(row) != period:
             event.put(row, period)
             event.produce(TOPIC, alert["aggregate_id"].encode(), self._encode(alert))

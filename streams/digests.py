@@ -21,6 +21,7 @@ EVENT_TYPE = "notification.requested"
 EVENT = "luxe.events.NotificationRequested"
 # Which type tells what was collected: its own sender, consents and texts.
 OF_PATIENTS, OF_STAFF = "patient_digest", "staff_digest"
+OF_DIGESTS = "digest"  # their aggregates' type
 
 
 class Item(NamedTuple):
@@ -83,7 +84,7 @@ class Digests:
             "notification_type": name,
             "recipient": first["recipient"],
             "clinic_id": first["clinic_id"],
-            "aggregate_type": "digest",
+            "aggregate_type": OF_DIGESTS,
             "aggregate_id": event_id,
             "aggregate_version": 1,
             "occurrence": 0,

@@ -13,6 +13,7 @@ from typing import Any
 
 from streams.alarms import Alarms
 from streams.decisions import Conclusion, concluded, plan_steps
+from streams.digests import OF_DIGESTS
 from streams.joins import Joined, Joins, spread_of
 from streams.messages import Messages, told_about
 from streams.notifications import Noted, Notifications, source_of
@@ -22,7 +23,7 @@ from streams.requests import Asked, Requests
 from streams.reservations import Reservations, Taken
 from streams.rules.decision import Defer, Deliver, Outcome, decide
 from streams.rules.plan import sent_at_once
-from streams.rules.progress import Progress, groups_of
+from streams.rules.progress import CAN_BE_ASKED, RECEIPT_TIMEOUT_MS, Progress, groups_of
 from streams.rules.reasons import Reason
 from streams.rules.retrying import retry_ms
 from streams.rules.status import ARRIVED, FAILED, SETTLING, WITHOUT_SUCCESS, new_step
@@ -31,6 +32,8 @@ from streams.runtime import Batch, DueTimer, Event, PoisonError, Record
 from streams.waiting import Waiting, at_ms, ms_of
 
 Write = Callable[[Event, Asked, Conclusion, Batch], None]
+# A digest says what its items were when it was made; what was cancelled or refused since is still in it. So long it may be tried.
+DIGEST_FRESH_MS = 15 * 60 * 1000
 # After these no other channel is tried either.
 _FINAL = frozenset({Reason.SUPERSEDED, Reason.CANCELLED, Reason.RECIPIENT_BLOCKED})
 
@@ -90,7 +93,7 @@ class Pursuit:
     def _carry(self, event: Event, subject: Record | DueTimer, work: _Pursued, act: Callable[[], None]) -> None:
         """What cannot be done (the next channel has no text, say) is buried, and then nothing more is tried."""
         before, done = dict(work.kept), False
-        with event.part(subject):
+        with event.part(work.request_record or subject):
             act()
             done = True
         if not done:
@@ -106,9 +109,7 @@ class Pursuit:
         self.counts["exhausted"] += 1
         if not self._alarms.concerns(asked.request):
             return
-        topic, partition, offset = asked.source
-        if offset >= 0:  # the letter holds the request itself, where there is one
-            subject = Record(topic, partition, offset, asked.recipient, asked.wire, work.batch.now_ms, asked.headers)
+        subject = work.request_record or subject
         channels = ", ".join(f"{step['channel']}: {step['status']}" for step in work.kept["steps"])
         _bury(event, subject, PlanExhausted(channels))
         self._alarms.plan_exhausted(event, asked.request, work.batch.partition, at_ms(work.batch.now_ms))
@@ -138,6 +139,15 @@ class _Pursued:
         """The request, at its present place in the sequence of decisions."""
         return self._read._replace(sequence=self.kept["sequence"])
 
+    @property
+    def request_record(self) -> Record | None:
+        """The request as it lay in its topic: what a dead letter is to hold. None: it was one of our own."""
+        asked = self._read
+        topic, partition, offset = asked.source
+        if offset < 0:
+            return None
+        return Record(topic, partition, offset, asked.recipient, asked.wire, self.batch.now_ms, asked.headers)
+
     def close(self) -> None:
         """Nothing more is done about it; steps that were not taken were no part of what became of it."""
         self.kept["steps"] = self.kept["steps"][: self._progress.end]
@@ -159,6 +169,8 @@ class _Pursued:
             # What the next channel has not sent yet need not be sent any more.
             recalled = self._tools.recalls.recall(self.event, progress.needless(steps), at_ms(self.batch.now_ms))
             self._tools.counts["recalled"] += recalled
+        if step["status"] in ARRIVED:
+            progress.retries.pop(number, None)  # it had failed, and came after all
         late = (status["status"], status["reason"]) == ("expired", "send_not_after")
         if number < progress.start or number >= progress.end:
             # Late word of a channel that was given up: it is kept, and no more, but where it was the last hope.
@@ -202,14 +214,16 @@ class _Pursued:
         return self._taken.progress is None
 
     def _too_long(self) -> None:
-        self._progress.deadline_ms = 0
-        self._advance()
+        if self._progress.deadline_ms <= self.batch.now_ms:  # and not tried again a moment ago
+            self._progress.deadline_ms = 0
+            self._advance()
 
     def _ask(self) -> None:
-        """What became of it? Once: whoever does not know it by then never will."""
+        """What became of it? Once: whoever does not know it by then never will. What has not left yet is asked for later."""
         progress = self._progress
-        progress.ask_ms = 0
         steps = self.kept["steps"][: progress.end]
+        waits = any(one["channel"] in CAN_BE_ASKED and one["status"] in ("", "queued", "sending") for one in steps)
+        progress.ask_ms = self.batch.now_ms + RECEIPT_TIMEOUT_MS if waits else 0
         self._tools.overdue.ask(self.event, self._asked.request, steps, at_ms(self.batch.now_ms))
 
     # -- what is done about it ----------------------------------------------------------------------------------------
@@ -308,8 +322,11 @@ class _Pursued:
     def _decide(self, later: tuple[LaterStep, ...]) -> tuple[Joined, Outcome]:
         """By every rule, for these channels alone. What it took up already counts for others, not against it."""
         tools, event, request = self._tools, self.event, self._asked.request
+        requested_ms = ms_of(request["requested_at"])
         if tools.notifications.is_cancelled(event, request["notification_id"]):
             overtaken: Reason | None = Reason.CANCELLED
+        elif request["aggregate_type"] == OF_DIGESTS and self.batch.now_ms - requested_ms > DIGEST_FRESH_MS:
+            overtaken = Reason.EXPIRED
         else:
             overtaken = tools.waiting.overtaken(tools.waiting.mark_of(event, request), request)
         joined = tools.joins.of(request, overtaken, self.batch.now_ms)

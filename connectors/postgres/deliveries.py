@@ -137,7 +137,8 @@ _BEGIN = """
         provider = excluded.provider,
         template_version = excluded.template_version,
         state = 'attempting', ended = NULL, lease_until = excluded.lease_until, updated_at = now()
-    WHERE (d.state = 'attempting' AND d.lease_until < now()) OR (d.state <> 'attempting' AND d.attempt < excluded.attempt)
+    WHERE (d.state = 'attempting' AND d.lease_until < now() AND d.attempt <= excluded.attempt)
+       OR (d.state <> 'attempting' AND d.attempt < excluded.attempt)
     RETURNING delivery_id, CASE WHEN takeovers > 0 THEN 'unknown' ELSE 'begun' END, state, attempt, provider_message_id,
               lease_until, ended
 """

@@ -52,7 +52,7 @@ def granted(want: Want, leased: int, share_left: float) -> int:
     """
     tokens = want.limit.tokens
     critical = max(0, min(want.critical, tokens - leased))
-    open_to_all = tokens - math.ceil(want.limit.reserved * share_left) - leased - critical
+    open_to_all = tokens - math.floor(want.limit.reserved * share_left) - leased - critical
     ahead = 2 * open_to_all >= tokens and want.critical + want.other > 0
     other = max(want.other, want.limit.block - critical) if ahead else want.other
     return critical + max(0, min(other, open_to_all))
@@ -71,7 +71,11 @@ _LEASE = """
         SELECT w.*, l.window_number, l.leased, extract(epoch FROM clock_timestamp())::float8 AS now
         FROM wanted w JOIN locked l USING (name)
     ), numbered AS (
-        SELECT t.*, greatest(t.window_number, floor(t.now / t.seconds)::bigint) AS number FROM timed t
+        -- A window that is not there yet was opened by a clock that was ahead, before a fail-over: the present one counts. One
+        -- ahead may be another's that read the clock a moment later.
+        SELECT t.*, CASE WHEN t.window_number > floor(t.now / t.seconds)::bigint + 1 THEN floor(t.now / t.seconds)::bigint
+                         ELSE greatest(t.window_number, floor(t.now / t.seconds)::bigint) END AS number
+        FROM timed t
     ), counted AS (
         SELECT n.*, CASE WHEN n.number = n.window_number THEN n.leased ELSE 0 END AS gone,
                greatest(0, (n.number + 1) * n.seconds - n.now) AS left_seconds
@@ -79,7 +83,7 @@ _LEASE = """
     ), shared AS (
         SELECT c.*, greatest(0, least(c.critical, c.tokens - c.gone)) AS to_critical FROM counted c
     ), opened AS (
-        SELECT s.*, s.tokens - s.gone - s.to_critical - ceil(s.reserved * least(1, s.left_seconds / s.seconds))::int
+        SELECT s.*, s.tokens - s.gone - s.to_critical - floor(s.reserved * least(1, s.left_seconds / s.seconds))::int
                     AS open_to_all
         FROM shared s
     ), given AS (

@@ -43,6 +43,8 @@ EVENTS_PATH = "/webhooks/sendgrid/events"
 DEFAULT_HOST = "https://api.sendgrid.com"
 MESSAGE_ID_HEADER = "X-Message-Id"
 # Comes back with every event: ours, and no PHI (custom arguments are kept by SendGrid in clear).
+# Said by what stands before SendGrid, and gave up waiting for it: the message may well have been taken.
+_GATEWAYS = (502, 504)
 DELIVERY_ARGUMENT = "delivery_id"
 
 
@@ -108,6 +110,8 @@ class SendGridMail:
             body = orjson.dumps(build(email).get())
             return await self._post(body, self._with_files if email.files else self._session.timeout)
         except HTTPError as error:
+            if error.status_code in _GATEWAYS:
+                raise OutcomeUnknown(f"http_{error.status_code}") from None
             raise Refused(
                 class_of(error.status_code),
                 code=str(error.status_code),

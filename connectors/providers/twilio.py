@@ -104,6 +104,9 @@ class TwilioMessages:
         try:
             message = await self._messages.create_async(to=to, **options)
         except TwilioRestException as error:
+            if error.status >= 500 and error_class(PROVIDER, error.code) is None:
+                # Not in Twilio's own words: something before it gave up waiting, and the message may well have been created.
+                raise OutcomeUnknown(f"http_{error.status}") from None
             raise Refused(class_of(error), code=str(error.code), http_status=error.status) from None
         except (TwilioException, ValueError, KeyError) as error:
             # An answer that is not Twilio's (a proxy's page with status 201, cut JSON): it may well have been created.

@@ -85,7 +85,8 @@ class Allowance:
             for want in wants:
                 purse = self._purses.get(want.limit.name)
                 if purse is not None:
-                    purse.fill(leases[want.limit.name], asked_at, want.critical + want.other)
+                    wanted = want.critical + want.other
+                    purse.fill(leases[want.limit.name], asked_at, wanted, time.monotonic())
         except Exception as error:  # noqa: BLE001 - nobody awaits this task
             self._failed(error)
             return

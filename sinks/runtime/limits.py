@@ -101,6 +101,6 @@ class ChannelLimits:
             name=f"{self._channel} {whose} {seconds * 1000:.0f}ms",
             tokens=tokens,
             window_seconds=seconds,
-            reserved=math.ceil(tokens * self._limits.critical_share),
+            reserved=min(math.ceil(tokens * self._limits.critical_share), tokens - 1),
             block=max(1, min(MOST_BLOCK, tokens // BLOCKS)),
         )

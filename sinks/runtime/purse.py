@@ -37,10 +37,16 @@ class Purse:
         """One of that window was not used; once it is over, it lapses."""
         self._left += window == self._window
 
-    def fill(self, lease: Lease, asked_at: float, wanted: int) -> None:
-        """What asking brought. ``asked_at``: before it was asked, so that delay only shortens it; ``wanted``: what was needed."""
+    def fill(self, lease: Lease, asked_at: float, wanted: int, received_at: float | None = None) -> None:
+        """What asking brought. ``asked_at``: before it was asked, so that delay only shortens it; ``wanted``: what was needed.
+
+        What had lapsed when it was received is used all the same, within half a window: Postgres far away, or slow, must not stop
+        a channel for good. It was granted; it only comes late.
+        """
         if lease.tokens:
             until = asked_at + lease.seconds
+            if received_at is not None and until <= received_at:
+                until = received_at + self.limit.window_seconds / 2
             if (
                 abs(until - self._until) > self.limit.window_seconds / 2
             ):  # another window: what was left of the last lapses

@@ -99,14 +99,14 @@ class Progress:
     def resent(self, step: int, channel: str, now_ms: int) -> None:
         """A step was just tried again."""
         del self.retries[step]
-        if not self.deadline_ms:
-            self._wait(now_ms)
+        if self.deadline_ms <= now_ms and not self.held:
+            self._wait(now_ms)  # whoever was away when both were due has not waited for it yet
         self._watch((channel,), now_ms)
 
     def ends_here(self) -> None:
         """No group comes after the one under way."""
         self.groups = self.groups[: self.current + 1]
-        self.deadline_ms = 0
+        self.deadline_ms, self.held = 0, False
 
     def _sent(self, channels: Collection[str], now_ms: int) -> None:
         self._wait(now_ms)

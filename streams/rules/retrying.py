@@ -18,6 +18,8 @@ PASSING = ("transient", "throttled")
 BASE_MS = 1000
 FACTOR = 4
 LONGEST_MS = 300_000
+# A provider that wants to be left alone for longer is not waited for: what is told a day late is told to nobody's use.
+LONGEST_RETRY_AFTER_MS = 24 * 3_600_000
 # Its softBounce: an hour, three attempts whatever the lane.
 SOFT_BOUNCE_MS = 3_600_000
 SOFT_BOUNCE_ATTEMPTS = 3
@@ -56,4 +58,7 @@ def retry_ms(status: Mapping[str, Any], lane: str, failures: int, now_ms: int, s
         return None
     due_ms = now_ms + backoff_ms(failures, spread)
     retry_at = status["retry_at"]
-    return due_ms if retry_at is None else max(due_ms, round(retry_at.timestamp() * 1000))
+    if retry_at is None:
+        return due_ms
+    asked_ms: int = round(retry_at.timestamp() * 1000)
+    return min(max(due_ms, asked_ms), now_ms + LONGEST_RETRY_AFTER_MS)

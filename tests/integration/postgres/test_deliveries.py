@@ -241,3 +241,12 @@ async def test_an_accepted_message_that_failed_later_is_tried_again_as_another(p
     assert (await deliveries.finish(pool, [Finish("d1", 2, "accepted", "SM2")])).twice == []
     found = await deliveries.find_by_provider_ids(pool, "twilio", ["SM1", "SM2"])
     assert {message_id: one.attempt for message_id, one in found.items()} == {"SM1": 1, "SM2": 2}
+
+
+async def test_an_older_record_never_takes_over_a_later_attempt(pool: Pool) -> None:
+    """Both lie in the log when a killed sink's partition is read again; the first attempt's end was told before."""
+    await verdicts(pool, attempt("d1"))
+    await deliveries.finish(pool, [Finish("d1", 1, "retry")])
+    assert await verdicts(pool, attempt("d1", 2), lease_seconds=0) == ["begun"]
+    assert await verdicts(pool, attempt("d1"), lease_seconds=60) == ["leased"]
+    assert await verdicts(pool, attempt("d1", 2)) == ["unknown"]

@@ -364,3 +364,53 @@ def test_what_was_kept_before_plans_were_pursued_is_read() -> None:
     assert taken is not None
     assert (taken.recipient, taken.attempt, taken.forget_ms, taken.progress) == ("patient:1", 1, 77, None)
     assert taken.meaning == (b"u\xaa", b"\xbb")
+
+
+# -- what a hostile look found ----------------------------------------------------------------------------------------
+
+
+def test_what_came_after_all_is_not_tried_again(world: World) -> None:
+    _, mail = sent(world)
+    assert decided(world, told(world, mail, **PASSING)) == [("defer", "retry")]
+    assert told(world, mail, status="delivered") == []
+    assert world.work(now_ms=world.now_ms + 2000) == []
+
+
+def test_after_an_outage_what_is_tried_again_is_waited_for_before_the_next_channel(world: World) -> None:
+    (text,) = sent(world, REMINDER)
+    told(world, text, **PASSING)
+    assert channels(world, world.work(now_ms=NOW_MS + 3 * HOUR_MS)) == [("sms", 2)]  # its time-out was over long ago
+    assert channels(world, world.work(now_ms=world.now_ms + 1_800_000)) == [("email", 1)]
+
+
+def test_a_channel_that_was_held_and_then_closed_leaves_no_notification_in_limbo(world: World) -> None:
+    quiet = {"enabled": True, "start": "22:00", "end": "08:00", "time_zone": "UTC"}
+    opted: dict[str, Any] = {"sms_opt_in": {}, "email_opt_in": {}, "push_opt_in": {}}
+    world.add_recipient("patient:1", preferences=opted | {"quiet_hours": quiet})
+    evening = NOW_MS + int(6.9 * HOUR_MS)
+    (text,) = world.messages(world.ask(world.request(world.created(1), kind=REMINDER), now_ms=evening))
+    told(world, text, status="sent")
+    assert decided(world, world.work(now_ms=evening + 1_800_000)) == [("defer", "quiet_hours")]
+    world.add_policy("downtown", disabled_channels=["email", "in_app", "push"])
+    world.work(now_ms=evening + 11 * HOUR_MS)
+    outputs = told(world, text, status="undelivered", error_class="permanent_recipient")
+    assert [one["error_code"] for one in world.letters(outputs)] == ["plan_exhausted"]
+
+
+def test_a_receipt_is_asked_for_once_the_message_has_left(world: World) -> None:
+    text, mail = sent(world)
+    told(world, mail, status="delivered")
+    told(world, text, status="queued")
+    assert world.work(now_ms=NOW_MS + RECEIPT_TIMEOUT_MS) == []
+    told(world, text, status="sent")
+    (asked,) = world.work(now_ms=NOW_MS + 2 * RECEIPT_TIMEOUT_MS)
+    assert asked.topic == "deliver.sms.low"
+
+
+def test_a_letter_about_the_next_channel_holds_the_request(tmp_path: Path) -> None:
+    missing = clinic(tmp_path, ("sms", "email"))
+    text, mail = sent(missing)
+    told(missing, text, status="sent")
+    (letter,) = missing.letters(missing.work(now_ms=NOW_MS + 900_000))
+    assert (letter["error_code"], letter["schema_name"]) == ("template_missing", "luxe.pipeline.NotificationRequest")
+    assert letter["notification_id"] == mail["notification_id"]
