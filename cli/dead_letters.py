@@ -122,7 +122,7 @@ CAUSES: dict[str, tuple[str, str]] = {
     "unknown_zone": ("A time zone is no IANA name.", "Send a name like America/New_York."),
     "null_key": ("A message has no Kafka key.", "Write messages under their recipient's key."),
     "wrong_record": ("A record of another kind than its topic's.", "Send it to its own topic."),
-    "no_inbox": ("An in-app message to somebody without a record.", "Import the person, then replay the event."),
+    "no_inbox": ("An in-app message to somebody without a record.", "Import the person, then send its event again."),
     "wrong_channel": ("A message lies on another channel's topic.", "Send it to its own."),
     "unknown_key": (
         "Neither clinic nor system has the key that it is sealed with.",

@@ -73,7 +73,7 @@ class Published:
     "--down", "stop_after", is_flag=True, help="Stop the stack at the end. Default: leave it running to look around."
 )
 def command(state_dir: Path, appointments: int, seed: int, misbehave: bool, as_json: bool, stop_after: bool) -> None:
-    """Run a clinic's day: events in Kafka become SMS, email and push at a loopback provider, and rows in ClickHouse.
+    """Run a clinic's day: events in Kafka become SMS, email and push, messages in inboxes, and rows in ClickHouse.
 
     Starts the local stack if it does not run. Everything is made up; nothing leaves this machine.
     """
@@ -274,7 +274,7 @@ def _print_ending(settings: Settings, totals: dict[str, Any], published: Publish
         f"{sent['sms']} SMS, {sent['email']} emails and {sent['push']} push messages were handed over, "
         f"{sent['in_app']} put into inboxes,",
         f"{totals['delivered']} notifications arrived, {totals['unconfirmed']} are with a provider that sends no receipts, "
-        f"{totals['failed']} failed,",
+        f"{totals['failed']} failed, {totals['unknown']} are in doubt,",
         f"{totals['waiting']} wait for their time, {totals['suppressed']} were not wanted, {totals['lost']} were lost.",
         "",
         "Where to look:",

@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "produce": ("cli.produce", "Turn a practice system's CSV export into events."),
     "catalog": ("cli.catalog", "Which event tells whom what; check a changed catalogue."),
     "dead-letters": ("cli.dead_letters", "What could not be handled, why, and what mends it."),
-    "status": ("cli.status", "Show services, queues, providers; exit 1 if one is not well."),
+    "status": ("cli.status", "Show services, queues, providers; exit 1 if a service is not well."),
     "metrics": ("cli.metrics", "Every metric; where Prometheus finds them; what they say now."),
     "recipients": ("cli.recipients", "Import patients and staff from a file; show one, redacted."),
     "policies": ("cli.policies", "Import clinics' policies from YAML; list them."),
@@ -58,7 +58,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="luxe-notify", prog_name="luxe")
 def luxe() -> None:
-    """Luxe Notify: a clinic's events in, SMS, email and push out, every step on record. New here? Run `luxe demo`."""
+    """Luxe Notify: a clinic's events in, SMS, email, push and in-app out, every step on record. New here? Run `luxe demo`."""
 
 
 def main() -> None:
