@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from cli.account import Accounts, clickhouse_events, clickhouse_states
+from cli.account import Accounts, clickhouse_events, clickhouse_states, take_account
 from cli.misbehaving import Misbehaving, sent_twice
 from connectors.clickhouse.remote import open_remote
 from connectors.settings import Settings
@@ -23,6 +23,9 @@ KILLING_SECONDS = 30.0
 # After so long without a change, with nothing under way, nothing more will come but by timers of minutes and hours.
 QUIET_SECONDS = 8.0
 SETTLE_TIMEOUT_SECONDS = 300.0
+# ClickHouse is a second or two behind Kafka; what is tried again every few seconds is over within a minute and a half.
+AGREE_TIMEOUT_SECONDS = 120.0
+AGREE_POLL_SECONDS = 3.0
 
 
 def watch_a_bad_day(
@@ -79,6 +82,16 @@ def _table(seen: _Seen, events: int, trouble: Misbehaving) -> Table:
     for (state, reason), count in sorted(seen[2].items()):
         table.add_row(f"{state} {reason}".strip(), str(count))
     return table
+
+
+def account_of_a_bad_day(settings: Settings, correlation_id: str, since: datetime) -> Accounts:
+    """The account once ClickHouse has what Kafka has. Timers go on trying again, so the two are never still for long."""
+    began = time.monotonic()
+    while True:
+        accounts = take_account(settings, correlation_id, since)
+        if not accounts.differences() or time.monotonic() - began > AGREE_TIMEOUT_SECONDS:
+            return accounts
+        time.sleep(AGREE_POLL_SECONDS)
 
 
 def of_a_bad_day(settings: Settings, accounts: Accounts, since: datetime, trouble: Misbehaving) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.table import Table
 
 from cli.account import Accounts, clickhouse_events, clickhouse_states, print_accounts, provider_counts, take_account
-from cli.bad_day import of_a_bad_day, watch_a_bad_day
+from cli.bad_day import account_of_a_bad_day, of_a_bad_day, watch_a_bad_day
 from cli.misbehaving import Misbehaving
 from cli.stack_options import state_dir_option
 from cli.up import LiveProgress
@@ -93,10 +93,11 @@ def command(state_dir: Path, appointments: int, seed: int, misbehave: bool, as_j
             published = _published(settings, day, appointments, console)
             settled = watch_a_bad_day(settings, published.correlation_id, published.events, trouble, console)
         stack.up()  # whoever was killed last is back
+        accounts = account_of_a_bad_day(settings, published.correlation_id, began)
     else:
         published = _published(settings, day, appointments, console)
         settled = _watch(settings, published, console)
-    accounts = take_account(settings, published.correlation_id, began)
+        accounts = take_account(settings, published.correlation_id, began)
     seconds = round(time.monotonic() - started, 1)
     totals = _totals(accounts, published, before, seconds)
     if misbehave:

@@ -180,9 +180,9 @@ def test_a_bad_day_balances(state_dir: Path) -> None:
     assert totals["lost"] == 0
     assert totals["balances"]
     assert sum(totals["states"].values()) == totals["requests"] > 200
-    assert sum(totals["killed"].values()) >= 5
-    # Twilio can be asked what it has; the others cannot, and may have something twice.
-    assert "sms" not in totals["sent_twice"]
+    assert sum(totals["killed"].values()) >= 3
+    # What nobody can be asked for may have been sent twice: the bound is chaos's to show (tests/chaos/test_attempts.py).
+    assert totals["sent_twice_share"] < 0.1
     faults = json.loads(requests.get(f"{url_of(state_dir)}/faults", timeout=10).text)["faults"]
     assert faults == []  # it was told to behave again
 
