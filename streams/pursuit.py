@@ -77,7 +77,11 @@ class Pursuit:
         progress = taken.progress
         if progress is not None and noted.changed:
             work = _Pursued(self, event, noted.kept, taken, progress, batch)
-            self._carry(event, record, work, lambda: work.told(noted, status))
+            # Most receipts are good news: nothing is rendered for them, so the request need not be read.
+            good = status["status"] in ARRIVED
+            self._carry(
+                event, record if good else work.request_record or record, work, lambda: work.told(noted, status)
+            )
         self._settle(event, noted.kept, taken)
 
     def due(self, event: Event, timer: DueTimer, kept: dict[str, Any], taken: Taken, batch: Batch) -> None:
@@ -87,13 +91,13 @@ class Pursuit:
             work = _Pursued(self, event, kept, taken, progress, batch)
             for act in work.due():
                 if not work.is_closed:  # by what came before it
-                    self._carry(event, timer, work, act)
+                    self._carry(event, work.request_record or timer, work, act)
         self._settle(event, kept, taken)
 
     def _carry(self, event: Event, subject: Record | DueTimer, work: _Pursued, act: Callable[[], None]) -> None:
         """What cannot be done (the next channel has no text, say) is buried, and then nothing more is tried."""
         before, done = dict(work.kept), False
-        with event.part(work.request_record or subject):
+        with event.part(subject):
             act()
             done = True
         if not done:
