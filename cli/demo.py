@@ -107,6 +107,11 @@ def command(state_dir: Path, appointments: int, seed: int, misbehave: bool, as_j
     else:
         print_accounts(accounts)
         _print_ending(settings, totals, published, state_dir)
+        if misbehave:
+            killed, twice = sum(totals["killed"].values()), sum(totals["sent_twice"].values())
+            click.echo(
+                f"{killed} workers were killed; {twice} messages were sent twice (--json says on which channel)."
+            )
     if stop_after:
         stack.down()
     problems = accounts.differences()
