@@ -21,7 +21,7 @@ from api.resources import ASKING, POOL, identity_of
 from api.routes import Answer, Parameter, Route
 from connectors.explaining.explain import explained
 from connectors.explaining.facts import Explanation, Story
-from connectors.explaining.listed import Filter, listed
+from connectors.explaining.listed import AGGREGATE_TYPES, About, Filter, listed
 from connectors.explaining.recorded import Place, stories
 from connectors.explaining.sentence import Clock
 from connectors.explaining.timeline import Entry, timeline
@@ -130,13 +130,17 @@ async def read(request: web.Request) -> web.Response:
 
 def _filter(request: web.Request, identity: Identity, since: datetime) -> Filter:
     query = request.query
-    for name in ("recipient", "type", "state", "channel"):
+    for name in ("recipient", "type", "state", "channel", "about"):
         text = query.get(name, "")
         if len(text) > MAX_TEXT_CHARACTERS or "\x00" in text:
             raise unusable([Violation(name, shape_of(text), f"send at most {MAX_TEXT_CHARACTERS} characters, no NUL")])
     for name, known in (("state", get_args(State)), ("channel", get_args(Channel))):
         if query.get(name, known[0]) not in known:
             raise unusable([Violation(name, shape_of(query[name]), f"send one of {', '.join(known)}")])
+    about = About.read(query["about"]) if query.get("about") else None
+    if query.get("about") and about is None:
+        mend = f"send a kind of thing and its id, appointment:<id> say; kinds are {', '.join(AGGREGATE_TYPES)}"
+        raise unusable([Violation("about", shape_of(query["about"]), mend)])
     recipient = query.get("recipient", "")
     if recipient and not recipient.startswith(("patient:", "staff:")):
         raise unusable([Violation("recipient", shape_of(recipient), "send patient:<id> or staff:<id>")])
@@ -153,6 +157,7 @@ def _filter(request: web.Request, identity: Identity, since: datetime) -> Filter
         query.get("state", ""),
         query.get("channel", ""),
         None if every else sorted(identity.clinics),
+        about,
     )
 
 
@@ -222,6 +227,9 @@ ROUTES = (
         parameters=(
             Parameter("recipient", "query", "patient:<id> or staff:<id>; a patient's own otherwise.", _TEXT),
             Parameter("type", "query", "A type of the catalogue.", _TEXT),
+            Parameter(
+                "about", "query", "What it is about: appointment:<id>, say; everything that events asked for.", _TEXT
+            ),
             Parameter("state", "query", "How it stands.", {"type": "string", "enum": list(get_args(State))}),
             Parameter(
                 "channel", "query", "A message was made for it.", {"type": "string", "enum": list(get_args(Channel))}

@@ -1,4 +1,4 @@
-"""Notifications by what they are: whose, which type, in which state, by which channel, from when until when; newest first."""
+"""Notifications by what they are: whose, about what, of which type, in which state, by which channel, when; newest first."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from clickhouse_connect.driver.client import Client
 
 from connectors.explaining.facts import Story
 from connectors.explaining.recorded import Place, places_in, stories
+from schemas.events import EVENT_TYPES
 
 # Read at once: their ids fit into a request's line.
 LOOKED_AT_ONCE = 100
@@ -18,14 +19,17 @@ MOST_LOOKED_AT = 300
 
 _MATCHING = """
     SELECT notification_id, min(at) AS asked_at FROM (
-        SELECT notification_id, requested_at AS at, clinic_id, recipient, notification_type
+        SELECT notification_id, requested_at AS at, clinic_id, recipient, notification_type, aggregate_type, aggregate_id
         FROM raw_notification_request WHERE kind = 'notify'
         UNION ALL
-        SELECT notification_id, decided_at AS at, clinic_id, recipient, notification_type FROM raw_decision
+        SELECT notification_id, decided_at AS at, clinic_id, recipient, notification_type, aggregate_type, aggregate_id
+        FROM raw_decision
     )
     WHERE ({every:UInt8} OR clinic_id IN {clinics:Array(String)})
       AND ({recipient:String} = '' OR recipient = {recipient:String})
       AND ({type:String} = '' OR notification_type = {type:String})
+      AND ({aggregate_id:String} = ''
+           OR (aggregate_id = {aggregate_id:String} AND aggregate_type = {aggregate_type:String}))
       AND ({channel:String} = '' OR notification_id IN
            (SELECT notification_id FROM raw_channel_message WHERE channel = {channel:String}))
     GROUP BY notification_id
@@ -36,8 +40,25 @@ _MATCHING = """
 """
 
 
+# As event types begin.
+AGGREGATE_TYPES = tuple(sorted({name.partition(".")[0] for name in EVENT_TYPES}))
+
+
+class About(NamedTuple):
+    """One thing that events tell of. ``aggregate_type``: the part of their type before the point."""
+
+    aggregate_type: str
+    aggregate_id: str
+
+    @classmethod
+    def read(cls, text: str) -> About | None:
+        """``appointment:A-7``; None: it is not written so. Ids may hold colons."""
+        kind, _, id_ = text.partition(":")
+        return cls(kind, id_) if kind in AGGREGATE_TYPES and id_ else None
+
+
 class Filter(NamedTuple):
-    """What to list; empty: any. ``clinics`` None: of all. ``channel``: a message was made for it."""
+    """What to list; empty, None: any. ``clinics`` None: of all. ``channel``: a message was made for it."""
 
     since: datetime
     recipient: str = ""
@@ -45,6 +66,7 @@ class Filter(NamedTuple):
     state: str = ""
     channel: str = ""
     clinics: Sequence[str] | None = None
+    about: About | None = None
 
 
 class Page(NamedTuple):
@@ -75,7 +97,9 @@ def listed(client: Client, wanted: Filter, before: Place, limit: int) -> Page:
 
 
 def _places(client: Client, wanted: Filter, before: Place, limit: int) -> list[Place]:
+    about = wanted.about or About("", "")
     parameters = {
+        **about._asdict(),
         "every": int(wanted.clinics is None),
         "clinics": list(wanted.clinics or ()),
         "recipient": wanted.recipient,

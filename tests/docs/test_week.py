@@ -185,6 +185,7 @@ def test_explain_agrees_with_the_row(clinic: Clinic, rows: list[dict[str, Any]])
 
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _FLEETING = (
+    (re.compile(r"[A-Z][a-z]{2} \d{4}-\d\d-\d\d \d\d:\d\d [A-Z]{3,4}"), "CLOCK"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?Z"), "TIME"),
     (re.compile(r"\d{4}-\d\d-\d\d"), "DATE"),
     (re.compile(rf"\d{{1,2}} ({_MONTHS})( \d{{4}})?"), "DAY"),
@@ -209,7 +210,10 @@ def matches(shown: list[str], printed: list[str]) -> bool:
     return bool(printed) and lasting(shown[0]) == lasting(printed[0]) and matches(shown[1:], printed[1:])
 
 
-SHOWN = [(GUIDE, "the-weeks-rows"), (EXPLAINING, "one"), (EXPLAINING, "a-patients"), (EXPLAINING, "what-if")]
+SHOWN = [
+    (GUIDE, "the-weeks-rows"),
+    *((EXPLAINING, mark) for mark in ("one", "a-patients", "a-calendar", "what-if")),
+]
 
 
 @pytest.mark.parametrize(("page", "mark"), SHOWN, ids=[mark for _, mark in SHOWN])

@@ -72,6 +72,9 @@ async def test_listed_by_what_they_are_and_for_whom(
             assert await ids(desk, channel="sms") == []
             assert await ids(desk, type="appointment_confirmation") == [*hers, *others]
             assert await ids(desk, type="no_such_type") == []
+            assert await ids(desk, about="appointment:A-1") == [*hers, *others]
+            assert await ids(desk, about="waitlist:A-1") == []
+            assert await ids(desk, about="appointment:A:1") == []
             now = datetime.now(UTC).replace(tzinfo=None)
             long_ago = f"{(now - timedelta(days=30)).isoformat()}Z"
             assert await ids(desk, since=long_ago, until=f"{(now - timedelta(days=8)).isoformat()}Z") == [old]
@@ -92,6 +95,9 @@ async def test_listed_by_what_they_are_and_for_whom(
                 (desk, "channel=fax", 422),
                 (desk, "recipient=jane", 422),
                 (desk, "before=x", 422),
+                (desk, "about=a-1", 422),
+                (desk, "about=appointment:", 422),
+                (desk, "about=spaceship:a-1", 422),
                 (desk, "since=yesterday", 422),
                 (desk, "limit=0", 422),
                 (desk, f"type={'x' * 201}", 422),
