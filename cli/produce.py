@@ -1,4 +1,4 @@
-"""``luxe produce``: a CSV export of a practice system into domain events."""
+"""``luxe produce``: a CSV export of a practice system, or events written as JSON, into Kafka."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import click
 from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from connectors.exports.event_file import EventFile
 from connectors.exports.mapfile import ExportMap, MapError, read_map
 from connectors.exports.publishing import (
     PublishError,
@@ -39,9 +40,8 @@ DRY_RUN_RECORDS = 3
 @click.option(
     "--map",
     "map_path",
-    required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The map file (YAML): which column becomes which field. See docs/producers-guide.md.",
+    help="Of a CSV file: its map (YAML), which column becomes which field. See docs/producers-guide.md.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Publish nothing: print the first records (PHI as shapes) and every rejected row."
@@ -62,7 +62,7 @@ DRY_RUN_RECORDS = 3
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON line of the totals.")
 def command(
     file: Path,
-    map_path: Path,
+    map_path: Path | None,
     dry_run: bool,
     recipients_to: Path | None,
     limit: int | None,
@@ -71,30 +71,40 @@ def command(
     rejects: Path | None,
     as_json: bool,
 ) -> None:
-    """Turn FILE (CSV, .gz allowed) into domain events as the map says, and publish them.
+    """Publish FILE as domain events: a CSV export as the map says, or events written as JSON (.gz allowed).
+
+    JSON is one event, an array, or one a line; what it may leave out, docs/producers-guide.md says.
+
+    \b
+    luxe produce docs/examples/bookings.csv --map docs/examples/bookings.map.yaml
+    luxe produce docs/examples/appointment.json
 
     Interrupted, the same command goes on where it stopped. Rejected rows are printed with their line and reason; they do not
     hold the others up, and make the exit status 1 only when every row was rejected.
     """
     try:
-        export = read_map(map_path)
+        export = None if map_path is None else read_map(map_path)
+        if export is None and not _is_json(file):
+            raise click.UsageError(f"{file.name} is no .json or .jsonl: a CSV file needs its --map")
         settings = Settings()
         name = fingerprint(file, map_path)
         kept = standing_path(settings, name)
         standing = None if restart or dry_run or recipients_to else load_standing(kept)
         now = datetime.now(UTC)
         if standing is None:
-            with open_text(file, export.encoding) as text:
-                shift_days = find_shift_days(text, export, now.date())
+            shift_days = 0
+            if export is not None:
+                with open_text(file, export.encoding) as text:
+                    shift_days = find_shift_days(text, export, now.date())
             standing = Standing(shift_days, correlation_id or f"produce-{name}")
-        mapper = RowMapper(export, now, standing.shift_days, standing.correlation_id)
+        source = _source(file, export, now, standing)
         if recipients_to is not None:
-            _write_recipients(file, export, mapper, recipients_to)
+            _write_recipients(source, export, recipients_to)
             return
         if dry_run:
-            _dry_run(file, export, mapper, limit)
+            _dry_run(source, limit)
             return
-        _publish(settings, file, export, mapper, standing, kept, limit, rejects)
+        _publish(settings, source, standing, kept, limit, rejects)
     except (MapError, PublishError) as error:
         raise click.ClickException(
             f"{error}\n  next: mend it and run the same command again; it goes on where it stopped"
@@ -117,20 +127,43 @@ def command(
             )
         )
     if standing.rows and standing.rejected == standing.rows:
-        click.echo("every row was rejected: the map does not fit this file; try --dry-run", err=True)
+        why = "no event of it can be published" if map_path is None else "the map does not fit this file"
+        click.echo(f"every row was rejected: {why}; try --dry-run", err=True)
         sys.exit(1)
+
+
+class _Source(NamedTuple):
+    """A file, how it is read, and what makes events of it."""
+
+    file: Path
+    encoding: str
+    heading_lines: int
+    mapper: RowMapper | EventFile
+
+    def open(self) -> TextIO:
+        return open_text(self.file, self.encoding)
+
+
+def _source(file: Path, export: ExportMap | None, now: datetime, standing: Standing) -> _Source:
+    if export is None:
+        return _Source(file, "utf-8", 0, EventFile(now, standing.correlation_id))
+    mapper = RowMapper(export, now, standing.shift_days, standing.correlation_id)
+    return _Source(file, export.encoding, 1, mapper)
+
+
+def _is_json(file: Path) -> bool:
+    return file.name.removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson"))
 
 
 def _publish(
     settings: Settings,
-    file: Path,
-    export: ExportMap,
-    mapper: RowMapper,
+    source: _Source,
     standing: Standing,
     kept: Path,
     limit: int | None,
     rejects: Path | None,
 ) -> None:
+    file = source.file
     if standing.done:
         click.echo(
             f"{file.name} was published already ({standing.events} events); --restart publishes it again", err=True
@@ -138,10 +171,10 @@ def _publish(
         return
     if standing.rows:
         click.echo(f"going on after row {standing.rows}", err=True)
-    total = min(_count_rows(file, export), limit or sys.maxsize)
-    with open_text(file, export.encoding) as text, _progress() as progress, _rejects_file(rejects) as out:
+    total = min(_count_rows(source), limit or sys.maxsize)
+    with source.open() as text, _progress() as progress, _rejects_file(rejects) as out:
         task = progress.add_task(f"publishing {file.name}", total=total, completed=standing.rows)
-        rows = mapper.rows(text, standing.rows)
+        rows = source.mapper.rows(text, standing.rows)
         if limit is not None:
             rows = (row for number, row in enumerate(rows, standing.rows) if number < limit)
         publish(
@@ -162,10 +195,10 @@ def _publish(
     )
 
 
-def _dry_run(file: Path, export: ExportMap, mapper: RowMapper, limit: int | None) -> None:
+def _dry_run(source: _Source, limit: int | None) -> None:
     taken = rejected = events = 0
-    with open_text(file, export.encoding) as text:
-        for number, row in enumerate(mapper.rows(text)):
+    with source.open() as text:
+        for number, row in enumerate(source.mapper.rows(text)):
             if limit is not None and number >= limit:
                 break
             if row.rejected is not None:
@@ -193,15 +226,17 @@ def _without_phi(event_type: str, value: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write_recipients(file: Path, export: ExportMap, mapper: RowMapper, target: Path) -> None:
+def _write_recipients(source: _Source, export: ExportMap | None, target: Path) -> None:
+    if export is None:
+        raise MapError("events written as JSON hold no recipients; write them as `luxe recipients import` takes them")
     if export.recipients is None:
         raise MapError("the map has no `recipients`; add it, see docs/producers-guide.md")
     written = 0
     with (
-        open_text(file, export.encoding) as text,
+        source.open() as text,
         os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out,
     ):
-        for row in mapper.rows(text):
+        for row in source.mapper.rows(text):
             if row.recipient is not None:
                 out.write(json.dumps(row.recipient, default=str) + "\n")
                 written += 1
@@ -229,10 +264,10 @@ def _report_rejected(row: MappedRow, out: TextIO | None, console: Console | None
         out.write(json.dumps(found) + "\n")
 
 
-def _count_rows(file: Path, export: ExportMap) -> int:
-    # For the bar only: quoted line breaks make it a little too large.
-    with open_text(file, export.encoding) as text:
-        return max(sum(1 for _ in text) - 1, 0)
+def _count_rows(source: _Source) -> int:
+    # For the bar only: quoted line breaks, or an event over several lines, make it too large.
+    with source.open() as text:
+        return max(sum(1 for _ in text) - source.heading_lines, 1)
 
 
 def _rejects_file(path: Path | None) -> Any:

@@ -46,9 +46,9 @@ class Standing:
     done: bool = False
 
 
-def fingerprint(path: Path, map_path: Path) -> str:
-    """Names a file and its map by their contents."""
-    digest = hashlib.sha256(map_path.read_bytes())
+def fingerprint(path: Path, map_path: Path | None) -> str:
+    """Names a file and its map (None: it needs none) by their contents."""
+    digest = hashlib.sha256(map_path.read_bytes() if map_path is not None else b"")
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)

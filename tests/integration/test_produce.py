@@ -124,3 +124,22 @@ def test_a_limit_is_a_beginning(settings: Settings) -> None:
     whole = totals(produce(settings, EXAMPLES / "bookings.csv", "--map", MAP, "--json"))
     assert (whole["rows"], whole["rejected"]) == (4, 1)
     assert whole["by_type"] == {"appointment.created": 3, "appointment.cancelled": 1}
+
+
+def test_events_written_as_json_are_published_once(settings: Settings, tmp_path: Path) -> None:
+    before = set(published(settings))
+    found = totals(produce(settings, EXAMPLES / "appointment.json", "--json"))
+    assert (found["rows"], found["rejected"], found["by_type"]) == (1, 0, {"appointment.created": 1})
+    assert "published already" in produce(settings, EXAMPLES / "appointment.json").stderr
+    assert len(set(published(settings)) - before) == 1
+    # Again on purpose, it is the same event.
+    totals(produce(settings, EXAMPLES / "appointment.json", "--restart", "--json"))
+    assert len(set(published(settings)) - before) == 1
+
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"event_type": "appointment.created", "patient_name": "Zebediah"}\n')
+    done = produce(settings, bad)
+    assert done.returncode == 1
+    assert "rejected: line 1: clinic_id: missing" in done.stderr
+    assert "Zebediah" not in done.stdout + done.stderr
+    assert produce(settings, EXAMPLES / "bookings.csv").returncode == 2
