@@ -1,0 +1,189 @@
+"""One appointment booked, moved twice, called off and restored while workers are killed: the provider has what was right."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+SETTLE_SECONDS = 120
+PHONE, EMAIL = "+12125550177", "moved@example.com"
+ABOUT = "appointment:A-moved"
+# Email is killed only when it has nothing under way: its provider cannot be asked what it took, and might be sent one twice.
+KILLED_AT_WORK = ("intake", "notify", "sms", "relay", "webhooks")
+
+
+@dataclass(frozen=True, slots=True)
+class Clinic:
+    """A stack with one patient, whose clocks say noon."""
+
+    state: Path
+    zone: str
+    offset: timezone
+
+    def luxe(self, *words: str, ok: bool = True) -> str:
+        """What a command prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *words],
+            env=os.environ | {"LUXE_STATE_DIR": str(self.state), "LUXE_KAFKA_PARTITIONS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert not ok or done.returncode == 0, f"luxe {' '.join(words)}: {done.stderr[-2000:]}"
+        return done.stdout
+
+    def happens(self, event_type: str, version: int, occurred_at: datetime, **fields: Any) -> None:
+        """Publishes an event about the appointment."""
+        event = {
+            **{"event_type": event_type, "clinic_id": "tideline", "aggregate_id": "A-moved", "patient_id": "mo"},
+            **{"aggregate_version": version, "appointment_id": "A-moved", "occurred_at": occurred_at.isoformat()},
+            **{"service": "Peel", "provider": "Dr. Sam Example", "provider_id": "staff-1", "time_zone": self.zone},
+            **fields,
+        }
+        path = self.state.parent / f"event-{version}.json"
+        path.write_text(json.dumps(event))
+        self.luxe("produce", str(path))
+
+    def kill(self, *names: str) -> None:
+        """-9, and the supervisor starts them again."""
+        for entry in map(json.loads, self.luxe("status", "--json", ok=False).splitlines()):
+            if entry["name"] in names and entry.get("pid"):
+                try:
+                    os.kill(entry["pid"], signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+
+    def calendar(self) -> list[dict[str, Any]]:
+        """What explain tells of the appointment."""
+        printed = self.luxe("explain", "--about", ABOUT, "--json", ok=False)
+        return [json.loads(line) for line in printed.splitlines()]
+
+    def wait(self, holds: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+        """The calendar, once nothing is under way and that is so."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            found = self.calendar()
+            moving = [one for one in found if one["state"] in ("undecided", "sent")]
+            if found and not moving and holds(found):
+                return found
+            assert time.monotonic() < deadline, [(one["notificationType"], one["state"]) for one in found]
+            time.sleep(1)
+
+
+@pytest.fixture(scope="module")
+def clinic() -> Iterator[Clinic]:
+    # Not under pytest's own folder: Postgres, as another account, must pass through it.
+    with tempfile.TemporaryDirectory(prefix="luxe-moved-", ignore_cleanup_errors=True) as folder:
+        ahead = 12 - datetime.now(UTC).hour
+        # POSIX: west is positive.
+        zone = f"Etc/GMT{-ahead:+d}"
+        made = Clinic(Path(folder) / "state", zone, timezone(timedelta(hours=ahead)))
+        try:
+            made.luxe("up", "--no-fsync", "--owner-pid", str(os.getpid()))
+            policy = Path(folder) / "policy.json"
+            policy.write_text(json.dumps({"clinic_id": "tideline", "name": "Tideline", "time_zone": zone}))
+            made.luxe("policies", "import", str(policy))
+            people = Path(folder) / "people.csv"
+            names = ("recipient_id", "first_name", "phone", "email", "kind", "clinic_id", "time_zone", "locale")
+            agreed = ("phone_verified", "email_verified", "consent.sms_transactional", "consent.email_transactional")
+            row = (
+                "mo",
+                "Mo",
+                PHONE,
+                EMAIL,
+                "patient",
+                "tideline",
+                zone,
+                "en-US",
+                "true",
+                "true",
+                "opted_in",
+                "opted_in",
+            )
+            people.write_text(f"{','.join((*names, *agreed))}\n{','.join(row)}\n")
+            made.luxe("recipients", "import", str(people))
+            yield made
+        finally:
+            made.luxe("down", "--wipe", "--yes")
+
+
+def test_exactly_the_right_messages_while_workers_are_killed(clinic: Clinic) -> None:
+    now = datetime.now(UTC)
+    # The last time it is moved to is two hours and a little ahead, on a full minute: its reminder is due within this test.
+    due = (now + timedelta(seconds=80)).replace(second=0, microsecond=0)
+    first, second, last = (now + timedelta(days=5), now + timedelta(days=9), due + timedelta(hours=2))
+
+    def day(of: datetime, name: str) -> dict[str, str]:
+        local = of.astimezone(clinic.offset)
+        return {f"{name}_date": local.date().isoformat(), f"{name}_time": f"{local:%H:%M}"}
+
+    booked = {"patient_name": "Mo Example", "patient_phone": PHONE, "patient_email": EMAIL, "duration": 60}
+    agreed = {"sms_opt_in": True, "email_opt_in": True}
+    moved: dict[str, Any] = {"rescheduled_by": "staff-1"}
+    steps: list[tuple[str, str, dict[str, Any]]] = [
+        ("appointment.created", "appointment_confirmation", {**booked, **agreed, **day(first, "appointment")}),
+        ("appointment.rescheduled", "appointment_rescheduled", {**moved, **day(first, "old"), **day(second, "new")}),
+        ("appointment.rescheduled", "appointment_rescheduled", {**moved, **day(second, "old"), **day(last, "new")}),
+        (
+            "appointment.cancelled",
+            "appointment_cancelled",
+            {"cancelled_by": "staff-1", "refund_issued": False, **day(last, "appointment")},
+        ),
+        ("appointment.restored", "appointment_restored", {"restored_by": "staff-1", **day(last, "appointment")}),
+    ]
+    for version, (event_type, notice, fields) in enumerate(steps, 1):
+        clinic.happens(event_type, version, now - timedelta(hours=6 - version), **fields)
+        clinic.kill(*KILLED_AT_WORK)
+        clinic.wait(lambda found, v=version, n=notice: "delivered" in _states(found, v, n))  # type: ignore[misc]
+        clinic.kill("email", "in_app")
+
+    found = clinic.wait(lambda found: "delivered" in _states(found, 5, "appointment_reminder_2h"))
+    for one in found:
+        if one["event"]["aggregateVersion"] < 5 and one["recipient"] == "patient:mo":
+            # A dead version tells nothing from then on, and nothing of it waits.
+            assert one["state"] in ("delivered", "suppressed"), one["sentence"]
+            is_notice = one["notificationType"] == steps[one["event"]["aggregateVersion"] - 1][1]
+            assert is_notice == (one["state"] == "delivered") or one["notificationType"] == "pre_visit_instructions"
+    assert _states(found, 5, "check_in_ready") == ["waiting"]
+
+    delivered = Counter(
+        delivery["channel"]
+        for one in found
+        if one["recipient"] == "patient:mo"
+        for delivery in one["deliveries"]
+        if delivery["status"] == "delivered"
+    )
+    url = json.loads((clinic.state / "endpoints.json").read_text())["loopback_url"]
+    for channel, address in (("sms", PHONE), ("email", EMAIL)):
+        answer = requests.get(f"{url}/messages", params={"channel": channel, "to": address, "limit": 500}, timeout=10)
+        assert len(answer.json()["messages"]) == delivered[channel] > 3
+    (reminder,) = [one for one in found if one["notificationType"] == "appointment_reminder_2h" and _left(one)]
+    sent_at = min(datetime.fromisoformat(delivery["createdAt"]) for delivery in reminder["deliveries"])
+    assert sent_at >= due
+
+
+def _states(found: list[dict[str, Any]], version: int, kind: str) -> list[str]:
+    return [
+        one["state"] for one in found if one["event"]["aggregateVersion"] == version and one["notificationType"] == kind
+    ]
+
+
+def _left(one: dict[str, Any]) -> bool:
+    return bool(one["deliveries"])
