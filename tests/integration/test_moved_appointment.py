@@ -172,7 +172,7 @@ def test_exactly_the_right_messages_while_workers_are_killed(clinic: Clinic) -> 
     )
     url = json.loads((clinic.state / "endpoints.json").read_text())["loopback_url"]
     for channel, address in (("sms", PHONE), ("email", EMAIL)):
-        answer = requests.get(f"{url}/messages", params={"channel": channel, "to": address, "limit": 500}, timeout=10)
+        answer = requests.get(f"{url}/messages", params={"channel": channel, "to": address, "limit": "500"}, timeout=10)
         assert len(answer.json()["messages"]) == delivered[channel] > 3
     (reminder,) = [one for one in found if one["notificationType"] == "appointment_reminder_2h" and _left(one)]
     sent_at = min(datetime.fromisoformat(delivery["createdAt"]) for delivery in reminder["deliveries"])
