@@ -39,7 +39,7 @@ def import_file(file: Path) -> None:
 
     The fields are those of luxe.pipeline.ClinicPolicy in docs/schema-reference.md; what a policy leaves out takes its default.
     """
-    found = _read(file)
+    found = read_policies(file)
 
     async def work(connection: psycopg.AsyncConnection, records: Records) -> list[tuple[str, bool]]:
         done = []
@@ -70,7 +70,8 @@ def list_policies() -> None:
     Console().print(table)
 
 
-def _read(file: Path) -> list[dict[str, Any]]:
+def read_policies(file: Path) -> list[dict[str, Any]]:
+    """The policies in a YAML file as they are written, names checked. Raises ClickException naming file, place and field."""
     try:
         loader = _Loader(file.read_text(encoding="utf-8"))
         found = loader.get_single_data()

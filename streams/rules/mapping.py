@@ -18,7 +18,7 @@ from streams.rules.audience import AudienceOf, Recipients, Roster, compile_audie
 from streams.rules.event_fields import event_fields
 from streams.rules.memory import NOTHING, AggregateMemory
 from streams.rules.moments import Anchors, Holds, compile_conditions
-from streams.rules.slots import SlotOf, Times, compile_slots
+from streams.rules.slots import Slot, SlotOf, Times, compile_slots
 from streams.rules.timing import zone
 from streams.rules.withdrawal import (
     aggregate_gate,
@@ -66,9 +66,10 @@ class Mapped(NamedTuple):
     memory: AggregateMemory
 
 
-class _Entry(NamedTuple):
+class CompiledEntry(NamedTuple):
     """One trigger of one type, compiled for its event."""
 
+    trigger: Trigger
     base: Request
     holds: Holds | None
     audience: AudienceOf
@@ -188,8 +189,9 @@ class EventMapping:
             copy["patient_id"] = own_id
         return copy
 
-    def _entry(self, kind: NotificationType, trigger: Trigger) -> _Entry:
-        return _Entry(
+    def _entry(self, kind: NotificationType, trigger: Trigger) -> CompiledEntry:
+        return CompiledEntry(
+            trigger,
             self._base(kind),
             compile_conditions(trigger.when),
             compile_audience(trigger.audience, kind.recipient_kind),
@@ -232,8 +234,7 @@ class EventMapping:
         own = self._own(event, times)
         event_id = own["event_id"]
         requests: list[Request] = []
-        asked_by_name = self.event_type == _REQUESTED and event["notification_type"]
-        for base, holds, audience, slots in (self._asked_for(event),) if asked_by_name else self._entries:
+        for _, base, holds, audience, slots in self.entries_for(event):
             if holds is not None and not holds(event):
                 continue
             recipients = audience(event, roster, remembered, former)
@@ -241,7 +242,7 @@ class EventMapping:
                 continue
             for occurrence, slot_of in enumerate(slots):
                 slot = slot_of(event, where, anchors, times)
-                if slot is not None:
+                if isinstance(slot, Slot):
                     requests += [
                         {
                             **base,
@@ -256,7 +257,12 @@ class EventMapping:
                     ]
         return requests
 
-    def _asked_for(self, event: Mapping[str, Any]) -> _Entry:
+    def entries_for(self, event: Mapping[str, Any]) -> tuple[CompiledEntry, ...]:
+        """The entries whose conditions this event is held against, in the catalogue's order. Raises MappingError."""
+        asked_by_name = self.event_type == _REQUESTED and event["notification_type"]
+        return (self._asked_for(event),) if asked_by_name else self._entries
+
+    def _asked_for(self, event: Mapping[str, Any]) -> CompiledEntry:
         """The entry of a request by name: the type is the caller's choice, recipient and times are in the event."""
         kind = self._types.get(event["notification_type"])
         if kind is None:
@@ -272,7 +278,9 @@ class EventMapping:
                 f"{kind.name} goes to {kind.recipient_kind} recipients only; send another type or recipient",
             )
         free_message = self._entries[0]
-        return _Entry(self._base(kind), None, lambda asked, *_: (asked["recipient"],), free_message.slots)
+        return CompiledEntry(
+            free_message.trigger, self._base(kind), None, lambda asked, *_: (asked["recipient"],), free_message.slots
+        )
 
     def _withdraw(
         self, event: Mapping[str, Any], requests: list[Request], targets: Sequence[str], times: Times

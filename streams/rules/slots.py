@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,21 @@ class Slot(NamedTuple):
     expires_at: datetime | None
 
 
+class Why(StrEnum):
+    """Why an occurrence is not sent at all."""
+
+    TOO_LATE = "too_late"
+    EXPIRED = "expired"
+    FIELD_EMPTY = "field_empty"
+
+
+class Skipped(NamedTuple):
+    """An occurrence that is not sent at all. ``due_at``: when it would have been due (UTC), where that can be said."""
+
+    why: Why
+    due_at: datetime | None
+
+
 class Times(NamedTuple):
     """Now, as a batch has it: aware (UTC), and in ms since the epoch."""
 
@@ -26,8 +42,8 @@ class Times(NamedTuple):
     now_ms: int
 
 
-SlotOf = Callable[[EventValue, ZoneInfo, Anchors, Times], Slot | None]
-"""(event, zone, anchors, times) → the slot; None: this occurrence is not sent at all."""
+SlotOf = Callable[[EventValue, ZoneInfo, Anchors, Times], Slot | Skipped]
+"""(event, zone, anchors, times) → the slot, or why this occurrence is not sent at all."""
 _ExpiryOf = Callable[[EventValue, datetime, ZoneInfo, Anchors], datetime | None]
 
 
@@ -55,19 +71,25 @@ def _at_once(expiry_of: _ExpiryOf) -> SlotOf:
 
 
 def _timed(moment_of: MomentOf, expiry_of: _ExpiryOf, late_is_sent: bool, null_is_sent: bool) -> SlotOf:
-    def slot_of(event: EventValue, where: ZoneInfo, anchors: Anchors, times: Times) -> Slot | None:
+    def slot_of(event: EventValue, where: ZoneInfo, anchors: Anchors, times: Times) -> Slot | Skipped:
         occurred_at: datetime = event["occurred_at"]
         due_at = moment_of(event, where, anchors)
         if due_at is None:
-            return Slot(None, expiry_of(event, occurred_at, where, anchors)) if null_is_sent else None
+            if null_is_sent:
+                return Slot(None, expiry_of(event, occurred_at, where, anchors))
+            return Skipped(Why.FIELD_EMPTY, None)
         expires_at = expiry_of(event, due_at, where, anchors)
         if due_at > times.now:
-            return None if expires_at is not None and expires_at <= due_at else Slot(due_at, expires_at)
+            if expires_at is not None and expires_at <= due_at:
+                return Skipped(Why.EXPIRED, due_at)
+            return Slot(due_at, expires_at)
         # Its time has passed. Either the event came too late for it (booked an hour ahead, no reminder a day ahead), and the
         # catalogue says what then; or we are late, and it is sent while it still means something.
         if due_at <= occurred_at and not late_is_sent:
-            return None
-        return None if expires_at is not None and expires_at <= times.now else Slot(None, expires_at)
+            return Skipped(Why.TOO_LATE, due_at)
+        if expires_at is not None and expires_at <= times.now:
+            return Skipped(Why.EXPIRED, due_at)
+        return Slot(None, expires_at)
 
     return slot_of
 
