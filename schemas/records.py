@@ -64,6 +64,19 @@ Verdict = Literal["pass", "veto", "narrow", "defer", "not_applicable"]
 Withdraws = Literal["none", "older", "all"]
 
 
+class AskedAppointment(TypedDict):
+    """What a text asked its reader to confirm: enough to say so to the practice system when she answers."""
+
+    appointment_date: dt.date
+    appointment_time: str
+    starts_at: dt.datetime
+    service: NotRequired[str | None]
+    provider: NotRequired[str | None]
+    provider_id: NotRequired[str | None]
+    duration: NotRequired[int | None]
+    time_zone: NotRequired[str | None]
+
+
 class ChannelMessage(TypedDict):
     """A rendered message on its way to one provider, on deliver.<channel>.<lane>."""
 
@@ -328,6 +341,7 @@ class MessageContent(TypedDict):
     headers: NotRequired[dict[str, str]]
     attachments: NotRequired[list[Attachment]]
     links: NotRequired[list[ShortLink]]
+    asks: NotRequired[bytes | None]
 
 
 class NotificationRequest(TypedDict):
@@ -355,6 +369,7 @@ class NotificationRequest(TypedDict):
     correlation_id: NotRequired[str | None]
     catalog_version: str
     sealed: NotRequired[bytes | None]
+    settled_version: NotRequired[int | None]
 
 
 class StepState(TypedDict):

@@ -25,6 +25,30 @@ def faults_of(types: Mapping[str, NotificationType], events: Mapping[str, EventR
     for name, rule in events.items():
         if rule.reopens and rule.withdraws != "older":
             yield ("events", name, "reopens"), "an event that reopens supersedes what was before: withdraws: older"
+        if rule.settles_through is not None and rule.settles is None:
+            yield ("events", name, "settles_through"), "says through which version, and not what: write settles"
+    yield from _question_faults(types, events)
+
+
+def _question_faults(types: Mapping[str, NotificationType], events: Mapping[str, EventRule]) -> Iterator[Fault]:
+    """One number says through which version of an aggregate everything was done: so an aggregate asks one thing."""
+    asked: dict[str, str] = {}
+    for name, kind in types.items():
+        if kind.asks is None:
+            continue
+        if kind.recipient_kind != "patient":
+            yield ("types", name, "asks"), "only patients are asked until they have done it"
+        for index, trigger in enumerate(kind.triggers):
+            other = asked.setdefault(trigger.event.partition(".")[0], kind.asks)
+            if other != kind.asks:
+                yield ("types", name, "on", index, "event"), f"another type asks {other} of the same; one question each"
+    settled = {(name.partition(".")[0], rule.settles) for name, rule in events.items() if rule.settles is not None}
+    for name, rule in events.items():
+        if rule.settles is not None and asked.get(name.partition(".")[0]) != rule.settles:
+            yield ("events", name, "settles"), f"no type of {name.partition('.')[0]} events asks {rule.settles}"
+    for name, kind in types.items():
+        if kind.asks and not any((t.event.partition(".")[0], kind.asks) in settled for t in kind.triggers):
+            yield ("types", name, "asks"), f"no event settles {kind.asks}: it would be asked for ever"
 
 
 def _channel_faults(kind: NotificationType) -> Iterator[tuple[str, str]]:

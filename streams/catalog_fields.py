@@ -38,6 +38,10 @@ def field_faults(types: Mapping[str, NotificationType], events: Mapping[str, Eve
             field = getattr(rule, column)
             if field is not None and not _is(fields, field, "text"):
                 yield ("events", name, column), f"{field}: not a text field of {name}"
+        if rule.settles is not None and not _is(fields, "patient_id", "text"):
+            yield ("events", name, "settles"), f"{name} names no patient_id: nobody would have done it"
+        if rule.settles_through is not None and not _is(fields, rule.settles_through, "number"):
+            yield ("events", name, "settles_through"), f"{rule.settles_through}: not a number of {name}"
 
 
 def _trigger_faults(trigger: Trigger, fields: Fields) -> Iterator[tuple[str, str]]:

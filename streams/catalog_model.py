@@ -45,6 +45,7 @@ DedupeBy = Literal["content", "subject"]
 Success = Literal["accepted", "delivered", "seen"]
 Withdraws = Literal["none", "older", "all"]
 IfLate = Literal["skip", "send_now"]
+Question = Literal["confirmation", "forms", "signature", "payment"]
 Acknowledge = Literal["none", "own", "shared"]
 ActionName = Literal["open", "confirm", "reschedule", "pay", "claim", "reply", "complete"]
 
@@ -255,6 +256,7 @@ class NotificationType(Row):
     dedupe: IsoDuration | None = None
     dedupe_by: DedupeBy = "content"
     recipient_kind: Literal["patient", "staff"]
+    asks: Question | None = None
     calendar: CalendarFile | None = None
     in_app: InApp = InApp()
     tracked: bool = False
@@ -294,10 +296,13 @@ class EventRule(Row):
     closed. Only an event that ``reopens`` (with a higher version) opens it again. ``only``: the withdrawal is for the patient in
     that field alone, and nobody else's changes. ``aggregate``: the field with the id of what changed, where the event's own
     aggregate id is the whole clinic's. ``notification``: the field that, where it is given, names the one notification that is
-    withdrawn, and then nothing else of the aggregate is.
+    withdrawn, and then nothing else of the aggregate is. ``settles``: the patient it names did what was asked of them, up to this
+    version, or the one in the field ``settles_through`` where that is given: types that ask for it are not sent any more.
     """
 
     withdraws: Withdraws = "none"
+    settles: Question | None = None
+    settles_through: str | None = None
     reopens: bool = False
     only: str | None = None
     aggregate: str | None = None

@@ -44,7 +44,11 @@ class Notify:
     ) -> None:
         self._codec, self._requests, self._joins = codec, requests, joins
         self._messages, self._decisions, self._digests = messages, decisions, digests
-        self._waiting, self._notifications, self._reservations = Waiting(codec), Notifications(codec), Reservations()
+        self._waiting, self._notifications, self._reservations = (
+            Waiting(codec, requests.asking),
+            Notifications(codec),
+            Reservations(),
+        )
         self.counts: Counter[str] = Counter()
         self._pursuit = Pursuit(
             requests,
@@ -72,7 +76,7 @@ class Notify:
                 self._fired(event, timer, batch)
 
     def _request(self, event: Event, record: Record, batch: Batch) -> None:
-        """A request arrives: seen before? withdraws what waits? overtaken itself? due?"""
+        """A request arrives: seen before? withdraws or settles what waits? overtaken itself? due?"""
         asked = self._requests.arrived(record)
         request = asked.request
         if self._notifications.is_known(event, request["notification_id"]):
@@ -82,7 +86,7 @@ class Notify:
             self._cancel(event, request["withdrawn_id"], batch)
             return
         mark = self._waiting.mark_of(event, request)
-        if request["withdraws"] != "none":
+        if request["withdraws"] != "none" or request["settled_version"] is not None:
             mark, withdrawn = self._waiting.withdraw(event, request, mark, batch.now_ms)
             for waited, reason in withdrawn:
                 made = Conclusion("suppress", reason, OVERTAKEN[reason])

@@ -35,7 +35,7 @@ Write = Callable[[Event, Asked, Conclusion, Batch], None]
 # A digest says what its items were when it was made; what was cancelled or refused since is still in it. So long it may be tried.
 DIGEST_FRESH_MS = 15 * 60 * 1000
 # After these no other channel is tried either.
-_FINAL = frozenset({Reason.SUPERSEDED, Reason.CANCELLED, Reason.RECIPIENT_BLOCKED})
+_FINAL = frozenset({Reason.SUPERSEDED, Reason.CANCELLED, Reason.ALREADY_DONE, Reason.RECIPIENT_BLOCKED})
 
 
 class PlanExhausted(PoisonError):

@@ -59,6 +59,8 @@ class Requests:
     def __init__(self, catalog: Catalog, codec: Codec, clinics: Clinics) -> None:
         self._codec, self._clinics = codec, clinics
         self._terms = {name: Terms.of(kind) for name, kind in catalog.types.items()}
+        # Types that only ask for something: not sent any more once it is done.
+        self.asking = frozenset(name for name, kind in catalog.types.items() if kind.asks is not None)
 
     def decode(self, wire: bytes | None, name: str = REQUEST) -> dict[str, Any]:
         """A NotificationRequest, or another record by name. Raises CodecError, RequestError."""

@@ -6,7 +6,7 @@ Timers: ``n`` + notification id, with the request; ``m`` + aggregate, to forget 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -74,24 +74,26 @@ def id_bytes(uuid: str) -> bytes:
 class Waiting:
     """See the module."""
 
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
+    def __init__(self, codec: Codec, asking: Set[str] = frozenset()) -> None:
+        """``asking``: the notification types that only ask for something, until it is done."""
+        self._codec, self._asking = codec, asking
 
     def mark_of(self, state: State, request: Mapping[str, Any]) -> Mark:
         """What is remembered of the request's aggregate for its recipient."""
         kept = state.get(_MARK + _aggregate(request))
         return NO_MARK if kept is None else Mark.unpacked(kept)
 
-    @staticmethod
-    def overtaken(mark: Mark, request: Mapping[str, Any]) -> Reason | None:
+    def overtaken(self, mark: Mark, request: Mapping[str, Any]) -> Reason | None:
         """Why the mark says that the request is not sent any more; None: it is."""
-        return mark.overtakes(request["aggregate_version"], id_bytes(request["event_id"]))
+        asks = request["notification_type"] in self._asking
+        return mark.overtakes(request["aggregate_version"], id_bytes(request["event_id"]), asks=asks)
 
     def withdraw(
         self, state: State, request: Mapping[str, Any], before: Mark, now_ms: int
     ) -> tuple[Mark, list[Withdrawn]]:
-        """Applies what the request withdraws: the mark after it, and the waiting ones it ends."""
+        """Applies what the request withdraws and settles: the mark after it, and the waiting ones it ends."""
         mark = before.after(request["withdraws"], request["aggregate_version"], id_bytes(request["event_id"]))
+        mark = mark.settled(request["settled_version"])
         aggregate = _aggregate(request)
         state.put(_MARK + aggregate, mark.packed())
         state.set_timer(FORGET_MARK + aggregate, now_ms + MARK_KEPT_MS, b"", PRIORITIES["low"])
@@ -102,12 +104,23 @@ class Waiting:
         for row, event_id in _all_rows(state, start):
             version, notification_id = waiting_of(row)
             reason = mark.overtakes(version, event_id)
+            if version <= mark.settled_through and self._asks(state, notification_id):
+                reason = Reason.ALREADY_DONE
             if reason is None:
                 continue
             state.delete(row)
             kept = self._end(state, notification_id)
             if kept is not None:
                 yield Withdrawn(_waited(kept), reason)
+
+    def _asks(self, state: State, notification_id: bytes) -> bool:
+        """Does the waiting one only ask for something? Read from the request itself: few wait when something is done."""
+        timer = state.get_timer(REQUEST_DUE + notification_id)
+        kept = state.get(COLLECTED + notification_id) if timer is None else timer.payload
+        if kept is None:
+            return False
+        request = self._codec.decode(self._codec.decode_bare(TIMER, kept)["request"]).value
+        return request["notification_type"] in self._asking
 
     def withdraw_one(self, state: State, notification_id: str) -> Waited | None:
         """Ends the wait of this one notification; None: it does not wait."""

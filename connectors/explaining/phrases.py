@@ -21,6 +21,7 @@ WHOLE: Mapping[str, str] = {
     "not_due": "it is not due before then",
     "superseded": "a newer version of what it was about took its place",
     "cancelled": "it was cancelled, or what it was about was, or no longer concerns {who}",
+    "already_done": "{who} had done already what it asks for",
     "expired": "its time had passed before it could be sent",
     "duplicate": "{who} had just been told the same",
     "do_not_disturb": "{who} asked not to be disturbed",

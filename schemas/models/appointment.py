@@ -91,6 +91,7 @@ class AppointmentConfirmed(Event):
     confirmed_by: str
     duration: int | None = None
     time_zone: str | None = None
+    confirmed_version: int | None = None
 
 
 class AppointmentCreated(Event):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import ClassVar, Literal
 
+from pydantic import AwareDatetime
+
 from schemas.models.base import Event
 
 
@@ -24,3 +26,16 @@ class ConsentDue(Event):
     service: str | None = None
     time_zone: str | None = None
     consent_url: str
+
+
+class ConsentSigned(Event):
+    """A consent form was signed."""
+
+    RECORD: ClassVar[str] = "luxe.events.ConsentSigned"
+
+    event_type: Literal["consent.signed"] = "consent.signed"
+    consent_request_id: str
+    patient_id: str
+    consent_type: str
+    signed_at: AwareDatetime
+    appointment_id: str | None = None

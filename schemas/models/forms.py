@@ -5,7 +5,22 @@ from __future__ import annotations
 import datetime as dt
 from typing import ClassVar, Literal
 
+from pydantic import AwareDatetime, Field
+
 from schemas.models.base import Event
+
+
+class FormsCompleted(Event):
+    """All forms of an assignment were filled in."""
+
+    RECORD: ClassVar[str] = "luxe.events.FormsCompleted"
+
+    event_type: Literal["forms.completed"] = "forms.completed"
+    assignment_id: str
+    patient_id: str
+    form_names: list[str] = Field(default_factory=list)
+    completed_at: AwareDatetime
+    appointment_id: str | None = None
 
 
 class FormsDue(Event):

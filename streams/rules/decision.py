@@ -240,5 +240,6 @@ _NOT_WAITING = _verdict(IN_TIME, None, "not_applicable", None)
 
 # The verdicts of a notification that waited and was withdrawn: nothing else is looked at any more.
 OVERTAKEN: dict[Reason, tuple[Verdict, ...]] = {
-    reason: (_verdict("overtaken", None, "veto", reason),) for reason in (Reason.SUPERSEDED, Reason.CANCELLED)
+    reason: (_verdict("overtaken", None, "veto", reason),)
+    for reason in (Reason.SUPERSEDED, Reason.CANCELLED, Reason.ALREADY_DONE)
 }

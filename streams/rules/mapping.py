@@ -14,7 +14,7 @@ from schemas.events import EVENT_TYPES
 from schemas.ids import notification_id
 from streams.catalog import Catalog
 from streams.catalog_model import NotificationType, Trigger
-from streams.rules.audience import AudienceOf, Recipients, Roster, compile_audience
+from streams.rules.audience import PATIENT, AudienceOf, Recipients, Roster, compile_audience
 from streams.rules.event_fields import event_fields
 from streams.rules.memory import NOTHING, AggregateMemory
 from streams.rules.moments import Anchors, Holds, compile_conditions
@@ -161,6 +161,8 @@ class EventMapping:
             self._withdraw(event, requests, targets_of(event, rule, before.recipients), times)
             if for_all:
                 gate = aggregate_gate(event, rule, (self.aggregate_type, self.aggregate_id(event)), times)
+        if rule.settles is not None:
+            self._settle(event, requests, times)
         after = before.after(
             event_id,
             version,
@@ -294,6 +296,21 @@ class EventMapping:
         if not waiting:
             return
         requests[:0] = [self._withdrawal(event, one, times) | {"withdraws": self._rule.withdraws} for one in waiting]
+
+    def _settle(self, event: Mapping[str, Any], requests: list[Request], times: Times) -> None:
+        """Lets the first request that reaches the patient at once say what she has done, else one that says only that.
+
+        Whatever was known of the aggregate: what she did may be heard before what asked for it.
+        """
+        patient, field = PATIENT + event["patient_id"], self._rule.settles_through
+        through = event[field] if field is not None else None
+        for request in requests:
+            if request["recipient"] == patient and request["due_at"] is None:
+                break
+        else:
+            request = self._withdrawal(event, patient, times)
+            requests.insert(0, request)
+        request["settled_version"] = event["aggregate_version"] if through is None else through
 
     def _withdrawal(self, event: Mapping[str, Any], recipient: str, times: Times) -> Request:
         """A request that tells nothing, and withdraws nothing yet."""

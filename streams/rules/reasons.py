@@ -29,6 +29,10 @@ class Reason(StrEnum):
     NOT_DUE = "not_due", "It is due later: it waits in a timer and is decided then."
     SUPERSEDED = "superseded", "A newer version of the same appointment (payment, membership …) made it void."
     CANCELLED = "cancelled", "It was cancelled, or what it is about was, or no longer concerns this recipient."
+    ALREADY_DONE = (
+        "already_done",
+        "It asks for what the recipient did already: confirmed, filled in, signed or paid.",
+    )
     EXPIRED = "expired", "Its time had passed before it could be sent."
     DUPLICATE = "duplicate", "The same was told them a moment ago, asked for by another event."
     DO_NOT_DISTURB = (

@@ -20,7 +20,9 @@ MARK_KEPT_MS = 35 * DAY_MS
 # How long a notification's state is kept after its decision: as long as its request or a receipt could come again.
 STATE_KEPT_MS = 35 * DAY_MS
 
-_MARK = struct.Struct(">qq16s")
+_MARK = struct.Struct(">qq16sq")
+# Marks of before anything could be settled.
+_MARK_BEFORE = struct.Struct(">qq16s")
 _NONE = -1
 _NO_EVENT = bytes(16)
 _VERSION_AND_ID = struct.Struct(">q16s")
@@ -30,15 +32,22 @@ class Mark(NamedTuple):
     """Versions below ``superseded_below`` are superseded, up to ``closed_through`` cancelled.
 
     ``closed_by``: the event that closed it (16 bytes), whose own notifications, of that very version, are to be sent; zeroes
-    when two events closed the same version.
+    when two events closed the same version. ``settled_through``: the highest version of which the recipient did what it asked
+    of them.
     """
 
     superseded_below: int = _NONE
     closed_through: int = _NONE
     closed_by: bytes = _NO_EVENT
+    settled_through: int = _NONE
 
-    def overtakes(self, version: int, event_id: bytes) -> Reason | None:
-        """Why a notification of this version, asked for by this event, is not sent any more; None: it is."""
+    def overtakes(self, version: int, event_id: bytes, *, asks: bool = False) -> Reason | None:
+        """Why a notification of this version, asked for by this event, is not sent any more; None: it is.
+
+        ``asks``: it only asks for what may be done already.
+        """
+        if asks and version <= self.settled_through:
+            return Reason.ALREADY_DONE
         if version < self.closed_through or (version == self.closed_through and event_id != self.closed_by):
             return Reason.CANCELLED
         if version < self.superseded_below:
@@ -54,6 +63,10 @@ class Mark(NamedTuple):
             return self._replace(closed_through=version, closed_by=_NO_EVENT if contested else event_id)
         return self
 
+    def settled(self, version: int | None) -> Mark:
+        """The mark once it was heard that this was done, up to this version; None: nothing was. Order-free and idempotent."""
+        return self if version is None else self._replace(settled_through=max(self.settled_through, version))
+
     def packed(self) -> bytes:
         """The state row's value."""
         return _MARK.pack(*self)
@@ -61,7 +74,7 @@ class Mark(NamedTuple):
     @classmethod
     def unpacked(cls, value: bytes) -> Mark:
         """From the state row's value."""
-        return cls(*_MARK.unpack(value))
+        return cls(*(_MARK if len(value) == _MARK.size else _MARK_BEFORE).unpack(value))
 
 
 NO_MARK = Mark()

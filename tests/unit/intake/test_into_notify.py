@@ -87,3 +87,67 @@ def test_a_moved_appointment_is_reminded_of_at_its_new_time_only(hops: Hops) -> 
     new_reminder = NOW + timedelta(days=36, hours=7, minutes=1)
     fired = hops.notify.work(now_ms=int(new_reminder.timestamp() * 1000))
     assert _outcomes(hops, fired)["appointment_reminder_24h", "deliver"] == 1
+
+
+def _reminded(hops: Hops, until_days: int = 40) -> Counter[str]:
+    """Reminders that go out from now on, by type."""
+    fired = hops.notify.work(now_ms=NOW_MS + until_days * DAY_MS)
+    return Counter(
+        one["notification_type"] for one in hops.notify.messages(fired) if "reminder" in one["notification_type"]
+    )
+
+
+CONFIRMED = event("appointment.confirmed", version=2, confirmed_version=1)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [event("appointment.created"), CONFIRMED],
+        [CONFIRMED, event("appointment.created")],
+        [event("appointment.created"), CONFIRMED, CONFIRMED],
+    ],
+    ids=["after", "before", "twice"],
+)
+def test_who_confirmed_is_not_asked_to_confirm(hops: Hops, told: list[dict[str, Any]]) -> None:
+    outputs = hops.tell(*told)
+    reasons = {one["notification_type"]: one["reason"] for one in hops.notify.decisions(outputs)}
+    assert reasons["appointment_reminder_48h"] == reasons["appointment_reminder_24h"] == "already_done"
+    assert reasons["appointment_reminder_2h"] == "not_due"
+    assert reasons["appointment_confirmed"] == "deliver"
+
+
+@pytest.mark.parametrize("first", ["confirmed", "moved"])
+def test_a_moved_appointment_is_asked_about_anew(hops: Hops, first: str) -> None:
+    """Her yes was to the first time. It never overtakes the move, though its event came after it."""
+    told = [event("appointment.confirmed", version=1), event("appointment.rescheduled", version=2)]
+    outputs = hops.tell(event("appointment.created"), *(told if first == "confirmed" else reversed(told)))
+    waits = Counter(
+        one["notification_type"]
+        for one in hops.notify.decisions(outputs)
+        if one["aggregate_version"] == 2 and one["reason"] == "not_due"
+    )
+    assert waits["appointment_reminder_48h"] == waits["appointment_reminder_24h"] == 1
+    thanked = _outcomes(hops, outputs)["appointment_confirmed", "deliver"]
+    assert thanked == (first == "confirmed")
+
+
+@pytest.mark.parametrize(
+    ("asks", "done", "nagging"),
+    [
+        ("forms.due", "forms.completed", "forms_reminder"),
+        ("consent.due", "consent.signed", "consent_form_reminder"),
+        ("payment.due", "payment.received", "payment_reminder"),
+    ],
+)
+@pytest.mark.parametrize("order", ["after", "before"])
+def test_who_has_done_it_is_reminded_no_more(hops: Hops, asks: str, done: str, nagging: str, order: str) -> None:
+    told = [event(asks), event(done, version=2)]
+    outputs = hops.tell(*(told if order == "after" else reversed(told)))
+    last = {
+        (one["notification_id"], one["notification_type"]): (one["outcome"], one["reason"])
+        for one in hops.notify.decisions(outputs)
+    }
+    ends = [end for (_, name), end in last.items() if name == nagging]
+    assert ("defer", "not_due") not in ends
+    assert ("suppress", "already_done") in ends or (order == "before" and not ends)

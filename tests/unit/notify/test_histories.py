@@ -16,23 +16,27 @@ from streams.runtime import Output
 from tests.notify_world import NOW, NOW_MS, World
 
 MINUTE_MS = 60_000
-REMINDER = "appointment_reminder_24h"
+# One that asks for a confirmation, and one that does not.
+ASKING, TELLING = "appointment_reminder_24h", "no_show_followup"
 WORLD = World(Path(tempfile.mkdtemp()))
 WORLD.add_recipient("patient:1", emails=[])
-WORLD.add_template(REMINDER, "sms", "Reminder")
+for name in (ASKING, TELLING):
+    WORLD.add_template(name, "sms", "Reminder")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One event of the appointment as it reaches notify: created, rescheduled, cancelled, restored or only withdrawn.
+    """One event of the appointment as it reaches notify: created, rescheduled, cancelled, restored, confirmed or only withdrawn.
 
-    ``at``: minute of arrival; ``due``: minute at which its reminder is due.
+    ``settles``: confirmed up to this version; None: no confirmation. ``at``: minute of arrival; ``due``: minute at which its reminder is due.
     """
 
     number: int
     version: int
     kind: str
     withdraws: str
+    settles: int | None
+    asks: bool
     at: int
     due: int
 
@@ -46,6 +50,8 @@ def histories(draw: st.DrawFn) -> list[Step]:
             draw(st.integers(1, 5)),
             draw(st.sampled_from(["notify", "notify", "notify", "withdraw"])),
             draw(st.sampled_from(["none", "none", "older", "all"])),
+            draw(st.none() | st.integers(1, 5)),
+            draw(st.booleans()),
             draw(st.integers(0, 10)),
             draw(st.integers(0, 15)),
         )
@@ -72,14 +78,16 @@ def expected(history: list[Step]) -> Counter[tuple[int, str]]:
             for o in seen
         )
         older = any(o.withdraws == "older" and o.version > step.version for o in seen)
-        ends[step.number, "dead" if closed or older else "sent"] += 1
+        done = step.asks and any(o.settles is not None and o.settles >= step.version for o in seen)
+        ends[step.number, "done" if done else "dead" if closed or older else "sent"] += 1
     return ends
 
 
 def request(step: Step) -> dict[str, Any]:
     event = WORLD.created(step.number, aggregate_id="A", aggregate_version=step.version)
     due_at = NOW + timedelta(minutes=step.due)
-    made = WORLD.request(event, kind=REMINDER, withdraws=step.withdraws, due_at=due_at)
+    kind = ASKING if step.asks else TELLING
+    made = WORLD.request(event, kind=kind, withdraws=step.withdraws, settled_version=step.settles, due_at=due_at)
     return made if step.kind == "notify" else made | {"kind": "withdraw", "sealed": None}
 
 
@@ -98,8 +106,9 @@ def test_every_history_ends_as_the_model_says(history: list[Step]) -> None:
     decisions = WORLD.decisions(outputs)
     for decision in decisions:
         if decision["outcome"] == "suppress":
-            assert decision["reason"] in ("superseded", "cancelled")
-            found[numbers[decision["notification_id"]], "dead"] += 1
+            assert decision["reason"] in ("superseded", "cancelled", "already_done")
+            end = "done" if decision["reason"] == "already_done" else "dead"
+            found[numbers[decision["notification_id"]], end] += 1
     assert found == expected(history)
     # The account closes: each has one final decision, and nothing waits any more.
     final = Counter(decision["notification_id"] for decision in decisions if decision["outcome"] != "defer")

@@ -12,22 +12,49 @@ from streams.rules.reasons import Reason
 from streams.rules.schedule import NO_MARK, Mark, aggregate_key, waiting_of, waiting_suffix
 
 EVENTS = [bytes([number]) * 16 for number in range(1, 4)]
+Seen = tuple[str, int, bytes, int | None]
 seen = st.lists(
-    st.tuples(st.sampled_from(["older", "all", "none"]), st.integers(0, 4), st.sampled_from(EVENTS)), max_size=6
+    st.tuples(
+        st.sampled_from(["older", "all", "none"]),
+        st.integers(0, 4),
+        st.sampled_from(EVENTS),
+        st.none() | st.integers(0, 4),
+    ),
+    max_size=6,
 )
 
 
-def after(history: list[tuple[str, int, bytes]]) -> Mark:
-    return reduce(lambda mark, one: mark.after(*one), history, NO_MARK)
+def after(history: list[Seen]) -> Mark:
+    return reduce(lambda mark, one: mark.after(*one[:3]).settled(one[3]), history, NO_MARK)
 
 
-@given(seen, st.randoms(use_true_random=False), st.integers(0, 5), st.sampled_from(EVENTS))
+@given(seen, st.randoms(use_true_random=False), st.integers(0, 5), st.sampled_from(EVENTS), st.booleans())
 def test_order_and_repetition_do_not_matter(
-    history: list[tuple[str, int, bytes]], random: Random, version: int, event: bytes
+    history: list[Seen], random: Random, version: int, event: bytes, asks: bool
 ) -> None:
     shuffled = [*history, *history[:2]]
     random.shuffle(shuffled)
-    assert after(shuffled).overtakes(version, event) == after(history).overtakes(version, event)
+    assert after(shuffled).overtakes(version, event, asks=asks) == after(history).overtakes(version, event, asks=asks)
+
+
+@given(seen, st.integers(0, 5), st.sampled_from(EVENTS))
+def test_what_was_done_ends_only_what_asks_for_it(history: list[Seen], version: int, event: bytes) -> None:
+    mark = after(history)
+    done = any(through is not None and through >= version for *_, through in history)
+    assert (mark.overtakes(version, event, asks=True) == Reason.ALREADY_DONE) == done
+    unsettled = mark._replace(settled_through=-1)
+    assert mark.overtakes(version, event) == unsettled.overtakes(version, event, asks=True)
+
+
+def test_what_is_asked_of_a_newer_version_is_asked_anew() -> None:
+    mark = NO_MARK.settled(3).settled(1)
+    found = [mark.overtakes(version, EVENTS[0], asks=True) for version in (2, 3, 4)]
+    assert found == [Reason.ALREADY_DONE, Reason.ALREADY_DONE, None]
+
+
+def test_a_mark_of_before_anything_could_be_settled_is_read() -> None:
+    mark = NO_MARK.after("older", 3, EVENTS[0])
+    assert Mark.unpacked(mark.packed()[:32]) == mark
 
 
 def test_what_cancels_does_not_cancel_itself() -> None:
@@ -44,7 +71,7 @@ def test_superseded_are_only_lower_versions() -> None:
 
 
 @given(seen)
-def test_a_mark_comes_back_from_its_bytes(history: list[tuple[str, int, bytes]]) -> None:
+def test_a_mark_comes_back_from_its_bytes(history: list[Seen]) -> None:
     assert Mark.unpacked(after(history).packed()) == after(history)
 
 

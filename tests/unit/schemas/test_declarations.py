@@ -77,10 +77,12 @@ EVENTS_OF_THE_ARCHITECTURE = [
     "message.received",
     "message.sent",
     "forms.due",
+    "forms.completed",
     "insurance.update_requested",
     "document.received",
     "lab.result_ready",
     "consent.due",
+    "consent.signed",
     "review.due",
     "clinic.closure",
     "clinic.emergency",
@@ -255,4 +257,11 @@ def test_fingerprints_see_what_changes_reading_and_nothing_else() -> None:
 
 def test_records_without_a_topic() -> None:
     lonely = {name.rsplit(".", 1)[-1] for name in definitions() if not topics_of(name)}
-    assert lonely == {"MessageContent", "RecipientContent", "DeadLetterContent", "Timer", "NotificationState"}
+    assert lonely == {
+        "MessageContent",
+        "RecipientContent",
+        "DeadLetterContent",
+        "Timer",
+        "NotificationState",
+        "AskedAppointment",
+    }
