@@ -61,6 +61,14 @@ IN_FLIGHT = Metric(
     SINKS,
     "Messages taken whose end is not in Kafka yet; at most the lane's slots (LUXE_SINKS_SLOTS_…).",
 )
+PINNED = Metric(
+    "luxe_deliveries_pinned_records",
+    "gauge",
+    ("channel", "lane"),
+    SINKS,
+    "Records taken that no commit covers, for one before them has not ended; a restart reads them again, and sends none twice. "
+    "Of a partition at most LUXE_SINKS_BEHIND_OLDEST (20,000) and the lane's slots.",
+)
 
 # Deliveries
 

@@ -54,6 +54,8 @@ class LaneSeen(Protocol):
     @property
     def in_flight(self) -> int: ...
     @property
+    def pinned(self) -> int: ...
+    @property
     def unread(self) -> dict[int, int]: ...
 
 
@@ -118,6 +120,7 @@ class Counted:
             self._calls,
             self._ledger,
             Read(catalogue.IN_FLIGHT, lambda: [((self._channel, lane.name), lane.in_flight) for lane in list(lanes)]),
+            Read(catalogue.PINNED, lambda: [((self._channel, lane.name), lane.pinned) for lane in list(lanes)]),
             Read(
                 catalogue.QUEUE,
                 lambda: [

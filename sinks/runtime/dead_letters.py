@@ -12,8 +12,8 @@ from schemas.codec import Codec
 from schemas.ids import dead_letter_id
 from schemas.topics import DEAD_LETTERS
 from sinks.runtime.counted import Counted
+from sinks.runtime.in_flight import Taken
 from sinks.runtime.keys import Keys
-from sinks.runtime.lanes import Taken
 from sinks.runtime.poison import PoisonError
 
 RECORD = "luxe.pipeline.DeadLetter"

@@ -29,8 +29,8 @@ from sinks.runtime.dead_letters import DeadLetters
 from sinks.runtime.devices import Devices
 from sinks.runtime.gates import Verdict
 from sinks.runtime.gates_reader import GatesReader
+from sinks.runtime.in_flight import Taken
 from sinks.runtime.keys import KeyGone, Keys
-from sinks.runtime.lanes import Taken
 from sinks.runtime.outcome import Outcome
 from sinks.runtime.overdue import RECORD as QUERY
 from sinks.runtime.overdue import Overdue

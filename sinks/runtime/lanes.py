@@ -6,9 +6,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
@@ -16,182 +15,18 @@ from connectors.kafka import make_consumer
 from connectors.kafka_lag import ConsumerLag
 from connectors.settings import Settings
 from schemas.topics import deliver_topic
-from sinks.runtime.offsets import PartitionOffsets
+from sinks.runtime.in_flight import Assignment, Slots, Taken
 from sinks.runtime.tuning import Tuning
 
 log = logging.getLogger(__name__)
 
 # How long the thread sleeps in the client before it looks whether it should stop or commit.
 POLL_SECONDS = 0.1
-# Without a free slot for this long, the client must be polled all the same, or the group takes the partitions away.
-HOLD_SECONDS = 1.0
 
 
 def group_of(channel: str, lane: str) -> str:
     """The consumer group of one lane: each is assigned and committed on its own."""
     return f"sinks-{channel}-{lane}"
-
-
-@dataclass(slots=True, eq=False)
-class Taken:
-    """A record in flight. ``finish`` once everything owed for it is durable elsewhere."""
-
-    message: Message
-    offset: int
-    assignment: Assignment
-
-    @property
-    def leaving(self) -> bool:
-        """Revoked, or the whole lane is ending: what only waits need not be waited for."""
-        return self.assignment.leaving
-
-    @property
-    def headers(self) -> list[tuple[str, bytes | None]]:
-        """The record's headers, as bytes."""
-        found = self.message.headers() or ()
-        pairs = found.items() if isinstance(found, dict) else found
-        return [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]
-
-    def finish(self) -> None:
-        """Give its slot back and let its offset be committed."""
-        self.assignment.finish(self.offset)
-
-    def abandon(self) -> None:
-        """Give its slot back undone, once its partition is revoked: the next owner begins it."""
-        self.assignment.abandon(self.offset)
-
-    def step_aside(self) -> bool:
-        """Give its slot to another while it waits for what others need not wait for; False where too many have."""
-        return self.assignment.slots.step_aside()
-
-    def step_back(self) -> None:
-        """Take a slot again after ``step_aside``, if need be one too many."""
-        self.assignment.slots.step_back()
-
-    @property
-    def revoked(self) -> bool:
-        """The partition is, or is about to be, another worker's."""
-        return self.assignment.revoked
-
-
-class Slots:
-    """How many messages of a lane are in flight, shared between its thread, which takes, and the event loop, which ends."""
-
-    def __init__(self, total: int, aside: int = 0) -> None:
-        """``aside``: how many more may be in flight that wait, and leave their slots to others."""
-        self.changed = threading.Condition()
-        self.stopping = threading.Event()
-        self._total = total
-        self._taken = 0
-        self._aside = 0
-        self._most_aside = aside
-        self._held = False
-        # The thread is woken once this many are free, not at every end: each waking costs both threads a switch.
-        self._enough = max(1, total // 8)
-
-    @property
-    def free(self) -> int:
-        """Messages that may be taken."""
-        return 0 if self._held else max(0, self._total - self._taken)
-
-    def hold(self, held: bool) -> None:
-        """Take nothing more until told otherwise."""
-        with self.changed:
-            self._held = held
-            self.changed.notify_all()
-
-    def step_aside(self) -> bool:
-        """A message that waits leaves its slot to another; False: too many have."""
-        with self.changed:
-            if self._aside >= self._most_aside:
-                return False
-            self._aside += 1
-            self.give_back(wake=False)
-            return True
-
-    def step_back(self) -> None:
-        """It goes on."""
-        with self.changed:
-            self._aside -= 1
-            self._taken += 1
-
-    @property
-    def taken(self) -> int:
-        """Messages in flight, those aside too."""
-        return self._taken + self._aside
-
-    def take(self) -> None:
-        """One is taken; the caller holds ``changed``."""
-        self._taken += 1
-
-    def give_back(self, *, wake: bool) -> None:
-        """One has ended; the caller holds ``changed``. ``wake``: somebody waits for this very one."""
-        self._taken -= 1
-        if wake or self.free >= self._enough:
-            self.changed.notify_all()
-
-    def stop(self) -> None:
-        """Wake whoever waits: the lane is to end."""
-        with self.changed:
-            self.stopping.set()
-            self.changed.notify_all()
-
-    def wait_for_enough(self) -> int:
-        """Free slots, after waiting for a batch's worth of them; 0 when none got free in time."""
-        with self.changed:
-            if self.free < self._enough:
-                self.changed.wait_for(
-                    lambda: self.stopping.is_set() or self.free >= self._enough,
-                    POLL_SECONDS if self.free else HOLD_SECONDS,
-                )
-            return self.free
-
-
-class Assignment:
-    """One partition for as long as we hold it. Taken in the lane's thread, finished in the event loop."""
-
-    def __init__(self, slots: Slots) -> None:
-        self.slots = slots
-        self._offsets = PartitionOffsets()
-        self._committed: int | None = None
-        self.revoked = False
-
-    def take(self, offset: int) -> None:
-        """See PartitionOffsets.take."""
-        with self.slots.changed:
-            self._offsets.take(offset)
-            self.slots.take()
-
-    def finish(self, offset: int) -> None:
-        """See PartitionOffsets.finish."""
-        with self.slots.changed:
-            self._offsets.finish(offset)
-            self.slots.give_back(wake=not self._offsets.in_flight)
-
-    def abandon(self, offset: int) -> None:
-        """See PartitionOffsets.abandon."""
-        with self.slots.changed:
-            self._offsets.abandon(offset)
-            self.slots.give_back(wake=not self._offsets.in_flight)
-
-    @property
-    def leaving(self) -> bool:
-        """Revoked, or its lane is ending."""
-        return self.revoked or self.slots.stopping.is_set()
-
-    @property
-    def in_flight(self) -> int:
-        """Records taken, neither finished nor abandoned."""
-        return self._offsets.in_flight
-
-    def uncommitted(self) -> int | None:
-        """The position to commit, if it moved since ``committed`` was told."""
-        position = self._offsets.position
-        return position if position != self._committed else None
-
-    def committed(self, position: int) -> None:
-        """The broker has it."""
-        self._committed = position
 
 
 class Lane:
@@ -220,6 +55,9 @@ class Lane:
         self._take = take
         self._leaving = leaving
         self._assignments: dict[int, Assignment] = {}
+        # Partitions that the client was told to pause: all while no slot is free, one while its oldest record waits too long.
+        self._held: set[int] = set()
+        self._halted: set[int] = set()
         self._ended: Future[None] = Future()
         self._commit_due = 0.0
         self._drain_seconds = tuning.drain_seconds
@@ -229,6 +67,11 @@ class Lane:
     def in_flight(self) -> int:
         """Messages taken whose end is not in Kafka yet."""
         return self._slots.taken
+
+    @property
+    def pinned(self) -> int:
+        """Records taken that no commit covers."""
+        return sum(assignment.pinned for assignment in list(self._assignments.values()))
 
     @property
     def unread(self) -> dict[int, int]:
@@ -282,6 +125,7 @@ class Lane:
                     self._hand_over(self._poll(consumer, room))
                 elif not self._slots.stopping.is_set():
                     self._hold(consumer)
+                self._halt(consumer)
                 self._commit_if_due(consumer)
             self._drain(list(self._assignments.values()))
             self._commit(consumer, self._assignments)
@@ -299,17 +143,37 @@ class Lane:
 
     def _hold(self, consumer: Consumer) -> None:
         """No slot is free: go on answering the group without taking. Pausing throws the prefetch away, so only now."""
-        held: set[int] = set()
         try:
             while not self._slots.stopping.is_set() and not self._slots.free:
-                new = [partition for partition in consumer.assignment() if partition.partition not in held]
+                paused = self._held | self._halted
+                new = [partition for partition in consumer.assignment() if partition.partition not in paused]
                 consumer.pause(new)
-                held |= {partition.partition for partition in new}
+                self._held |= {partition.partition for partition in new}
                 message = consumer.poll(POLL_SECONDS)  # of a partition assigned just now, if any: one over the slots
                 self._hand_over([message] if message is not None else [])
                 self._commit_if_due(consumer)
         finally:
-            consumer.resume([partition for partition in consumer.assignment() if partition.partition in held])
+            self._resume(consumer, self._held)
+            self._held = set()
+
+    def _halt(self, consumer: Consumer) -> None:
+        """Take no more from a partition whose oldest record waits, once so many are behind it: it goes on when half are left.
+
+        They would all be read again after a restart, and are all remembered until it ends.
+        """
+        most = self._tuning.behind_oldest
+        full = {number for number, one in self._assignments.items() if one.pinned >= most} - self._halted
+        if full:
+            numbers = ", ".join(map(str, sorted(full)))
+            log.warning("%s: %d messages behind the oldest that waits, in partitions %s", self.topic, most, numbers)
+            consumer.pause([partition for partition in consumer.assignment() if partition.partition in full])
+        eased = {number for number in self._halted if self._assignments[number].pinned <= most // 2}
+        if eased:
+            self._resume(consumer, eased)
+        self._halted = (self._halted | full) - eased
+
+    def _resume(self, consumer: Consumer, numbers: Collection[int]) -> None:
+        consumer.resume([partition for partition in consumer.assignment() if partition.partition in numbers])
 
     def _hand_over(self, messages: Sequence[Message]) -> None:
         batch: list[Taken] = []
@@ -344,7 +208,7 @@ class Lane:
         if not self._slots.stopping.is_set():  # else they had their time
             self._drain(list(leaving.values()))
         self._commit(consumer, leaving)
-        self._forget(leaving)
+        self._forget(consumer, leaving)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Somebody else has them already: nothing of ours may be committed over theirs."""
@@ -353,12 +217,16 @@ class Lane:
             if assignment is not None:
                 assignment.revoked = True
         self._tell_leaving()
-        self._forget([partition.partition for partition in partitions])
+        self._forget(consumer, [partition.partition for partition in partitions])
 
     def _tell_leaving(self) -> None:
         self._loop.call_soon_threadsafe(self._leaving)
 
-    def _forget(self, partitions: Sequence[int] | dict[int, Assignment]) -> None:
+    def _forget(self, consumer: Consumer, partitions: Collection[int]) -> None:
+        # The client would remember that they are paused, should they ever come back.
+        self._resume(consumer, (self._held | self._halted).intersection(partitions))
+        self._held.difference_update(partitions)
+        self._halted.difference_update(partitions)
         for partition in partitions:
             self._assignments.pop(partition, None)
 

@@ -45,6 +45,11 @@ class PartitionOffsets:
         return self._position
 
     @property
+    def pinned(self) -> int:
+        """Records taken that no commit covers: from the oldest that is not finished, those that ended behind it too."""
+        return len(self._order)
+
+    @property
     def in_flight(self) -> int:
         """Records taken that are neither finished nor abandoned."""
         return len(self._unfinished) - self._abandoned

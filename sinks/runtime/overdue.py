@@ -19,7 +19,7 @@ from connectors.statuses import StatusLog, delivery_status
 from connectors.webhooks.desk import Desk
 from connectors.webhooks.receipts import Receipt
 from sinks.runtime.channel import Channel
-from sinks.runtime.lanes import Taken
+from sinks.runtime.in_flight import Taken
 from sinks.runtime.patience import patiently
 
 log = logging.getLogger(__name__)

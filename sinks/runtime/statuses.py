@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from connectors.statuses import StatusLog, delivery_status
-from sinks.runtime.lanes import Taken
+from sinks.runtime.in_flight import Taken
 from sinks.runtime.outcome import Outcome
 
 

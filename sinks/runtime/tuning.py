@@ -63,6 +63,9 @@ class Tuning(BaseSettings):
     # Messages of a lane that wait for what others need not wait for (their sender's pause) and leave their slots to those.
     # Each takes some kilobytes; past it the lane waits with them.
     waiting_aside: int = Field(500, ge=0, le=100_000)
+    # Messages of a partition taken behind its oldest that has not ended, before nothing more is taken from it: so many at most
+    # are read again after a restart (some 2,000 a second, none is sent again), and each takes some 50 bytes until then.
+    behind_oldest: int = Field(20_000, ge=100, le=10_000_000)
 
     @model_validator(mode="after")
     def _probes_come_later_and_later(self) -> Self:

@@ -27,8 +27,9 @@ from sinks.runtime.dead_letters import DeadLetters
 from sinks.runtime.delivering import Delivering, Tools
 from sinks.runtime.devices import Devices
 from sinks.runtime.gates_reader import GatesReader
+from sinks.runtime.in_flight import Taken
 from sinks.runtime.keys import Keys
-from sinks.runtime.lanes import Lane, Taken
+from sinks.runtime.lanes import Lane
 from sinks.runtime.limits import ChannelLimits, RateLimits
 from sinks.runtime.overdue import Overdue
 from sinks.runtime.short_links import LinkStore

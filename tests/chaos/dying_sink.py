@@ -21,7 +21,7 @@ from connectors.providers.outcome import OutcomeUnknown
 from sinks.__main__ import main
 from sinks.runtime import lanes
 from sinks.runtime.attempts import Attempts, Begun
-from sinks.runtime.lanes import Assignment, Taken
+from sinks.runtime.in_flight import Assignment, Taken
 from sinks.runtime.statuses import DeliveryLife
 from tests.chaos.orphans import end_with_parent
 

@@ -13,14 +13,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from connectors.kafka import read_to_end
+from connectors.kafka import make_consumer, read_to_end
 from connectors.readiness import read_standing
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
-from schemas.topics import event_topic
+from schemas.topics import deliver_topic, event_topic
+from sinks.runtime.lanes import group_of
 from tests.integration.sinks.outgoing import Outbox, Outgoing
 from tests.integration.sinks.rig import Rig, wait_for
 from tests.integration.sinks.test_conformance import CASES, Case, Refusal, address
+from tests.integration.sinks.test_metrics import value
 
 pytestmark = pytest.mark.integration
 
@@ -202,3 +204,54 @@ def test_a_broken_marketing_sender_leaves_care_alone_however_much_waits_for_it(r
     rig.provider.behave()
     all_sent_once_and_unspent(rig, marketing)
     rig.end("sms")
+
+
+def test_what_waits_pins_so_much_behind_it_and_no_more_and_a_restart_doubles_nothing(rig: Rig, outbox: Outbox) -> None:
+    """Nor does a partition that another had meanwhile stay paused for good."""
+    behind, slots, partitions = 100, 16, len(rig.committed("sms"))
+    tight = {
+        "LUXE_SINKS_BEHIND_OLDEST": str(behind),
+        "LUXE_SINKS_SLOTS_NORMAL": str(slots),
+        "LUXE_LIMIT_SMS_PER_SECOND": "0",
+    }
+    if "sms" in rig.running:
+        rig.end("sms")
+    rig.start("sms", tight)
+    marketing = crowd(
+        outbox, "sms", 12 * partitions, sender_class="marketing", category="marketing"
+    )  # in every partition
+    for message in marketing:
+        rig.provider.misbehave(address(message), kind="twilio_error", code=21606)
+    outbox.send(marketing)
+    wait_for(lambda: paused(rig, "sms") == [("marketing sender", "account")])
+    wait_for(lambda: all(one > 0 for one in rig.committed("sms").values()))
+    care = crowd(outbox, "sms", 3 * behind * partitions)
+    outbox.send(care)
+    for _ in range(2):
+        wait_for(
+            lambda: value(rig.settings, "sms", "luxe_deliveries_pinned_records", lane="normal") >= behind * partitions
+        )
+        others = crowd(outbox, "sms", 20, lane="high")
+        outbox.send(others)
+        all_sent_once_and_unspent(rig, others)
+        assert sent(rig, care) <= (behind + slots) * partitions
+        assert value(rig.settings, "sms", "luxe_deliveries_pinned_records") <= (behind + slots) * partitions
+        pass_by(rig, partitions)
+        assert rig.end("sms") == 0
+        rig.start("sms", tight)
+    rig.provider.behave()
+    all_sent_once_and_unspent(rig, marketing + care)
+    wait_for(lambda: sum(rig.committed("sms").values()) == 0)
+    rig.end("sms")
+
+
+def sent(rig: Rig, messages: list[Outgoing]) -> int:
+    return sum("sent" in rig.eye.words(message.id) for message in messages)
+
+
+def pass_by(rig: Rig, partitions: int) -> None:
+    """Another member has some of the partitions for a moment, and does nothing with them."""
+    other = make_consumer(rig.settings, group_of("sms", "normal"), partition_assignment_strategy="cooperative-sticky")
+    other.subscribe([deliver_topic("sms", "normal")])
+    wait_for(lambda: other.poll(0.1) is None and len(other.assignment()) >= partitions // 2)
+    other.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sinks.runtime.lanes import Assignment, Slots
+from sinks.runtime.in_flight import Assignment, Slots
 
 
 def test_a_lane_that_is_held_takes_nothing_until_it_is_let_go() -> None:
@@ -32,3 +32,4 @@ def test_what_steps_aside_leaves_its_slot_and_so_many_at_most() -> None:
     assert (slots.free, assignment.in_flight) == (1, 1)
     assignment.abandon(1)
     assert (slots.free, assignment.in_flight, assignment.uncommitted()) == (2, 0, 1)
+    assert assignment.pinned == 2  # what ended behind the abandoned one is read again with it

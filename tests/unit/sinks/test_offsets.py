@@ -89,6 +89,7 @@ class CommitsOnlyFinishedPrefixes(RuleBasedStateMachine):
         finished_before = [offset for offset in self.taken if not self.open or offset < min(self.open)]
         assert position == (finished_before[-1] + 1 if finished_before else None)
         assert self.offsets.in_flight == len(self.open)
+        assert self.offsets.pinned == len(self.taken) - len(finished_before)
 
     @invariant()
     def the_position_never_goes_back(self) -> None:
