@@ -52,7 +52,8 @@ class Sms:
 
     async def look_up(self, provider_message_id: str, now: datetime) -> Receipt | None:
         """By its id, which says nothing of anybody."""
-        return from_twilio(await self._twilio.fetch(provider_message_id), delivery_id=None, now=now)
+        said = await self._twilio.fetch(provider_message_id)
+        return None if said is None else from_twilio(said, delivery_id=None, now=now)
 
     async def close(self) -> None:
         """Give the connections back."""

@@ -107,8 +107,26 @@ class Receipts(_Strict):
     late_ms: int = Field(5_000, ge=0, le=MAX_DELAY_MS, description="For mode late: how much later than usual.")
 
 
+class LookUp(_Strict):
+    """Refuse, with an HTTP status, to say what became of a text."""
+
+    kind: Literal["look_up"]
+    status: int = Field(ge=400, le=599)
+    retry_after_seconds: int | None = Field(None, ge=0, le=86_400)
+
+
 Effect = Annotated[
-    Latency | Status | ResetBefore | ResetAfter | Hang | TwilioError | Undelivered | EmailOutcome | FcmError | Receipts,
+    Latency
+    | Status
+    | ResetBefore
+    | ResetAfter
+    | Hang
+    | TwilioError
+    | Undelivered
+    | EmailOutcome
+    | FcmError
+    | Receipts
+    | LookUp,
     Field(discriminator="kind"),
 ]
 
@@ -116,6 +134,7 @@ Effect = Annotated[
 _CHANNEL_OF_EFFECT: dict[str, Channel] = {
     "twilio_error": "sms",
     "undelivered": "sms",
+    "look_up": "sms",
     "email_event": "email",
     "fcm_error": "push",
 }
@@ -264,10 +283,18 @@ class FaultBook:
             return NO_FAULT
         verdict: Verdict | None = None
         for entry in self._rules.values():
-            if entry.applies(channel, to):
+            if not isinstance(entry.rule.effect, LookUp) and entry.applies(channel, to):
                 verdict = verdict or Verdict()
                 _apply(entry, verdict)
         return verdict or NO_FAULT
+
+    def judge_look_up(self, to: str) -> Status | None:
+        """Whether the question what became of a text is refused."""
+        for entry in self._rules.values():
+            effect = entry.rule.effect
+            if isinstance(effect, LookUp) and entry.applies("sms", to):
+                return Status(kind="status", status=effect.status, retry_after_seconds=effect.retry_after_seconds)
+        return None
 
 
 def _apply(entry: _InForce, verdict: Verdict) -> None:

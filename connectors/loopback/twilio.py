@@ -160,6 +160,9 @@ class TwilioMessages:
         kept = self._store.find(request.match_info["sid"])
         if kept is None or kept.channel != "sms":
             return _error(20404, what=request.path)
+        refusal = self._faults.judge_look_up(kept.to)
+        if refusal is not None:
+            return _refusal(Verdict(refusal=refusal), kept.to, kept.sender)
         now_ms = time.time_ns() // 1_000_000
         payload = self._store.payload(kept)
         resource = self._resource(kept, payload["form"], now_ms)

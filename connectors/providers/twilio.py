@@ -131,11 +131,16 @@ class TwilioMessages:
         ]
         return found[::-1]
 
-    async def fetch(self, sid: str) -> dict[str, str]:
-        """What Twilio says of one message, in the words of its status callback. Raises Refused, OutcomeUnknown."""
+    async def fetch(self, sid: str) -> dict[str, str] | None:
+        """What Twilio says of one message, in the words of its status callback; None: it has none of that id (any more).
+
+        Raises Refused, OutcomeUnknown.
+        """
         try:
             message = await self._messages(sid).fetch_async()
         except TwilioRestException as error:
+            if error.status == 404:
+                return None
             raise Refused(class_of(error), code=str(error.code), http_status=error.status) from None
         except (TwilioException, ValueError, KeyError) as error:
             raise OutcomeUnknown(type(error).__name__) from None

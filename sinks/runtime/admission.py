@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from connectors.providers.outcome import Refused, reach
+from connectors.providers.outcome import PASSING, Refused, reach
 from schemas.topics import LANES
 from sinks.runtime.alarms import Alarms
 from sinks.runtime.allowance import Allowance
@@ -26,6 +26,8 @@ from sinks.runtime.turns import CRITICAL, Turns
 
 # A message that the account's refusal has met so often, while others were answered between, is refused for itself.
 MAX_STRIKES = 2
+# Limits of a longer window are of messages sent; questions are none.
+SHORT_WINDOW_SECONDS = 1.0
 
 
 class Waits(Protocol):
@@ -65,6 +67,7 @@ class _Waiter:
     until: float | None
     fresh: bool
     permit: asyncio.Future[Permit | None]
+    asks: bool = False  # what became of a message; it sends none
     aside: bool = False
 
 
@@ -110,27 +113,41 @@ class Admission:
 
         The permit is ``late`` where the message's time was over first. Whoever gets one closes it.
         """
-        lane = message["lane"]
-        subjects, purses = self._subjects.of(message), (*self._account_purses, *self._allowance.own(message))
-        permit = None if self._short_of_slots else self._permit(lane, subjects, purses, time.monotonic())
+        return await self._admit(
+            _Waiter(
+                taken,
+                message["lane"],
+                self._subjects.of(message),
+                (*self._account_purses, *self._allowance.own(message)),
+                until=_late_at(message),
+                fresh=not tries.strikes,
+                permit=asyncio.get_running_loop().create_future(),
+            )
+        )
+
+    async def admit_question(self, taken: Waits, lane: str, until: float) -> Permit | None:
+        """Leave to ask what became of a message, as for ``admit``; ``late`` at ``until``, in seconds since the epoch.
+
+        It takes of the account's limits by the second, not of the day's texts. While our account is refused it only waits: that
+        we may read says nothing of sending.
+        """
+        purses = tuple(purse for purse in self._account_purses if purse.limit.window_seconds <= SHORT_WINDOW_SECONDS)
+        permit = asyncio.get_running_loop().create_future()
+        return await self._admit(
+            _Waiter(taken, lane, (self._account,), purses, until=until, fresh=False, permit=permit, asks=True)
+        )
+
+    async def _admit(self, waiter: _Waiter) -> Permit | None:
+        permit = None if self._short_of_slots else self._permit(waiter, time.monotonic())
         if permit is not None:
             return permit
-        waiter = _Waiter(
-            taken,
-            lane,
-            subjects,
-            purses,
-            until=_late_at(message),
-            fresh=not tries.strikes,
-            permit=asyncio.get_running_loop().create_future(),
-        )
-        self._waiting[lane].append(waiter)
+        self._waiting[waiter.lane].append(waiter)
         self.look()
         try:
             return await waiter.permit
         finally:
             if waiter.aside:
-                taken.step_back()
+                waiter.taken.step_back()
 
     def at_once(self, permit: Permit, message: Mapping[str, Any]) -> bool:
         """Let a permit whose call was made be used for another one, if that may be made now."""
@@ -158,12 +175,12 @@ class Admission:
             elif waiter.until is not None and clock >= waiter.until:
                 self._calling[lane] += 1
                 waiter.permit.set_result(Permit(lane, (), (), (), self._close, late=True))
-            elif (permit := self._permit(lane, waiter.subjects, waiter.purses, now)) is not None:
+            elif (permit := self._permit(waiter, now)) is not None:
                 waiter.permit.set_result(permit)
                 self._turns.served(lane)
             else:
                 left[lane].append(waiter)
-                if not waiter.aside and self._others_go_on(waiter, now):
+                if not waiter.aside and (waiter.asks or self._others_go_on(waiter, now)):
                     waiter.aside = waiter.taken.step_aside()
         self._waiting = left
         self._hold_if_paused()
@@ -187,8 +204,9 @@ class Admission:
             purse.is_dry(now) for purse in own
         )
 
-    def _permit(self, lane: str, subjects: tuple[Subject, ...], purses: tuple[Purse, ...], now: float) -> Permit | None:
-        if not _may_go(subjects, purses, now):
+    def _permit(self, waiter: _Waiter, now: float) -> Permit | None:
+        lane, subjects, purses = waiter.lane, waiter.subjects, waiter.purses
+        if not _may_go(subjects, purses, now) or (waiter.asks and self._account.breaker.cause == "account"):
             return None
         if self._calling[lane] >= self._tuning.slots(lane):
             self._short_of_slots = True
@@ -248,6 +266,19 @@ class Admission:
             breaker.withdraw(other)
         self._ring()
 
+    def not_told(self, permit: Permit, clinic_id: str, refused: Refused) -> bool:
+        """What became of a message is not told; whether it may be another time. A refusal to tell says nothing of sending, but
+
+        that nobody is there, or that we are too fast.
+        """
+        if refused.error_class == "transient":
+            self.unanswered(permit, {"clinic_id": clinic_id}, refused.code)
+        elif refused.error_class == "throttled":
+            self._refused(permit, clinic_id, refused, self._account)
+        elif refused.error_class != "account":
+            self.answered(permit)
+        return refused.error_class in (*PASSING, "account")
+
     async def postpones(self, permit: Permit, message: Mapping[str, Any], refused: Refused, tries: Tries) -> bool:
         """Whether a refused message waits for its provider's or sender's return, its attempt unspent; else it has failed."""
         probed, reaches = permit.is_probe, reach(self._provider, refused.error_class, refused.code)
@@ -261,7 +292,7 @@ class Admission:
             waits = False
         else:
             waited = probed or permit.paused
-            self._refused(permit, message, refused, self._subjects.met(message, reaches))
+            self._refused(permit, message["clinic_id"], refused, self._subjects.met(message, reaches))
             # Who is told first to send less has had its answer, with a time; the others need not be told one by one.
             waits = permit.paused and (waited or refused.error_class == "account")
         if waits:
@@ -272,7 +303,7 @@ class Admission:
     def _is_its_own(self, tries: Tries, probed: bool) -> bool:
         return tries.strikes >= MAX_STRIKES and not probed
 
-    def _refused(self, permit: Permit, message: Mapping[str, Any], refused: Refused, subject: Subject) -> None:
+    def _refused(self, permit: Permit, clinic_id: str, refused: Refused, subject: Subject) -> None:
         permit.spent = True
         now = time.monotonic()
         cause: Cause = "throttled" if refused.error_class == "throttled" else "account"
@@ -287,7 +318,7 @@ class Admission:
                         ticket, now, cause, refused.code, None if seconds is None else min(most, seconds)
                     )
                 if changed:
-                    self._subjects.paused(subject, message["clinic_id"])
+                    self._subjects.paused(subject, clinic_id)
             elif subject is self._account:
                 breaker.withdraw(ticket)
             else:

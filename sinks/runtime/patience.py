@@ -1,4 +1,4 @@
-"""Postgres may be away for a while: what needs it waits, nothing is given up, nothing is guessed."""
+"""Waiting: for Postgres, which may be away for a while, with nothing given up and nothing guessed; and for a time to be over."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from typing import TypeVar
 
 import psycopg
 
+from sinks.runtime.in_flight import Taken
+
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+# How soon who waits sees that it is to leave.
+LOOK_SECONDS = 0.5
 
 
 async def patiently(ask: Callable[[], Awaitable[Result]], *, retry_seconds: float) -> Result:
@@ -25,3 +30,16 @@ async def patiently(ask: Callable[[], Awaitable[Result]], *, retry_seconds: floa
                 log.warning("Postgres does not answer (%s); deliveries wait for it", type(error).__name__)
                 told = True
             await asyncio.sleep(retry_seconds)
+
+
+async def wait_aside(taken: Taken, seconds: float) -> bool:
+    """Wait without a slot, if one may step aside; False as soon as the record's partition is leaving."""
+    aside = taken.step_aside()
+    try:
+        while seconds > 0 and not taken.leaving:
+            await asyncio.sleep(min(LOOK_SECONDS, seconds))
+            seconds -= LOOK_SECONDS
+    finally:
+        if aside:
+            taken.step_back()
+    return not taken.leaving

@@ -50,6 +50,10 @@ class Tuning(BaseSettings):
     )
     postgres_retry_seconds: float = Field(1.0, ge=0.05, le=60, description="Between tries while Postgres is away.")
 
+    # An overdue receipt (sinks/runtime/overdue.py): how often its message is asked for, how soon again; each time twice as late.
+    receipt_asks: int = Field(5, ge=1, le=20)
+    receipt_ask_again_seconds: float = Field(2.0, ge=0.01, le=300)
+
     # The breaker (sinks/runtime/breaker.py). One refusal of the account opens it, or so many failures in a row: fewer would take
     # two unlucky messages for an outage, more would spend more of their attempts.
     breaker_failures: int = Field(5, ge=2, le=1_000)

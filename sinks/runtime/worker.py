@@ -165,6 +165,15 @@ async def serve(
             statuses = StatusLog(producer, codec)
             desk = Desk(settings, pool, records, statuses, WebhookCounted())
             allowance = Allowance(pool, ChannelLimits(limits, channel.name), tuning, failed=fail)
+            admission = Admission(
+                channel=channel.name,
+                provider=channel.provider,
+                tuning=tuning,
+                alarms=Alarms(producer, codec, channel=channel.name, provider=channel.provider),
+                allowance=allowance,
+                hold=lambda held: worker.hold(held),
+                tell=lambda standing: _tell(settings, channel.name, standing),
+            )
             tools = Tools(
                 channel=channel,
                 tuning=tuning,
@@ -173,15 +182,7 @@ async def serve(
                 keys=keys,
                 devices=Devices(pool, tuning),
                 gates=GatesReader(settings, codec, stale_seconds=tuning.gates_stale_seconds),
-                admission=Admission(
-                    channel=channel.name,
-                    provider=channel.provider,
-                    tuning=tuning,
-                    alarms=Alarms(producer, codec, channel=channel.name, provider=channel.provider),
-                    allowance=allowance,
-                    hold=lambda held: worker.hold(held),
-                    tell=lambda standing: _tell(settings, channel.name, standing),
-                ),
+                admission=admission,
                 attempts=Attempts(
                     pool, channel.provider, tuning, counted, lease_seconds=tuning.lease_seconds(channel.name)
                 ),
@@ -189,7 +190,7 @@ async def serve(
                 statuses=statuses,
                 dead_letters=DeadLetters(producer, codec, keys, stage=channel.name, counted=counted),
                 counted=counted,
-                overdue=Overdue(channel, pool, statuses, desk, tuning.postgres_retry_seconds),
+                overdue=Overdue(channel, admission, pool, statuses, desk, tuning),
             )
             worker = Worker(settings, tools, producer, failed)
             sources = counted.sources(worker.lanes, lambda: tools.gates.age_seconds, tools.admission)

@@ -35,6 +35,16 @@ def test_an_effect_of_one_channel_never_meets_another() -> None:
     assert isinstance(faults.judge("sms", "+1555").refusal, TwilioError)
 
 
+def test_a_refusal_to_tell_of_a_text_meets_no_sending() -> None:
+    faults = book({"effect": {"kind": "look_up", "status": 429, "retry_after_seconds": 3}, "to": "+1555", "count": 1})
+    assert faults.judge("sms", "+1555") is NO_FAULT
+    assert faults.judge_look_up("+1556") is None
+    refusal = faults.judge_look_up("+1555")
+    assert refusal is not None
+    assert (refusal.status, refusal.retry_after_seconds) == (429, 3)
+    assert faults.judge_look_up("+1555") is None
+
+
 def test_latencies_add_up_and_the_first_refusal_counts() -> None:
     faults = book(
         {"effect": {"kind": "latency", "ms": 100}},

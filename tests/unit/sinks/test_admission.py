@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, cast
+
+import pytest
 
 from connectors.postgres.pool import Pool
 from connectors.providers.outcome import Refused
@@ -167,3 +170,53 @@ async def test_who_waits_for_its_sender_steps_aside_and_the_other_sender_goes_on
     assert await waiting is None
     assert record.aside == 0
     assert desk.held == []
+
+
+async def test_a_question_waits_aside_for_the_accounts_return_and_may_find_it_out() -> None:
+    desk, tries, record = Desk(), [Tries() for _ in range(3)], Record()
+    permits = [await desk.permit(message(), one) for one in tries]
+    for permit in permits:
+        desk.admission.unanswered(permit, message(), "timeout")
+        permit.close()
+    asking = asyncio.create_task(desk.admission.admit_question(record, "low", time.time() + 60))
+    await asyncio.sleep(0)
+    assert record.aside == 1
+    assert desk.held == []
+    probe = await asking
+    assert probe is not None
+    assert probe.is_probe
+    desk.admission.answered(probe)
+    probe.close()
+    assert record.aside == 0
+    assert [alarm["resolved"] for alarm in desk.log.alarms] == [False, True]
+
+
+async def test_while_our_account_is_refused_a_question_probes_nothing_and_gives_up_at_its_time() -> None:
+    desk, tries = Desk(), Tries()
+    permit = await desk.permit(message(), tries)
+    assert await desk.admission.postpones(permit, message(), ACCOUNT, tries)
+    permit.close()
+    asking = asyncio.create_task(desk.admission.admit_question(Record(), "low", time.time() + 0.4))
+    found = await asking
+    assert found is not None
+    assert found.late  # after several probes' times
+    found.close()
+    assert desk.admission.counted.probes == 0
+
+
+@pytest.mark.parametrize(
+    ("refused", "again", "paused"),
+    [
+        (Refused("throttled", code="20429", retry_after_seconds=9), True, "throttled"),
+        (Refused("account", code="20003"), True, None),
+        (Refused("unknown", code="20001"), False, None),
+        (Refused("transient", code="20503"), True, None),
+    ],
+)
+async def test_what_a_refused_question_says_of_sending(refused: Refused, again: bool, paused: str | None) -> None:
+    desk = Desk()
+    permit = await desk.admission.admit_question(Record(), "low", time.time() + 60)
+    assert permit is not None
+    assert desk.admission.not_told(permit, "c-1", refused) is again
+    permit.close()
+    assert desk.admission.standing()["breakers"][0]["cause"] == paused
