@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -52,6 +51,13 @@ class Ended:
     outcome: Outcome | None
 
 
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """Another worker, perhaps dead, is at it: ask again in so many seconds."""
+
+    seconds: float
+
+
 class Attempts:
     """The ledger of one provider."""
 
@@ -68,28 +74,22 @@ class Attempts:
             self._finish, max_items=tuning.batch_rows, linger_ms=tuning.batch_linger_ms
         )
 
-    async def begin(self, message: Mapping[str, Any], leaving: Callable[[], bool]) -> Begun | Ended | None:
-        """Enter the attempt of a ChannelMessage; waits while another worker is at it, None once ``leaving``.
-
-        Raises psycopg.Error for the row's own fault.
-        """
+    async def begin(self, message: Mapping[str, Any]) -> Begun | Ended | Leased:
+        """Enter the attempt of a ChannelMessage. Raises psycopg.Error for the row's own fault."""
         attempt = Attempt(provider=self._provider, **{name: message[name] for name in _FIELDS})
-        while True:
-            asked = time.monotonic()
-            result = await self._beginning.submit(attempt)
-            if isinstance(result, psycopg.Error):
-                raise result
-            if result.verdict in ("begun", "unknown") and result.lease_until is not None:
-                since = message["created_at"] if result.verdict == "unknown" else None
-                until = asked + self._lease_seconds
-                return Begun(attempt.delivery_id, attempt.attempt, result.lease_until, until, since)
-            if result.attempt > attempt.attempt:
-                return Ended(None)
-            if result.verdict == "finished":
-                return Ended(_outcome_of(result))
-            if leaving():
-                return None
-            await asyncio.sleep(_until(result.lease_until))
+        asked = time.monotonic()
+        result = await self._beginning.submit(attempt)
+        if isinstance(result, psycopg.Error):
+            raise result
+        if result.verdict in ("begun", "unknown") and result.lease_until is not None:
+            since = message["created_at"] if result.verdict == "unknown" else None
+            until = asked + self._lease_seconds
+            return Begun(attempt.delivery_id, attempt.attempt, result.lease_until, until, since)
+        if result.attempt > attempt.attempt:
+            return Ended(None)
+        if result.verdict == "finished":
+            return Ended(_outcome_of(result))
+        return Leased(_until(result.lease_until))
 
     async def renew(self, begun: Begun) -> Begun | None:
         """The attempt with a new lease, when it waited too long for its call; None where another worker took it up."""

@@ -6,40 +6,30 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import psycopg
 
 from connectors.postgres import devices
-from connectors.postgres.pool import Pool
-from connectors.postgres.records import Records
 from connectors.providers.outcome import Accepted, ErrorClass, OutcomeUnknown, Refused
 from connectors.sealing import KeyRingError
-from connectors.statuses import StatusLog
 from connectors.suppressing import DeadAddress, SenderClass, reason_of, suppress
 from schemas.codec import CodecError, Decoded
 from schemas.registry import RegistryUnavailableError
-from sinks.runtime.admission import Admission, Tries
-from sinks.runtime.attempts import Attempts, Begun, Ended
-from sinks.runtime.channel import Channel
-from sinks.runtime.counted import CallResult, Counted
-from sinks.runtime.dead_letters import DeadLetters
-from sinks.runtime.devices import Devices
+from sinks.runtime.admission import Tries
+from sinks.runtime.attempts import Begun, Ended, Leased
+from sinks.runtime.counted import CallResult
 from sinks.runtime.gates import Verdict
-from sinks.runtime.gates_reader import GatesReader
 from sinks.runtime.in_flight import Taken
-from sinks.runtime.keys import KeyGone, Keys
+from sinks.runtime.keys import KeyGone
 from sinks.runtime.outcome import Outcome
 from sinks.runtime.overdue import RECORD as QUERY
-from sinks.runtime.overdue import Overdue
-from sinks.runtime.patience import patiently
+from sinks.runtime.patience import patiently, wait_aside
 from sinks.runtime.permit import Permit
 from sinks.runtime.poison import PoisonError
-from sinks.runtime.short_links import LinkStore
 from sinks.runtime.statuses import DeliveryLife
-from sinks.runtime.tuning import Tuning
+from sinks.runtime.tools import Tools
 
 log = logging.getLogger(__name__)
 
@@ -56,26 +46,6 @@ class Postponed(Exception):
     """The message begins anew: provider or sender is paused, and its attempt was given up unspent; or another worker took the
     attempt up, and how that one ends it is waited for.
     """
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What every delivery of a process shares."""
-
-    channel: Channel
-    tuning: Tuning
-    records: Records
-    pool: Pool
-    keys: Keys
-    devices: Devices
-    gates: GatesReader
-    admission: Admission
-    attempts: Attempts
-    links: LinkStore
-    statuses: StatusLog
-    dead_letters: DeadLetters
-    counted: Counted
-    overdue: Overdue
 
 
 class Delivering:
@@ -156,15 +126,22 @@ class Delivering:
                 taken.abandon()  # nothing was done yet: its next owner does it
                 return
             try:
-                await self._try(taken, message, life, permit, tries)
+                leased = await self._try(taken, message, life, permit, tries)
             except Postponed:
                 continue
             finally:
                 permit.close()
-            return
+            if leased is None:
+                return
+            # Without its permit: it may be the only call that a paused provider is tried with.
+            if not await wait_aside(taken, leased.seconds):
+                taken.abandon()  # whoever comes next waits for the lease
+                return
 
-    async def _try(self, taken: Taken, message: Message, life: DeliveryLife, permit: Permit, tries: Tries) -> None:
-        """Raises Postponed, with nothing of ours left in the ledger."""
+    async def _try(
+        self, taken: Taken, message: Message, life: DeliveryLife, permit: Permit, tries: Tries
+    ) -> Leased | None:
+        """None: it has its end, or its next owner. Raises Postponed, with nothing of ours left in the ledger."""
         tools = self._tools
         content: Message | None
         try:
@@ -173,22 +150,19 @@ class Delivering:
             content = None
         if content is not None and tools.channel.name == "push":
             content = await self._on_devices(message, content)
-        if content is not None:
-            await tools.links.keep(message, content["links"])
         await tools.gates.wait_until_current()
         if taken.revoked:
             taken.abandon()  # nothing was done yet: its next owner does it
-            return
-        begun = await tools.attempts.begin(message, lambda: taken.leaving)
-        if begun is None:
-            taken.abandon()  # another worker, perhaps dead, is at it: whoever comes next waits for its lease
-            return
+            return None
+        begun = await tools.attempts.begin(message)
+        if isinstance(begun, Leased):
+            return begun
         if isinstance(begun, Ended):
             if begun.outcome is None:
                 taken.finish()  # its end was told before the later attempt was decided
             else:
                 life.ended(begun.outcome)  # done before; only its status may not have reached Kafka
-            return
+            return None
         dead: list[str] = []
         try:
             if content is None:
@@ -209,6 +183,7 @@ class Delivering:
         finally:
             if dead:
                 await self._forget_devices(message, dead)
+        return None
 
     async def _open(self, message: Message) -> Message:
         """Raises KeyGone, PoisonError."""
@@ -254,6 +229,9 @@ class Delivering:
                     break
             if permit.spent and not admission.at_once(permit, message):
                 await self._postpone(begun, in_doubt=True)
+            if content["links"] and not permit.late and self._may_leave(message, content):
+                # Before the last look at lease and gates, which must be just before the call.
+                await self._tools.links.keep(message, content["links"])
             leased = await self._leased(begun)
             if leased is None:
                 raise Postponed  # nothing is said of it here: another may be calling at this moment
@@ -296,12 +274,10 @@ class Delivering:
         addresses = tools.channel.addresses(content)
         if not addresses:
             return self._refused(Refused("permanent_recipient", code="no_address"))
-        now = datetime.now(UTC)
         try:
-            hashes = [tools.records.ring.address_hash(tools.channel.name, address) for address in addresses]
+            verdicts = self._verdicts(message, addresses)
         except ValueError:
             return self._refused(Refused("permanent_recipient", code="address_form"))
-        verdicts = [tools.gates.gates.verdict(message, address_hash, now) for address_hash in hashes]
         if all(verdicts):
             return Outcome.gated(next(filter(None, verdicts)))
         if permit.late:
@@ -324,6 +300,19 @@ class Delivering:
         tools.admission.answered(permit)
         dead += accepted.dead_addresses
         return Outcome.accepted(accepted)
+
+    def _verdicts(self, message: Message, addresses: Sequence[str]) -> list[Verdict | None]:
+        """What the gates say of each address now. Raises ValueError for one that can be none."""
+        tools, now = self._tools, datetime.now(UTC)
+        hashes = [tools.records.ring.address_hash(tools.channel.name, address) for address in addresses]
+        return [tools.gates.gates.verdict(message, address_hash, now) for address_hash in hashes]
+
+    def _may_leave(self, message: Message, content: Message) -> bool:
+        """Whether some gate is open to it now."""
+        try:
+            return not all(self._verdicts(message, self._tools.channel.addresses(content)))
+        except ValueError:
+            return False
 
     async def _send(self, message: Message, content: Message) -> Accepted:
         """The call itself, timed. Raises Refused, OutcomeUnknown."""

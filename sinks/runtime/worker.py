@@ -24,7 +24,7 @@ from sinks.runtime.attempts import Attempts
 from sinks.runtime.channel import Channel, Shared
 from sinks.runtime.counted import Counted
 from sinks.runtime.dead_letters import DeadLetters
-from sinks.runtime.delivering import Delivering, Tools
+from sinks.runtime.delivering import Delivering
 from sinks.runtime.devices import Devices
 from sinks.runtime.gates_reader import GatesReader
 from sinks.runtime.in_flight import Taken
@@ -33,6 +33,7 @@ from sinks.runtime.lanes import Lane
 from sinks.runtime.limits import ChannelLimits, RateLimits
 from sinks.runtime.overdue import Overdue
 from sinks.runtime.short_links import LinkStore
+from sinks.runtime.tools import Tools
 from sinks.runtime.tuning import Tuning
 
 log = logging.getLogger(__name__)

@@ -87,10 +87,10 @@ def wrap(owner: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
 
 def around_the_ledger(death: Death) -> None:
     def begin(inner: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def begun(self: Attempts, message: Mapping[str, Any], leaving: Callable[[], bool]) -> Any:
+        async def begun(self: Attempts, message: Mapping[str, Any]) -> Any:
             death.note("taken", message["delivery_id"])
             death.passed("taken")
-            result = await inner(self, message, leaving)
+            result = await inner(self, message)
             if isinstance(result, Begun):
                 death.passed("begun")
             return result

@@ -206,6 +206,18 @@ def test_what_is_said_reaches_the_provider_whole(rig: Rig, outbox: Outbox, patie
     assert not any(setting["enable"] for setting in mail["tracking_settings"].values())
 
 
+async def test_no_short_link_is_stored_for_what_is_not_sent(rig: Rig, outbox: Outbox, case: Case, patient: str) -> None:
+    code = ShortLinks(outbox.records.ring, rig.settings.pages_url).code(str(uuid.uuid4()), "https://luxe.example/")
+    links = [{"code": code, "url": "https://luxe.example/", "counted": True}]
+    late = outbox.outgoing(
+        case.channel, patient, {"links": links}, send_not_after=datetime.now(UTC) - timedelta(seconds=1)
+    )
+    outbox.send([late])
+    assert rig.eye.end(late.id)["status"] == "expired"
+    async with open_pool(rig.settings, "tests", size=1) as pool:
+        assert await short_links.find(pool, code) is None
+
+
 async def test_short_links_lead_somewhere_when_their_message_is_there(
     rig: Rig, outbox: Outbox, patient: str, case: Case
 ) -> None:

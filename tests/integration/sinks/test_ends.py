@@ -129,7 +129,7 @@ async def until_killed(settings: Settings, message: Outgoing, outcome: Outcome) 
     """What a sink does with a message, up to the moment after its result is in the ledger."""
     async with open_pool(settings, "tests", size=1) as pool:
         attempts = Attempts(pool, "twilio", Tuning(), Counted("sms"), lease_seconds=30)
-        begun = await attempts.begin(message.message, lambda: False)
+        begun = await attempts.begin(message.message)
         assert isinstance(begun, Begun)
         await attempts.finish(begun, outcome)
 

@@ -14,11 +14,16 @@ import psycopg
 import pytest
 
 from connectors.kafka import make_consumer, read_to_end
+from connectors.postgres.pool import open_pool
 from connectors.readiness import read_standing
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.topics import deliver_topic, event_topic
+from sinks.runtime.attempts import Attempts, Begun
+from sinks.runtime.counted import Counted
 from sinks.runtime.lanes import group_of
+from sinks.runtime.outcome import Outcome
+from sinks.runtime.tuning import Tuning
 from tests.integration.sinks.outgoing import Outbox, Outgoing
 from tests.integration.sinks.rig import Rig, wait_for
 from tests.integration.sinks.test_conformance import CASES, Case, Refusal, address
@@ -204,6 +209,29 @@ def test_a_broken_marketing_sender_leaves_care_alone_however_much_waits_for_it(r
     rig.provider.behave()
     all_sent_once_and_unspent(rig, marketing)
     rig.end("sms")
+
+
+async def test_who_waits_for_a_lease_is_not_the_call_that_a_paused_provider_is_tried_with(
+    rig: Rig, outbox: Outbox, case: Case
+) -> None:
+    rig.provider.misbehave(kind="status", status=503, rule_channel=case.channel)
+    (leased,) = await asyncio.to_thread(crowd, outbox, case.channel, 1, lane="critical")
+    others = await asyncio.to_thread(crowd, outbox, case.channel, 8)
+    async with open_pool(rig.settings, "tests", size=1) as pool:
+        counted, provider = Counted(case.channel), {"sms": "twilio", "email": "sendgrid", "push": "fcm"}[case.channel]
+        attempts = Attempts(pool, provider, Tuning(), counted, lease_seconds=300)
+        begun = await attempts.begin(leased.message)
+        assert isinstance(begun, Begun)
+        await asyncio.to_thread(outbox.send, others)
+        await asyncio.to_thread(wait_for, lambda: paused(rig, case.channel))
+        await asyncio.to_thread(outbox.send, [leased])
+        await asyncio.to_thread(rig.eye.status, leased.id, "queued")
+        await asyncio.sleep(MEANWHILE_SECONDS)  # critical, it is the first at every probe
+        rig.provider.behave()
+        await asyncio.to_thread(all_sent_once_and_unspent, rig, others)
+        assert rig.eye.ends(leased.id) == []
+        assert await attempts.finish(begun, Outcome("unknown", "no_answer", error_class="unknown"))
+    assert (await asyncio.to_thread(rig.eye.end, leased.id))["status"] == "unknown"
 
 
 def test_what_waits_pins_so_much_behind_it_and_no_more_and_a_restart_doubles_nothing(rig: Rig, outbox: Outbox) -> None:
