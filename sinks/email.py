@@ -53,6 +53,7 @@ class EmailChannel:
                     for file in content["attachments"]
                 ],
                 delivery_id=message["delivery_id"],
+                attempt=message["attempt"],
                 category=message["category"],
             )
         )

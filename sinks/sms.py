@@ -37,13 +37,13 @@ class Sms:
         return (content["to"],)
 
     async def send(self, message: Mapping[str, Any], content: Mapping[str, Any]) -> Accepted:
-        """Create the text. The callback carries our id, no PHI: a receipt finds its way even if our answer was lost."""
+        """Create the text. Its callback carries our id and attempt, no PHI: a receipt finds its way if our answer was lost."""
         return await self._twilio.send(
             sender=self._senders[message["sender_class"]],
             to=content["to"],
             body=content["body"],
             media_urls=content["media_urls"],
-            status_callback=f"{self._status_url}?delivery_id={message['delivery_id']}",
+            status_callback=f"{self._status_url}?delivery_id={message['delivery_id']}&attempt={message['attempt']}",
         )
 
     async def find(self, message: Mapping[str, Any], content: Mapping[str, Any], since: datetime) -> Sequence[Accepted]:

@@ -130,6 +130,11 @@ _BEGIN = """
     ORDER BY n.delivery_id  -- one order for all, so that two workers never wait for each other
     ON CONFLICT (delivery_id) DO UPDATE SET
         attempt = excluded.attempt,
+        attempt_before = CASE WHEN d.attempt < excluded.attempt THEN d.attempt ELSE d.attempt_before END,
+        state_before = CASE WHEN d.attempt = excluded.attempt THEN d.state_before
+            WHEN d.state = 'attempting' THEN 'unknown' ELSE d.state END,
+        message_id_before = CASE WHEN d.attempt < excluded.attempt THEN d.provider_message_id ELSE d.message_id_before END,
+        ended_before = CASE WHEN d.attempt < excluded.attempt THEN d.ended ELSE d.ended_before END,
         earlier_message_ids = CASE WHEN d.attempt < excluded.attempt AND d.provider_message_id IS NOT NULL
             THEN d.earlier_message_ids || d.provider_message_id ELSE d.earlier_message_ids END,
         provider_message_id = CASE WHEN d.attempt < excluded.attempt THEN NULL ELSE d.provider_message_id END,
@@ -173,11 +178,17 @@ _LEFT_IN_DOUBT = """
     UPDATE deliveries SET lease_until = now() - interval '1 ms', updated_at = now()
     WHERE delivery_id = %s AND state = 'attempting' AND lease_until = %s
 """
-_UNBEGUN = "DELETE FROM deliveries WHERE delivery_id = %s AND state = 'attempting' AND lease_until = %s"
-# The row stays: receipts of the attempts before find their delivery by it.
-_BACK_TO_THE_ATTEMPT_BEFORE = """
-    UPDATE deliveries SET state = 'retry', attempt = attempt - 1, lease_until = NULL, updated_at = now()
-    WHERE delivery_id = %s AND state = 'attempting' AND lease_until = %s
+# Receipts of the attempt before find their delivery by the row, and its record, read again, is told how it ended.
+_AS_IT_WAS = """
+    UPDATE deliveries
+    SET attempt = attempt_before, state = state_before, provider_message_id = message_id_before, ended = ended_before,
+        earlier_message_ids = array_remove(earlier_message_ids, message_id_before), takeovers = 0, lease_until = NULL,
+        attempt_before = NULL, state_before = NULL, message_id_before = NULL, ended_before = NULL, updated_at = now()
+    WHERE delivery_id = %s AND state = 'attempting' AND lease_until = %s AND attempt_before IS NOT NULL
+"""
+_UNBEGUN = """
+    DELETE FROM deliveries
+    WHERE delivery_id = %s AND state = 'attempting' AND lease_until = %s AND attempt_before IS NULL
 """
 
 
@@ -226,15 +237,14 @@ async def renew(
         return None if row is None else row[0]
 
 
-async def release(pool: Pool, delivery_id: str, attempt: int, lease_until: datetime, *, in_doubt: bool) -> None:
+async def release(pool: Pool, delivery_id: str, lease_until: datetime, *, in_doubt: bool) -> None:
     """Give an attempt up as if it had never been begun; one that is ``in_doubt`` is left to be taken up as unknown at once.
 
     ``lease_until``: as for ``renew``; an attempt that another has taken up stays as it is. Raises psycopg.Error.
     """
-    unspent = _UNBEGUN if attempt == 1 else _BACK_TO_THE_ATTEMPT_BEFORE
-    statement = _LEFT_IN_DOUBT if in_doubt else unspent
     async with pool.connection() as connection:
-        await connection.execute(statement, (delivery_id, lease_until))
+        for statement in (_LEFT_IN_DOUBT,) if in_doubt else (_AS_IT_WAS, _UNBEGUN):
+            await connection.execute(statement, (delivery_id, lease_until))
 
 
 async def finish(pool: Pool, results: Sequence[Finish]) -> Finished:
@@ -281,6 +291,27 @@ async def find_by_provider_ids(pool: Pool, provider: str, ids: Sequence[str]) ->
             cursor = await connection.execute(_BY_EARLIER_IDS, (missing, provider, missing))
             found |= {message_id: Delivery(*columns) for message_id, *columns in await cursor.fetchall()}
     return found
+
+
+async def remember_earlier(pool: Pool, earlier: Sequence[tuple[str, int, str]]) -> None:
+    """Delivery id, attempt and message id at the provider, of attempts that later ones have replaced: their receipts find them.
+
+    What is the present attempt's by now, or known already, changes nothing. Raises psycopg.Error.
+    """
+    if not earlier:
+        return
+    async with pool.connection() as connection:
+        await connection.execute(
+            """UPDATE deliveries d SET earlier_message_ids = d.earlier_message_ids || n.ids, updated_at = now()
+               FROM (SELECT e.delivery_id, array_agg(DISTINCT e.message_id) AS ids
+                     FROM unnest(%s::text[], %s::int[], %s::text[]) AS e (delivery_id, attempt, message_id)
+                     JOIN deliveries o USING (delivery_id)
+                     WHERE e.attempt < o.attempt AND e.message_id IS DISTINCT FROM o.provider_message_id
+                         AND e.message_id <> ALL (o.earlier_message_ids)
+                     GROUP BY e.delivery_id) n
+               WHERE d.delivery_id = n.delivery_id""",
+            [[one[place] for one in earlier] for place in range(3)],
+        )
 
 
 async def find(pool: Pool, delivery_ids: Sequence[str]) -> dict[str, Delivery]:

@@ -67,21 +67,31 @@ async def park(pool: Pool, records: Records, receipts: Sequence[Receipt]) -> Non
 async def take_parked(connection: psycopg.AsyncConnection, records: Records, limit: int = TAKE_ROWS) -> list[Claimed]:
     """Remove and return parked receipts whose delivery is known by now, oldest first, quarantined ones too.
 
+    One of an earlier attempt comes with its delivery as of that attempt.
+
     They are gone once the caller's transaction commits: publish them before. Another taker at the same time gets others.
     """
     cursor = await connection.execute(
+        # The lateral query looks each receipt up by an index of its own kind; a join would read one table whole.
         """WITH known AS (
-               SELECT p.id, d.delivery_id FROM parked_receipts p
-               JOIN deliveries d ON d.provider = p.provider AND d.provider_message_id = p.provider_message_id
+               SELECT p.id, k.delivery_id, k.earlier FROM parked_receipts p CROSS JOIN LATERAL (
+                   SELECT d.delivery_id, false AS earlier FROM deliveries d
+                   WHERE d.provider = p.provider AND d.provider_message_id = p.provider_message_id
+                   UNION ALL
+                   SELECT d.delivery_id, true FROM deliveries d
+                   WHERE d.earlier_message_ids <> '{}' AND d.earlier_message_ids @> ARRAY[p.provider_message_id]
+                       AND d.provider = p.provider
+                   LIMIT 1
+               ) k
                ORDER BY p.id LIMIT %s FOR UPDATE OF p SKIP LOCKED
            ), taken AS (
                DELETE FROM parked_receipts p USING known k WHERE p.id = k.id
-               RETURNING p.id, k.delivery_id, p.provider, p.provider_message_id, p.sealed, p.received_at
+               RETURNING p.id, k.delivery_id, k.earlier, p.provider, p.provider_message_id, p.sealed, p.received_at
            )
            SELECT t.provider, t.provider_message_id, t.sealed, t.received_at,
                   d.delivery_id, d.notification_id, d.recipient, d.clinic_id, d.notification_type, d.category, d.lane,
-                  d.channel, d.step, d.attempt, d.provider, d.template_id, d.template_version, d.occurred_at,
-                  d.correlation_id, d.provider_message_id, d.state
+                  d.channel, d.step, CASE WHEN t.earlier THEN d.attempt - 1 ELSE d.attempt END, d.provider, d.template_id,
+                  d.template_version, d.occurred_at, d.correlation_id, t.provider_message_id, d.state
            FROM taken t JOIN deliveries d USING (delivery_id) ORDER BY t.id""",
         (limit,),
     )

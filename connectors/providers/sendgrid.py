@@ -42,10 +42,11 @@ PROVIDER = "sendgrid"
 EVENTS_PATH = "/webhooks/sendgrid/events"
 DEFAULT_HOST = "https://api.sendgrid.com"
 MESSAGE_ID_HEADER = "X-Message-Id"
-# Comes back with every event: ours, and no PHI (custom arguments are kept by SendGrid in clear).
 # Said by what stands before SendGrid, and gave up waiting for it: the message may well have been taken.
 _GATEWAYS = (502, 504)
+# Come back with every event: ours, and no PHI (custom arguments are kept by SendGrid in clear).
 DELIVERY_ARGUMENT = "delivery_id"
+ATTEMPT_ARGUMENT = "attempt"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -66,6 +67,7 @@ class Email:
     subject: str
     text: str
     delivery_id: str
+    attempt: int
     category: str
     to_name: str | None = None
     html: str | None = None
@@ -153,6 +155,7 @@ def build(email: Email) -> Mail:
             )
         )
     mail.add_custom_arg(CustomArg(DELIVERY_ARGUMENT, email.delivery_id))
+    mail.add_custom_arg(CustomArg(ATTEMPT_ARGUMENT, str(email.attempt)))
     mail.add_category(Category(email.category))
     # Whatever the account is set to: SendGrid rewrites no link, counts no opening, and adds no unsubscribe line of its own.
     tracking = TrackingSettings()

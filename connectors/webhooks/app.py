@@ -156,6 +156,7 @@ async def twilio_status(request: web.Request) -> web.Response:
         receipt = from_twilio(
             form,
             delivery_id=request.query.get("delivery_id"),
+            attempt=request.query.get("attempt"),
             now=datetime.now(UTC),
         )
     except ReceiptError as error:

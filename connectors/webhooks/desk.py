@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -82,17 +83,30 @@ class Desk:
         named = [receipt for receipt in receipts if _key(receipt) not in found and receipt.delivery_id]
         if named:
             by_id = await deliveries.find(self._pool, [str(receipt.delivery_id) for receipt in named])
-            ours = {_key(receipt): by_id[str(receipt.delivery_id)] for receipt in named if receipt.delivery_id in by_id}
-            await self._enter_acceptances(ours)
+            ours = {
+                _key(receipt): _as_of(receipt, by_id[str(receipt.delivery_id)])
+                for receipt in named
+                if receipt.delivery_id in by_id
+            }
+            await self._enter_acceptances(ours, by_id)
             found |= ours
         return found
 
-    async def _enter_acceptances(self, ours: Mapping[tuple[str, str], Delivery]) -> None:
-        """A receipt proves that the provider took the message: an answer that was lost is known after all."""
-        finishes = [
-            Finish(delivery.delivery_id, delivery.attempt, "accepted", message_id)
-            for (_, message_id), delivery in ours.items()
-        ]
+    async def _enter_acceptances(
+        self, ours: Mapping[tuple[str, str], Delivery], present: Mapping[str, Delivery]
+    ) -> None:
+        """A receipt proves that the provider took the message: an answer that was lost is known after all.
+
+        Of an attempt that a later one has replaced only the message id is remembered: it says nothing of the later one.
+        """
+        finishes: list[Finish] = []
+        earlier: list[tuple[str, int, str]] = []
+        for (_, message_id), delivery in ours.items():
+            if delivery.attempt < present[delivery.delivery_id].attempt:
+                earlier.append((delivery.delivery_id, delivery.attempt, message_id))
+            else:
+                finishes.append(Finish(delivery.delivery_id, delivery.attempt, "accepted", message_id))
+        await deliveries.remember_earlier(self._pool, earlier)
         twice = (await deliveries.finish(self._pool, finishes)).twice
         if twice:
             log.warning("%d deliveries were accepted twice: %s", len(twice), ", ".join(twice))
@@ -146,3 +160,11 @@ def _status(receipt: Receipt, delivery: Delivery, now: datetime) -> dict[str, An
         error_class=receipt.error_class,
         error_code=receipt.error_code,
     )
+
+
+def _as_of(receipt: Receipt, delivery: Delivery) -> Delivery:
+    """The delivery as of the receipt's attempt. One that does not say which is taken for one before the present."""
+    attempt = receipt.attempt or max(1, delivery.attempt - 1)
+    if attempt >= delivery.attempt:
+        return delivery
+    return replace(delivery, attempt=attempt, provider_message_id=receipt.provider_message_id)

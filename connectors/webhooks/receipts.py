@@ -48,6 +48,7 @@ SENDGRID_DROPS = (
 
 
 _ERROR_CODE = re.compile(r"[0-9]{1,6}")
+_ATTEMPT = re.compile(r"[1-9][0-9]{0,3}")
 _DELIVERY_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
@@ -70,6 +71,7 @@ class Receipt:
     sender: str
     error_class: str | None = None
     error_code: str | None = None
+    attempt: int | None = None  # which of the delivery's; None: it was not sent along
 
     def __repr__(self) -> str:
         return f"Receipt(provider={self.provider!r}, status={self.status!r})"
@@ -84,7 +86,9 @@ class Receipt:
         return cls(**{**kept, "status_at": datetime.fromisoformat(kept["status_at"])})
 
 
-def from_twilio(form: Mapping[str, str], *, delivery_id: str | None, now: datetime) -> Receipt | None:
+def from_twilio(
+    form: Mapping[str, str], *, delivery_id: str | None, attempt: str | None = None, now: datetime
+) -> Receipt | None:
     """A status callback's receipt; None for a status that tells nothing new. Raises ReceiptError.
 
     A message has each status once, so both together are the event's id. Twilio's own token for a callback (the header
@@ -109,6 +113,7 @@ def from_twilio(form: Mapping[str, str], *, delivery_id: str | None, now: dateti
         sender=form.get("MessagingServiceSid") or form.get("From", ""),
         error_class=(error_class(twilio.PROVIDER, code) or "unknown") if code is not None else None,
         error_code=code,
+        attempt=_attempt(attempt),
     )
 
 
@@ -146,6 +151,7 @@ def from_sendgrid(event: Any, *, now: datetime) -> Receipt | None:
         sender="",
         error_class=(error_class(sendgrid.PROVIDER, code) or "unknown") if code is not None else None,
         error_code=code,
+        attempt=_attempt(event.get(sendgrid.ATTEMPT_ARGUMENT)),
     )
 
 
@@ -173,3 +179,8 @@ def _text(source: Mapping[str, Any], field: str) -> str:
 def _ours(delivery_id: object) -> str | None:
     """The delivery's id that we sent along, if it can be one."""
     return delivery_id if isinstance(delivery_id, str) and _DELIVERY_ID.fullmatch(delivery_id) else None
+
+
+def _attempt(said: object) -> int | None:
+    """The attempt's number that we sent along, if it can be one."""
+    return int(said) if isinstance(said, str) and _ATTEMPT.fullmatch(said) else None

@@ -108,9 +108,7 @@ class Attempts:
         ``in_doubt``: an earlier call of it may have arrived, so whoever takes it up asks the provider first.
         """
         await patiently(
-            lambda: deliveries.release(
-                self._pool, begun.delivery_id, begun.attempt, begun.lease_until, in_doubt=in_doubt
-            ),
+            lambda: deliveries.release(self._pool, begun.delivery_id, begun.lease_until, in_doubt=in_doubt),
             retry_seconds=self._retry_seconds,
         )
 

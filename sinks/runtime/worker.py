@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from connectors.metrics.exporter import exporting
 from connectors.postgres.pool import open_pool
 from connectors.postgres.records import Records
-from connectors.readiness import mark_ready, tell_standing
+from connectors.readiness import mark_ready
 from connectors.settings import Settings
 from connectors.statuses import AcknowledgedProducer, StatusLog
 from connectors.webhooks.counted import Counted as WebhookCounted
@@ -33,6 +33,7 @@ from sinks.runtime.lanes import Lane
 from sinks.runtime.limits import ChannelLimits, RateLimits
 from sinks.runtime.overdue import Overdue
 from sinks.runtime.short_links import LinkStore
+from sinks.runtime.standing import Standing
 from sinks.runtime.tools import Tools
 from sinks.runtime.tuning import Tuning
 
@@ -165,6 +166,7 @@ async def serve(
             counted = Counted(channel.name)
             statuses = StatusLog(producer, codec)
             desk = Desk(settings, pool, records, statuses, WebhookCounted())
+            standing = Standing(settings, channel.name)
             allowance = Allowance(pool, ChannelLimits(limits, channel.name), tuning, failed=fail)
             admission = Admission(
                 channel=channel.name,
@@ -173,7 +175,7 @@ async def serve(
                 alarms=Alarms(producer, codec, channel=channel.name, provider=channel.provider),
                 allowance=allowance,
                 hold=lambda held: worker.hold(held),
-                tell=lambda standing: _tell(settings, channel.name, standing),
+                tell=standing.tell,
             )
             tools = Tools(
                 channel=channel,
@@ -196,27 +198,20 @@ async def serve(
             worker = Worker(settings, tools, producer, failed)
             sources = counted.sources(worker.lanes, lambda: tools.gates.age_seconds, tools.admission)
             try:
+                standing.tell(admission.standing())  # whatever an earlier process left there is over
+                await standing.written()
                 with exporting(settings, channel.name, sources):
-                    await worker.run(stop, lambda: _serving(settings, tools))
+                    await worker.run(stop, lambda: _serving(settings, channel.name))
             finally:
                 await allowance.close()
+                await standing.written()
     finally:
         await channel.close()
 
 
-def _serving(settings: Settings, tools: Tools) -> None:
-    channel = tools.channel.name
+def _serving(settings: Settings, channel: str) -> None:
     log.info("%s: delivering", channel)
-    _tell(settings, channel, tools.admission.standing())  # whatever an earlier process left there is over
     mark_ready(settings, channel)
-
-
-def _tell(settings: Settings, channel: str, standing: Mapping[str, Any]) -> None:
-    """For `luxe status`; a full disk must not cost a message."""
-    try:
-        tell_standing(settings, channel, standing)
-    except OSError as error:
-        log.warning("%s: how it stands could not be written (%s)", channel, error.strerror)
 
 
 async def serve_until_signalled(

@@ -220,6 +220,7 @@ def _email(settings: Settings, one: Outgoing) -> Email:
         text=one.content["body"],
         html=one.content["html"],
         delivery_id=one.id,
+        attempt=1,
         category="transactional",
     )
 

@@ -212,13 +212,13 @@ async def test_a_lease_is_renewed_only_by_who_holds_it(pool: Pool) -> None:
 async def test_an_attempt_given_up_was_never_begun(pool: Pool) -> None:
     (first,) = await deliveries.begin(pool, [attempt("d1")])
     assert first.lease_until is not None
-    await deliveries.release(pool, "d1", 1, first.lease_until, in_doubt=False)
+    await deliveries.release(pool, "d1", first.lease_until, in_doubt=False)
     assert await deliveries.find(pool, ["d1"]) == {}
     assert await verdicts(pool, attempt("d1")) == ["begun"]
     await deliveries.finish(pool, [Finish("d1", 1, "retry")])
     (second,) = await deliveries.begin(pool, [attempt("d1", 2)])
     assert second.lease_until is not None
-    await deliveries.release(pool, "d1", 2, second.lease_until, in_doubt=False)
+    await deliveries.release(pool, "d1", second.lease_until, in_doubt=False)
     found = await deliveries.find(pool, ["d1"])  # the first attempt's receipts find it
     assert (found["d1"].state, found["d1"].attempt) == ("retry", 1)
     assert await verdicts(pool, attempt("d1", 2)) == ["begun"]
@@ -227,9 +227,9 @@ async def test_an_attempt_given_up_was_never_begun(pool: Pool) -> None:
 async def test_an_attempt_in_doubt_that_is_given_up_stays_in_doubt(pool: Pool) -> None:
     (mine,) = await deliveries.begin(pool, [attempt("d1")])
     assert mine.lease_until is not None
-    await deliveries.release(pool, "d1", 1, mine.lease_until, in_doubt=True)
+    await deliveries.release(pool, "d1", mine.lease_until, in_doubt=True)
     assert await verdicts(pool, attempt("d1")) == ["unknown"]
-    await deliveries.release(pool, "d1", 1, mine.lease_until, in_doubt=False)  # another has it by now
+    await deliveries.release(pool, "d1", mine.lease_until, in_doubt=False)  # another has it by now
     assert await verdicts(pool, attempt("d1")) == ["leased"]
 
 
@@ -250,3 +250,53 @@ async def test_an_older_record_never_takes_over_a_later_attempt(pool: Pool) -> N
     assert await verdicts(pool, attempt("d1", 2), lease_seconds=0) == ["begun"]
     assert await verdicts(pool, attempt("d1"), lease_seconds=60) == ["leased"]
     assert await verdicts(pool, attempt("d1", 2)) == ["unknown"]
+
+
+async def test_an_attempt_given_up_leaves_the_one_before_as_it_was(pool: Pool) -> None:
+    """Its record, read again, is told how it ended, and not that it failed; its receipts are its own."""
+    ended = '{"status": "expired", "reason": "send_not_after"}'
+    await verdicts(pool, attempt("d1"), attempt("d2"))
+    await deliveries.finish(pool, [Finish("d1", 1, "retry", None, ended), Finish("d2", 1, "accepted", "SM1", ended)])
+    before = await deliveries.begin(pool, [attempt("d1"), attempt("d2")])
+    for begun in await deliveries.begin(pool, [attempt("d1", 3), attempt("d2", 3)]):
+        assert begun.lease_until is not None
+        await deliveries.release(pool, begun.delivery_id, begun.lease_until, in_doubt=False)
+    assert await deliveries.begin(pool, [attempt("d1"), attempt("d2")]) == before
+    assert [(one.verdict, one.ended) for one in before] == [("finished", ended)] * 2
+    found = await deliveries.find_by_provider_ids(pool, "twilio", ["SM1"])
+    assert found["SM1"].attempt == 1
+    assert await verdicts(pool, attempt("d1", 3), attempt("d2", 3)) == ["begun", "begun"]
+    found = await deliveries.find_by_provider_ids(pool, "twilio", ["SM1"])
+    assert found["SM1"].delivery_id == "d2"
+
+
+async def test_a_parked_receipt_of_an_attempt_before_the_present_one_is_claimed_as_that_one_s(
+    pool: Pool, records: Records
+) -> None:
+    async with pool.connection() as connection:
+        await policies.put(connection, records, {"clinic_id": "*", "name": "x", "time_zone": "UTC"}, "tester")
+    await parked.park(pool, records, [Receipt("twilio", "SM1", b"early"), Receipt("twilio", "SM2", b"late")])
+    await verdicts(pool, attempt("d1"))
+    await deliveries.finish(pool, [Finish("d1", 1, "accepted", "SM1")])
+    await verdicts(pool, attempt("d1", 2))
+    async with pool.connection() as connection:
+        [claimed] = await parked.take_parked(connection, records)
+    assert (claimed.receipt.raw, claimed.delivery.attempt, claimed.delivery.provider_message_id) == (b"early", 1, "SM1")
+    await deliveries.finish(pool, [Finish("d1", 2, "accepted", "SM2")])
+    async with pool.connection() as connection:
+        [claimed] = await parked.take_parked(connection, records)
+    assert (claimed.receipt.raw, claimed.delivery.attempt) == (b"late", 2)
+
+
+async def test_what_an_earlier_attempt_was_called_is_remembered_and_says_nothing_of_the_present_one(pool: Pool) -> None:
+    await verdicts(pool, attempt("d1"), attempt("d2"))
+    await deliveries.finish(pool, [Finish("d1", 1, "unknown"), Finish("d2", 1, "accepted", "SM2")])
+    await verdicts(pool, attempt("d1", 2))
+    for _ in range(2):
+        await deliveries.remember_earlier(pool, [("d1", 1, "SM1"), ("d1", 1, "SM1"), ("d2", 1, "SM3")])
+    found = await deliveries.find_by_provider_ids(pool, "twilio", ["SM1", "SM2", "SM3"])
+    assert {message_id: (one.delivery_id, one.attempt) for message_id, one in found.items()} == {
+        "SM1": ("d1", 1),
+        "SM2": ("d2", 1),
+    }
+    assert await verdicts(pool, attempt("d1", 2)) == ["leased"]  # it goes on

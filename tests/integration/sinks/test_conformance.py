@@ -202,7 +202,10 @@ def test_what_is_said_reaches_the_provider_whole(rig: Rig, outbox: Outbox, patie
     file = mail["attachments"][0]
     assert (file["filename"], file["type"]) == ("visit.ics", "text/calendar; method=CANCEL")
     assert base64.b64decode(file["content"]) == b"BEGIN:VCALENDAR"
-    assert (mail["categories"], mail["custom_args"]) == (["transactional"], {"delivery_id": message.id})
+    assert (mail["categories"], mail["custom_args"]) == (
+        ["transactional"],
+        {"delivery_id": message.id, "attempt": "1"},
+    )
     assert not any(setting["enable"] for setting in mail["tracking_settings"].values())
 
 

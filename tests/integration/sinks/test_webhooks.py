@@ -247,6 +247,36 @@ def test_a_receipt_with_our_id_needs_no_parking(rig: Rig, outbox: Outbox, patien
     assert row == ("accepted", message_id)
 
 
+@pytest.mark.parametrize("says_which", [True, False])
+def test_a_receipt_of_an_attempt_whose_answer_was_lost_is_not_the_next_one_s(
+    rig: Rig, outbox: Outbox, patient: str, says_which: bool
+) -> None:
+    """Posted again and again, it changes nothing of the attempt that is under way."""
+    rig.ensure("sms")
+    first = outbox.outgoing("sms", patient)
+    second = Outgoing(first.message | {"attempt": 2}, first.content)
+    outbox.send([first])
+    rig.eye.end(first.id)
+    with psycopg.connect(rig.settings.postgres_dsn.get_secret_value()) as connection:
+        connection.execute(
+            """UPDATE deliveries SET state = 'attempting', attempt = 2, provider_message_id = NULL,
+                      lease_until = now() + interval '1 hour' WHERE delivery_id = %s""",
+            (second.id,),
+        )
+    lost = f"SM{uuid.uuid4().hex}"
+    query = f"?delivery_id={first.id}" + ("&attempt=1" if says_which else "")
+    for _ in range(2):
+        assert post_sms(rig.settings, lost, "delivered", query=query) == 204
+    rig.eye.wait(lambda: any(one["provider_message_id"] == lost for one in rig.eye.statuses[first.id]))
+    assert {one["attempt"] for one in rig.eye.statuses[first.id] if one["provider_message_id"] == lost} == {1}
+    with psycopg.connect(rig.settings.postgres_dsn.get_secret_value()) as connection:
+        row = connection.execute(
+            "SELECT state, attempt, provider_message_id, earlier_message_ids FROM deliveries WHERE delivery_id = %s",
+            (second.id,),
+        ).fetchone()
+    assert row == ("attempting", 2, None, [lost])
+
+
 def test_while_kafka_is_away_the_provider_is_asked_to_post_again(rig: Rig, outbox: Outbox, patient: str) -> None:
     _, message_id = sent(rig, outbox, "sms", patient)
     settings = with_port(rig.settings, kafka_bootstrap=f"127.0.0.1:{free_port()}")

@@ -14,6 +14,7 @@ EMAIL = Email(
     headers={"List-Unsubscribe": "<https://luxe.example/u>"},
     files=[EmailFile("visit.ics", "text/calendar", b"BEGIN")],
     delivery_id="d-1",
+    attempt=2,
     category="transactional",
 )
 
@@ -25,7 +26,7 @@ def test_the_body_that_is_sent() -> None:
         "personalizations": [{"to": [{"email": "ana@mail.example", "name": "Ana"}]}],
         "content": [{"type": "text/plain", "value": "plain"}, {"type": "text/html", "value": "<p>html</p>"}],
         "headers": {"List-Unsubscribe": "<https://luxe.example/u>"},
-        "custom_args": {"delivery_id": "d-1"},
+        "custom_args": {"delivery_id": "d-1", "attempt": "2"},
         "categories": ["transactional"],
         "tracking_settings": {
             "click_tracking": {"enable": False, "enable_text": False},

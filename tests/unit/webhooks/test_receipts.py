@@ -208,3 +208,24 @@ def test_an_entry_that_one_reader_refuses_does_not_take_the_others_with_it(entry
     found = entries(b"[" + orjson.dumps(EVENT) + b"," + entry + b"]")
     assert len(found) == 2
     assert from_sendgrid(found[0], now=NOW) is not None
+
+
+@pytest.mark.parametrize(
+    ("said", "attempt"), [("1", 1), ("12", 12), ("0", None), ("-1", None), ("1e3", None), ("99999", None), (None, None)]
+)
+def test_the_attempt_comes_back_as_it_was_sent_along(said: str | None, attempt: int | None) -> None:
+    text = from_twilio(FORM, delivery_id="d-1", attempt=said, now=NOW)
+    assert text is not None
+    assert text.attempt == attempt
+    email = sendgrid(attempt=said)
+    assert email is not None
+    assert email.attempt == attempt
+    assert Receipt.from_json(orjson.loads(orjson.dumps(email.as_json()))) == email
+
+
+def test_a_receipt_parked_before_it_told_its_attempt_is_read() -> None:
+    email = sendgrid()
+    assert email is not None
+    kept = email.as_json()
+    del kept["attempt"]
+    assert Receipt.from_json(kept) == email
