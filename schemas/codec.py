@@ -25,11 +25,13 @@ from schemas.definitions import (
 )
 from schemas.faults import REFUSALS, ends_too_soon, fault_in_body, fault_in_value
 from schemas.hardening import hardened
+from schemas.reader import Reader, compile_reader
 from schemas.registry import Registry, UnknownSchemaIdError
 from schemas.shapes import Violation
+from schemas.straight_line import UnsupportedSchemaError
 from schemas.strictness import compile_strict
 from schemas.topics import BY_NAME, DEAD_LETTER_MAX_MESSAGE_BYTES, PIPELINE_MAX_MESSAGE_BYTES
-from schemas.writer import UnsupportedSchemaError, Writer, compile_writer
+from schemas.writer import Writer, compile_writer
 
 MAGIC = b"\x00"
 # Before the schema id of what is sealed. Bodies without one lie in stores for years: each of them begins with the branch of a
@@ -90,9 +92,12 @@ class Decoded:
 
 
 class _Reader:
-    """How bytes with one schema id are read. ``target`` is our own version where the writer's differs, else None."""
+    """How bytes with one schema id are read. ``target`` is our own version where the writer's differs, else None.
 
-    __slots__ = ("name", "target", "writer")
+    ``plain``: the quick way for what is plain and in our own version; None: there is none.
+    """
+
+    __slots__ = ("name", "plain", "target", "writer")
 
     def __init__(self, schema: Schema) -> None:
         if is_recursive(schema):
@@ -102,6 +107,7 @@ class _Reader:
         ours = definitions().get(self.name)
         differs = ours is not None and fingerprint(ours) != fingerprint(schema)
         self.target: Any = parse_schema(ours) if ours is not None and differs else None
+        self.plain = None if differs else _compiled_reader(schema)
 
 
 def max_record_bytes(name: str, event_max_bytes: int = EVENT_MAX_BYTES) -> int:
@@ -159,6 +165,8 @@ class Codec:
         reader = self._readers.get(schema_id) or self._load(schema_id)
         if size > self._max_bytes and size > (limit := max_record_bytes(reader.name, self._max_bytes)):
             raise _oversized(reader.name, size, limit, schema_id)
+        if reader.plain is not None and (plain := reader.plain(data, HEADER_BYTES)) is not None:
+            return Decoded(schema_id, reader.name, plain)
         body = BytesIO(data)
         body.seek(HEADER_BYTES)
         try:
@@ -224,6 +232,8 @@ class Codec:
         name = reader.name
         if len(data) > (limit := max_record_bytes(name, self._max_bytes)):
             raise _oversized(name, len(data), limit, schema_id)
+        if reader.plain is not None and (plain := reader.plain(data, start)) is not None:
+            return plain
         body = BytesIO(data)
         body.seek(start)
         try:
@@ -290,6 +300,13 @@ class Codec:
             )
 
         return encode
+
+
+def _compiled_reader(schema: Schema) -> Reader | None:
+    try:
+        return compile_reader(schema)
+    except UnsupportedSchemaError:
+        return None  # fastavro reads it
 
 
 def _compiled_writer(raw: Schema) -> Writer | None:

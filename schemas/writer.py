@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from schemas.definitions import Schema, full_name
+from schemas.straight_line import Source, UnsupportedSchemaError
 from schemas.strictness import INT_RANGE, LONG_RANGE
 
 Writer = Callable[[Mapping[str, Any], bytes], bytes | None]
@@ -28,10 +29,6 @@ class Encoded(bytes):
     """A part that was encoded before, written as it stands: a whole array, in place of its list (``encoded_array``)."""
 
     __slots__ = ()
-
-
-class UnsupportedSchemaError(Exception):
-    """A schema of a kind that is not compiled (a decimal, a recursive record)."""
 
 
 def zigzag(value: int) -> bytes:
@@ -62,38 +59,19 @@ def _day(value: dt.date) -> bytes:
     return zigzag(value.toordinal() - EPOCH_DAY)
 
 
-class _Source:
-    """The lines of one writer, and the objects they name."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.names: dict[str, Any] = {
-            "number": _number,
-            "numbers": _NUMBERS,
-            "millis": _millis,
-            "day": _day,
-            "Encoded": Encoded,
-            "datetime": dt.datetime,
-            "date": dt.date,
-            "missing": object(),
-            "pack_float": struct.Struct("<f").pack,
-            "pack_double": struct.Struct("<d").pack,
-        }
-        self._count = 0
-
-    def fresh(self, stem: str) -> str:
-        """A name that nothing else has."""
-        self._count += 1
-        return f"{stem}{self._count}"
-
-    def named(self, stem: str, value: Any) -> str:
-        """A name for an object."""
-        name = self.fresh(stem)
-        self.names[name] = value
-        return name
-
-    def add(self, depth: int, *lines: str) -> None:
-        self.lines.extend("    " * depth + line for line in lines)
+def _source() -> Source:
+    return Source(
+        number=_number,
+        numbers=_NUMBERS,
+        millis=_millis,
+        day=_day,
+        Encoded=Encoded,
+        datetime=dt.datetime,
+        date=dt.date,
+        missing=object(),
+        pack_float=struct.Struct("<f").pack,
+        pack_double=struct.Struct("<d").pack,
+    )
 
 
 def compile_writer(schema: Schema, named: Mapping[str, Schema] = MappingProxyType({})) -> Writer:
@@ -101,13 +79,11 @@ def compile_writer(schema: Schema, named: Mapping[str, Schema] = MappingProxyTyp
 
     ``named``: types that it refers to and does not define. Raises UnsupportedSchemaError.
     """
-    source = _Source()
+    source = _source()
     source.add(0, "def write(value, header):", "    parts = [header]", "    add = parts.append")
     _record(source, 1, schema, "value", named, ())
     source.add(1, "return b''.join(parts)")
-    # Safe: the text is made from committed schemas by the code below, as dataclasses and Jinja make theirs.
-    exec(compile("\n".join(source.lines), f"<writer of {full_name(schema)}>", "exec"), source.names)  # noqa: S102
-    generated = source.names["write"]
+    generated = source.compiled("write", f"<writer of {full_name(schema)}>")
 
     def write(value: Mapping[str, Any], header: bytes) -> bytes | None:
         try:
@@ -140,7 +116,7 @@ def compile_array_writer(record: Schema, field: str) -> Callable[[Sequence[Any]]
 
 
 def _record(
-    source: _Source, depth: int, schema: Schema, value: str, seen: Mapping[str, Schema], above: tuple[str, ...]
+    source: Source, depth: int, schema: Schema, value: str, seen: Mapping[str, Schema], above: tuple[str, ...]
 ) -> None:
     name = full_name(schema)
     if name in above:
@@ -180,7 +156,7 @@ def _definitions(node: Any) -> dict[str, Schema]:
 
 
 def _node(
-    source: _Source, depth: int, node: Any, value: str, named: Mapping[str, Schema], above: tuple[str, ...]
+    source: Source, depth: int, node: Any, value: str, named: Mapping[str, Schema], above: tuple[str, ...]
 ) -> None:
     if isinstance(node, list):
         other = next(branch for branch in node if branch != "null")
@@ -216,7 +192,7 @@ def _node(
         _node(source, depth, node["type"], value, named, above)
 
 
-def _primitive(source: _Source, depth: int, kind: str, value: str) -> None:
+def _primitive(source: Source, depth: int, kind: str, value: str) -> None:
     if kind in ("string", "bytes"):
         data = value if kind == "bytes" else source.fresh("s")
         source.add(depth, f"if type({value}) is not {'bytes' if kind == 'bytes' else 'str'}: return None")
@@ -238,7 +214,7 @@ def _primitive(source: _Source, depth: int, kind: str, value: str) -> None:
 
 
 def _array(
-    source: _Source, depth: int, items: Any, value: str, named: Mapping[str, Schema], above: tuple[str, ...]
+    source: Source, depth: int, items: Any, value: str, named: Mapping[str, Schema], above: tuple[str, ...]
 ) -> None:
     item = source.fresh("i")
     source.add(depth, f"if type({value}) is Encoded:", f"    add({value})", "else:")
@@ -249,7 +225,7 @@ def _array(
 
 
 def _map(
-    source: _Source, depth: int, values: Any, value: str, named: Mapping[str, Schema], above: tuple[str, ...]
+    source: Source, depth: int, values: Any, value: str, named: Mapping[str, Schema], above: tuple[str, ...]
 ) -> None:
     key, item = source.fresh("k"), source.fresh("i")
     source.add(depth, f"if type({value}) is not dict: return None", f"if {value}:")

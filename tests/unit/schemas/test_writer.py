@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from schemas.definitions import definition, definitions
 from schemas.ids import NAMESPACE, derived_id
-from schemas.writer import Encoded, UnsupportedSchemaError, compile_array_writer, compile_writer, zigzag
+from schemas.straight_line import UnsupportedSchemaError
+from schemas.writer import Encoded, compile_array_writer, compile_writer, zigzag
 from tests.contract.strategies import records
 
 FEW = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
