@@ -49,10 +49,18 @@ def _number(value: int) -> bytes:
     return _NUMBERS[value] if 0 <= value < _SMALL else zigzag(value)
 
 
-@lru_cache(maxsize=4096)  # one batch's "now", one event's time: each is written many times
 def _millis(value: dt.datetime) -> bytes:
+    # On other clocks two moments an hour apart may be equal to a cache: the hour that autumn repeats.
+    return _millis_of_utc(value) if value.tzinfo is dt.UTC else _millis_of(value)
+
+
+def _millis_of(value: dt.datetime) -> bytes:
     delta = value - EPOCH
     return zigzag((delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000)
+
+
+# One batch's "now", one event's time: each is written many times.
+_millis_of_utc = lru_cache(maxsize=4096)(_millis_of)
 
 
 def _day(value: dt.date) -> bytes:

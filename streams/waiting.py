@@ -66,6 +66,7 @@ class Withdrawn(NamedTuple):
     reason: Reason
 
 
+@lru_cache(maxsize=1024)  # each of an event's ids is asked for some five times
 def id_bytes(uuid: str) -> bytes:
     """The 16 bytes of a UUID's text form."""
     return bytes.fromhex(uuid.replace("-", ""))
@@ -255,6 +256,12 @@ def _all_rows(state: State, prefix: bytes) -> list[tuple[bytes, bytes]]:
 
 def ms_of(at: datetime) -> int:
     """Milliseconds since the epoch."""
+    # On other clocks two moments an hour apart may be equal to a cache: the hour that autumn repeats.
+    return _ms_of_utc(at) if at.tzinfo is UTC else round(at.timestamp() * 1000)
+
+
+@lru_cache(maxsize=1024)  # times of one event are asked for again and again
+def _ms_of_utc(at: datetime) -> int:
     return round(at.timestamp() * 1000)
 
 

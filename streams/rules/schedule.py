@@ -87,8 +87,9 @@ def event_bytes(event_id: str) -> bytes:
 
 def aggregate_key(recipient: str, aggregate_type: str, aggregate_id: str) -> bytes:
     """The part of a state key that says whose and which; no such key is another's prefix."""
-    parts = (recipient, aggregate_type, aggregate_id)
-    return "".join(f"{len(part)}:{part}" for part in parts).encode()
+    return (
+        f"{len(recipient)}:{recipient}{len(aggregate_type)}:{aggregate_type}{len(aggregate_id)}:{aggregate_id}".encode()
+    )
 
 
 def waiting_suffix(version: int, notification_id: bytes) -> bytes:

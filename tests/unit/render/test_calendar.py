@@ -11,7 +11,8 @@ import pytest
 from dateutil.tz import tzical
 from hypothesis import given
 from hypothesis import strategies as st
-from icalendar import Calendar
+from icalendar import Calendar, vCalAddress
+from icalendar.parser import Contentline, Parameters
 
 from schemas.events import EVENT_TYPES
 from streams.catalog import Catalog
@@ -163,3 +164,13 @@ def test_every_hour_of_the_year_reads_back(day: date, clock: str, zone: str, pro
         read = wall if wall.tzinfo is UTC else wall.replace(tzinfo=own)
         assert read.astimezone(UTC) == moment
     assert told["description"] == "\n".join(part for part in ("cosmetic treatment", provider, "(555) 010-0100") if part)
+
+
+@given(st.text("abcXYZ019.+_-@", max_size=200) | st.emails())
+def test_the_guests_line_is_icalendars_own(address: str) -> None:
+    params = Parameters({"ROLE": "REQ-PARTICIPANT", "PARTSTAT": "ACCEPTED", "RSVP": "FALSE"})
+    line = Contentline.from_parts("ATTENDEE", params, vCalAddress(f"mailto:{address}")).to_ical()
+    make = calendar.bound_to(CREATED, REQUEST, "test")
+    assert make is not None
+    told = facts(event_of(CREATED, date(2026, 3, 2), "14:00"))
+    assert line + b"\r\n" in make(told, occasion(to=address))[0]["content"]

@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from io import BytesIO
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from fastavro import parse_schema, schemaless_writer
@@ -70,6 +71,14 @@ GATE: dict[str, Any] = {
 def test_what_is_left_out_has_its_default() -> None:
     write = compile_writer(definition("luxe.pipeline.Gate"))
     assert write(GATE, b"") == by_fastavro("luxe.pipeline.Gate", GATE)
+
+
+def test_the_hour_that_autumn_repeats_is_written_as_two() -> None:
+    write = compile_writer(definition("luxe.pipeline.Gate"))
+    first = dt.datetime(2026, 11, 1, 1, 30, tzinfo=ZoneInfo("America/New_York"))
+    for moment in (first, first.replace(fold=1)):
+        value = GATE | {"created_at": moment}
+        assert write(value, b"") == by_fastavro("luxe.pipeline.Gate", value)
 
 
 @pytest.mark.parametrize(
