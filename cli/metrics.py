@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cli.stack_options import state_dir_option
 from connectors.metrics.asking import ask_all
-from connectors.metrics.catalogue import METRICS, markdown_table
+from connectors.metrics.catalogue import METRICS
 from connectors.metrics.targets import file_sd, targets
 
 
@@ -79,3 +79,13 @@ def show(state_dir: Path, words: tuple[str, ...]) -> None:
                 continue
             labels = ",".join(f"{name}={value}" for name, value in sample.labels.items() if value)
             click.echo(f"{answer.target.service}  {sample.name}{{{labels}}}  {sample.value:g}")
+
+
+def markdown_table() -> str:
+    """The table as Markdown, for docs/metrics.md (held equal by a test)."""
+    lines = ["| metric | type | labels | of | what it says |", "|---|---|---|---|---|"]
+    for metric in METRICS:
+        labels = ", ".join(metric.labels) or "–"
+        meaning = metric.meaning.replace("|", "\\|")
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {', '.join(metric.services)} | {meaning} |")
+    return "\n".join(lines) + "\n"

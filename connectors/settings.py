@@ -121,6 +121,10 @@ class Settings(BaseSettings):
         365, ge=1, le=3650, description="How long an in-app message stays in its inbox; alerts stay until they expire."
     )
 
+    segments_file: Path | None = Field(
+        None, description="YAML of the segments that are scanned for daily; None: those that are shipped."
+    )
+
     # What listens
     webhook_host: str = Field("127.0.0.1")
     webhook_port: int = Field(18090, ge=0, le=65535)

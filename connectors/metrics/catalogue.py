@@ -14,7 +14,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 SINKS = ("sms", "email", "push", "in_app")
 STREAMS = ("intake", "notify")
 HTTP = ("api", "webhooks")
-RELAY, WEBHOOKS, CLICKHOUSE = "relay", "webhooks", "clickhouse"
+RELAY, WEBHOOKS, CLICKHOUSE, SEGMENTS = "relay", "webhooks", "clickhouse", "segments"
 
 # A provider answers in tens of milliseconds, and a call is given up after 10 to 60 s (architecture §7).
 CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -331,6 +331,29 @@ INGEST_UNREADABLE = Metric(
     "luxe_ingest_unreadable_total", "counter", (), (CLICKHOUSE,), "Records kept in the table of unreadable ones."
 )
 
+# Segments
+
+SEGMENTS_PROJECTED = Metric(
+    "luxe_segments_projected_total", "counter", (), (SEGMENTS,), "Records read into patients' standings."
+)
+SEGMENT_UNUSABLE = Metric(
+    "luxe_segments_unusable_total", "counter", (), (SEGMENTS,), "Of these, what intake keeps as dead letters."
+)
+SEGMENT_EVENTS = Metric(
+    "luxe_segments_emitted_total",
+    "counter",
+    ("segment",),
+    (SEGMENTS,),
+    "Events told: somebody came to belong to a segment.",
+)
+SEGMENT_MISSED = Metric(
+    "luxe_segments_missed_total",
+    "counter",
+    ("segment",),
+    (SEGMENTS,),
+    "Occasions that passed while nothing scanned, and were no longer useful afterwards.",
+)
+
 # HTTP
 
 REQUESTS = Metric(
@@ -365,19 +388,9 @@ SCRAPE_FAULTS = Metric(
     "luxe_metrics_unreadable_total",
     "counter",
     ("metric",),
-    (*STREAMS, *SINKS, RELAY, WEBHOOKS, CLICKHOUSE, "api"),
+    (*STREAMS, *SINKS, RELAY, WEBHOOKS, CLICKHOUSE, SEGMENTS, "api"),
     "Times that a metric could not be read when asked for (Postgres away, say); it was left out of that answer.",
 )
 
 METRICS: tuple[Metric, ...] = tuple(value for value in list(vars().values()) if isinstance(value, Metric))
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
-
-
-def markdown_table() -> str:
-    """The table as Markdown, for docs/metrics.md (held equal by a test)."""
-    lines = ["| metric | type | labels | of | what it says |", "|---|---|---|---|---|"]
-    for metric in METRICS:
-        labels = ", ".join(metric.labels) or "–"
-        meaning = metric.meaning.replace("|", "\\|")
-        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {', '.join(metric.services)} | {meaning} |")
-    return "\n".join(lines) + "\n"

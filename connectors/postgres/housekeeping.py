@@ -19,6 +19,8 @@ QUARANTINE_RETENTION_DAYS = 14
 EXPIRED_ITEM_HOURS = 24
 # So long a link that is over still says so, instead of being unknown.
 EXPIRED_LINK_DAYS = 30
+# A year's period must be known for all of it.
+SEGMENT_RETENTION_DAYS = 400
 DELETE_ROWS = 5_000
 
 
@@ -70,3 +72,9 @@ def keep_house(connection: psycopg.Connection) -> None:
                SELECT code FROM short_links WHERE expires_at < now() - make_interval(days => %s) LIMIT %s)""",
         (EXPIRED_LINK_DAYS, DELETE_ROWS),
     )
+    connection.execute(
+        """DELETE FROM segment_emitted WHERE event_id IN (
+               SELECT event_id FROM segment_emitted WHERE emitted_at < now() - make_interval(days => %s) LIMIT %s)""",
+        (SEGMENT_RETENTION_DAYS, DELETE_ROWS),
+    )
+    connection.execute("DELETE FROM segment_runs WHERE day < current_date - %s::int", (SEGMENT_RETENTION_DAYS,))

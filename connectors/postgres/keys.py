@@ -112,6 +112,8 @@ async def erase(connection: psycopg.AsyncConnection, records: Records, recipient
     await connection.execute("DELETE FROM addresses WHERE recipient = %s", (recipient,))
     await connection.execute("DELETE FROM short_links WHERE recipient = %s", (recipient,))
     await connection.execute("DELETE FROM inbox_items WHERE recipient = %s", (recipient,))
+    await connection.execute("DELETE FROM patient_standings WHERE recipient = %s", (recipient,))
+    await connection.execute("DELETE FROM segment_emitted WHERE recipient = %s", (recipient,))
     await connection.execute(
         """UPDATE recipients SET sealed = NULL, roles = '{}', active = false, version = version + 1, updated_at = now(),
                   erased_at = coalesce(erased_at, now())

@@ -26,6 +26,7 @@ PIPELINE: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("email", ("sinks", "email"), (KAFKA, POSTGRES, LOOPBACK_PROVIDER)),
     ("push", ("sinks", "push"), (KAFKA, POSTGRES, LOOPBACK_PROVIDER)),
     ("in_app", ("sinks", "in_app"), (KAFKA, POSTGRES)),
+    ("segments", ("connectors.segments",), (KAFKA, POSTGRES)),
     ("clickhouse", ("sinks", "clickhouse"), (KAFKA,)),
 )
 PIPELINE_NAMES = tuple(name for name, _arguments, _needs in PIPELINE)

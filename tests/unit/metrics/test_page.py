@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from connectors.metrics.catalogue import BY_NAME, METRICS, Metric, markdown_table
+from cli.metrics import markdown_table
+from connectors.metrics.catalogue import BY_NAME, METRICS, Metric
 from tests.docs.fences import ROOT
 
 PAGE = ROOT / "docs" / "metrics.md"

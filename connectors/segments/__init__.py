@@ -1,0 +1,1 @@
+"""Segments: time-driven selections that no event announces, found in Postgres and told as events. See docs/segments.md."""

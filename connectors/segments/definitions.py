@@ -1,0 +1,156 @@
+"""Segments as data: a YAML file, checked when a process starts; an error names the file, the line, the field and the mend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+SHIPPED = Path(__file__).parent / "segments.yaml"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+# People of one transaction: 500 are ~60 ms of work, for as long as which a run's row is held and nobody's outbox row.
+DEFAULT_BATCH = 500
+
+
+class Selection(NamedTuple):
+    """A kind of selection. ``days``: bounds of its threshold; None where it has none."""
+
+    event: str
+    once_per: tuple[str, ...]
+    days: tuple[int, int] | None
+
+
+SELECTIONS: Mapping[str, Selection] = {
+    "birthday": Selection("birthday.due", ("year",), None),
+    # Below two weeks nobody is missed yet; past three years the data protection officer asks why we still write.
+    "inactive": Selection("patient.inactive", ("absence", "year"), (14, 1095)),
+}
+
+
+class SegmentsError(Exception):
+    """The segments cannot be used. One line a fault: ``file:line: field: what is wrong: what to do``."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class Offer(_Model):
+    """What the event offers. ``days``: how many days after the occasion it ends."""
+
+    code: str | None = Field(None, min_length=1, max_length=64)
+    text: str | None = Field(None, min_length=1, max_length=200)
+    days: int | None = Field(None, ge=1, le=365)
+
+
+class Override(_Model):
+    """What one clinic wants otherwise."""
+
+    enabled: bool | None = None
+    days: int | None = None
+    hour: int | None = Field(None, ge=0, le=23)
+    offer: Offer | None = None
+
+
+class Segment(_Model):
+    """One segment. ``hour``: of the clinic's day, 0 to 23. ``days``: the selection's threshold. ``batch``: people at a time."""
+
+    name: str
+    about: str = Field(min_length=1, max_length=120)
+    selection: str
+    event: str
+    once_per: str
+    hour: int = Field(ge=0, le=23)
+    useful_days: int = Field(ge=0, le=28)
+    days: int | None = None
+    batch: int = Field(DEFAULT_BATCH, ge=1, le=2_000)
+    enabled: bool = True
+    offer: Offer = Offer()
+    clinics: dict[str, Override] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Segment:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError("name it in small letters, digits and underscores, at most 40")
+        kind = SELECTIONS.get(self.selection)
+        if kind is None:
+            raise ValueError(f"selection: write one of {', '.join(SELECTIONS)}")
+        if self.event != kind.event:
+            raise ValueError(f"event: {self.selection} is told by {kind.event}: write that")
+        if self.once_per not in kind.once_per:
+            raise ValueError(f"once_per: write one of {', '.join(kind.once_per)}")
+        wanted = [self.days, *(one.days for one in self.clinics.values() if one.days is not None)]
+        if kind.days is None and wanted != [None]:
+            raise ValueError(f"days: {self.selection} has no threshold: remove it")
+        if kind.days is not None and not all(one is not None and kind.days[0] <= one <= kind.days[1] for one in wanted):
+            raise ValueError(f"days: write {kind.days[0]} to {kind.days[1]}")
+        return self
+
+    def at(self, clinic_id: str) -> Segment:
+        """The segment as this clinic wants it."""
+        override = self.clinics.get(clinic_id)
+        if override is None:
+            return self
+        return self.model_copy(update=override.model_dump(exclude_none=True) | _offer(override))
+
+
+def _offer(override: Override) -> dict[str, Offer]:
+    return {} if override.offer is None else {"offer": override.offer}
+
+
+def load(path: Path | None = None) -> tuple[Segment, ...]:
+    """The segments of a file, in its order; None: those shipped. Raises SegmentsError."""
+    file = path or SHIPPED
+    try:
+        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SegmentsError(f"{file}: cannot be read ({type(error).__name__}): is it there, and UTF-8?") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SegmentsError(f"{file}:{line}: not YAML ({error.problem}): mend the indentation or quoting") from error
+    lines: dict[tuple[str, ...], int] = {}
+    found = _value(file, node, (), lines)
+    if not isinstance(found, dict) or list(found) != ["segments"] or not isinstance(found["segments"], dict):
+        raise SegmentsError(f"{file}:1: expected a mapping `segments` of names to segments, and nothing else")
+    segments, faults = [], []
+    for name, value in found["segments"].items():
+        at = ("segments", name)
+        if not isinstance(value, dict):
+            faults.append(f"{file}:{lines[at]}: segments.{name}: expected a mapping")
+            continue
+        try:
+            segments.append(Segment.model_validate({**value, "name": name}))
+        except ValidationError as error:
+            for fault in error.errors(include_url=False):
+                where = (*at, *map(str, fault["loc"]))
+                line = next(lines[where[:size]] for size in range(len(where), 0, -1) if where[:size] in lines)
+                faults.append(f"{file}:{line}: {'.'.join(where)}: {fault['msg'][:200]}: see docs/segments.md")
+    if faults:
+        raise SegmentsError("\n".join(faults))
+    return tuple(segments)
+
+
+def _value(file: Path, node: yaml.Node | None, at: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> Any:
+    """A node's value, remembering lines; a key given twice is an error, where YAML would let the last one win."""
+    if isinstance(node, yaml.MappingNode):
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            line = lines[(*at, key)] = key_node.start_mark.line + 1
+            if key in found:
+                raise SegmentsError(f"{file}:{line}: {'.'.join((*at, key))}: given twice: keep one")
+            found[key] = _value(file, value_node, (*at, key), lines)
+        return found
+    if isinstance(node, yaml.ScalarNode):
+        kind, text = node.tag.rsplit(":", 1)[-1], str(node.value)
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return text.lower() in {"true", "yes", "on"}
+        return int(text) if kind == "int" and text.lstrip("-").isdigit() else text
+    return [] if node is not None else None
