@@ -16,7 +16,7 @@ from schemas.topics import CHANNELS, LANES, deliver_topic
 from streams.catalog import Catalog
 from streams.catalog_model import NotificationType
 from streams.joins import Joined
-from streams.render import calendar, email, in_app, push, sms
+from streams.render import asking, calendar, email, in_app, push, sms
 from streams.render.ceilings import TemplateError
 from streams.render.engine import CompiledTemplate
 from streams.render.shortening import Shortening
@@ -102,6 +102,13 @@ class Messages:
             for record in {EVENT_TYPES[trigger.event].record for trigger in kind.triggers}
             if (make := calendar.bound_to(record, kind.calendar, f"type {name}")) is not None
         }
+        self._asking = {
+            (name, record): ask
+            for name, kind in catalog.types.items()
+            if kind.asks == "confirmation"
+            for record in {EVENT_TYPES[trigger.event].record for trigger in kind.triggers}
+            if (ask := asking.bound_to(record)) is not None
+        }
         self._in_app = {name: kind.in_app for name, kind in catalog.types.items()}
         self._tracked = frozenset(name for name, kind in catalog.types.items() if kind.tracked)
         self._template_ids = {name: kind.template_id for name, kind in catalog.types.items()}
@@ -157,6 +164,7 @@ class Messages:
         if channel == "sms":
             links = [] if shortening is None else shortening.links(rendered)
             content, segments = sms.content(rendered, to, links)
+            content["asks"] = self._asked(name, told.event.name, facts)
         elif channel == "email":
             make = self._calendars.get((name, told.event.name))
             files = () if make is None else make(facts, self._occasion(told, to))
@@ -202,6 +210,12 @@ class Messages:
             **self._of_type[name],
         }
         return Message(topic, encode(message), template.template_id, template.version)
+
+    def _asked(self, name: str, record: str, facts: Facts) -> bytes | None:
+        """What this text asks that a text can answer; most ask nothing."""
+        make = self._asking.get((name, record))
+        found = None if make is None else make(facts)
+        return None if found is None else self._codec.encode_content(asking.RECORD, found)
 
     def _occasion(self, told: Told, to: str) -> calendar.Occasion:
         request, policy = told.request, told.clinic.policy

@@ -21,6 +21,8 @@ EXPIRED_ITEM_HOURS = 24
 EXPIRED_LINK_DAYS = 30
 # A year's period must be known for all of it.
 SEGMENT_RETENTION_DAYS = 400
+# A question is over when its appointment begins; its row is kept while the answer may be posted again.
+QUESTION_DAYS = 7
 DELETE_ROWS = 5_000
 
 
@@ -78,3 +80,8 @@ def keep_house(connection: psycopg.Connection) -> None:
         (SEGMENT_RETENTION_DAYS, DELETE_ROWS),
     )
     connection.execute("DELETE FROM segment_runs WHERE day < current_date - %s::int", (SEGMENT_RETENTION_DAYS,))
+    connection.execute(
+        """DELETE FROM text_questions WHERE delivery_id IN (
+               SELECT delivery_id FROM text_questions WHERE starts_at < now() - make_interval(days => %s) LIMIT %s)""",
+        (QUESTION_DAYS, DELETE_ROWS),
+    )

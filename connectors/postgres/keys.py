@@ -111,6 +111,7 @@ async def erase(connection: psycopg.AsyncConnection, records: Records, recipient
     await connection.execute("DELETE FROM data_keys WHERE subject = %s", (recipient,))
     await connection.execute("DELETE FROM addresses WHERE recipient = %s", (recipient,))
     await connection.execute("DELETE FROM short_links WHERE recipient = %s", (recipient,))
+    await connection.execute("DELETE FROM text_questions WHERE recipient = %s", (recipient,))
     await connection.execute("DELETE FROM inbox_items WHERE recipient = %s", (recipient,))
     await connection.execute("DELETE FROM patient_standings WHERE recipient = %s", (recipient,))
     await connection.execute("DELETE FROM segment_emitted WHERE recipient = %s", (recipient,))

@@ -32,9 +32,11 @@ from connectors.time_limit import within
 from connectors.webhooks.batches import Misfit, entries, misfit
 from connectors.webhooks.counted import Counted
 from connectors.webhooks.desk import Desk
+from connectors.webhooks.event_log import EventLog
 from connectors.webhooks.inbound import INBOUND_PATH, Inbound, InboundDesk, InboundError
 from connectors.webhooks.misfits import Misfits
 from connectors.webhooks.receipts import Receipt, ReceiptError, from_sendgrid, from_twilio
+from connectors.webhooks.replies import Replies
 from connectors.webhooks.signatures import (
     SENDGRID_SIGNATURE_HEADER,
     SENDGRID_TIMESTAMP_HEADER,
@@ -42,6 +44,7 @@ from connectors.webhooks.signatures import (
     SendGridSignatures,
     TwilioSignatures,
 )
+from connectors.webhooks.withdrawals import Withdrawals
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +119,16 @@ async def _serving(app: web.Application) -> AsyncIterator[None]:
         app[POOL] = pool
         app[DESK] = Desk(settings, pool, records, StatusLog(producer, records.codec), app[COUNTED])
         app[MISFITS] = Misfits(pool, records, producer, app[COUNTED])
-        app[INBOUND_DESK] = InboundDesk(settings, pool, in_force, records, producer)
+        # A codec of its own: it reads in a thread.
+        withdrawals = Withdrawals(settings, Records.open(settings).codec)
+        withdrawals.start()
+        events = EventLog(records, producer)
+        replies = Replies(pool, records, withdrawals, events)
+        app[INBOUND_DESK] = InboundDesk(settings, pool, in_force, records, events, replies)
         parked = asyncio.create_task(app[DESK].retry_parked())
         parked.add_done_callback(_parked_ended)
         yield
+        withdrawals.stop()
         parked.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await parked

@@ -1,4 +1,4 @@
-"""Texts from phones: a keyword changes what is sent from then on, everything else is a message for the clinic's people.
+"""Texts from phones: a keyword changes what is sent from then on, or answers what a text asked; all else is for people.
 
 Everything may be repeated: Twilio posts a text again when our answer was lost, under the same MessageSid.
 """
@@ -10,24 +10,25 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import psycopg
-from confluent_kafka import KafkaException
 
 from connectors.postgres import recipients
 from connectors.postgres.in_force import InForce
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import SYSTEM_CLINIC, Records
+from connectors.postgres.text_questions import Meant
 from connectors.settings import Settings
-from connectors.statuses import AcknowledgedProducer
 from connectors.suppressing import sms_sender_class
 from connectors.unsubscribing import carrying_out
 from connectors.unsubscribing.carrying_out import CarriedOut, Text
 from connectors.unsubscribing.wishes import SenderClass
 from connectors.webhooks.answers import SILENCE, AnswerTo, twiml
+from connectors.webhooks.event_log import EventLog
 from connectors.webhooks.keywords import keyword
-from schemas.events import EVENT_TYPES
+from connectors.webhooks.replies import Replies
 from schemas.ids import derived_id
 
 log = logging.getLogger(__name__)
@@ -85,20 +86,20 @@ class InboundDesk:
     """Takes texts."""
 
     def __init__(
-        self, settings: Settings, pool: Pool, in_force: InForce, records: Records, producer: AcknowledgedProducer
+        self, settings: Settings, pool: Pool, in_force: InForce, records: Records, events: EventLog, replies: Replies
     ) -> None:
         self._settings = settings
         self._pool = pool
         self._in_force = in_force
         self._records = records
-        self._producer = producer
-        name, self._topic = EVENT_TYPES[EVENT_TYPE]
-        self._encode = records.codec.encoder(self._topic, name)
+        self._events = events
+        self._replies = replies
 
     async def take(self, text: Inbound, now: datetime) -> str:
         """TwiML, once what was said is in Kafka. Raises InboundError for a sender that is no telephone.
 
-        psycopg.Error, KafkaException, BufferError or OutboxDelayed: it is perhaps stored, but not in force; post it again.
+        psycopg.Error, KafkaException, BufferError, TimeoutError or OutboxDelayed: it is perhaps stored, but not in force; post
+        it again.
         """
         try:
             self._records.ring.address_hash("sms", text.number)
@@ -121,32 +122,47 @@ class InboundDesk:
                 answer = "started"
             else:
                 done = CarriedOut(None, (), [])
-        if word == "yes" and done.action is None:
-            await self._pass_on(text, now)
-            return SILENCE
+        if word in ("confirm", "reschedule") or (word == "yes" and done.action is None):
+            return await self._reply(text, sender_class, "reschedule" if word == "reschedule" else "confirm", now)
         await self._in_force.wait(done.waiting, IN_FORCE_SECONDS)
         log.info("a text said %s to the %s sender: %d patients", word, sender_class, len(done.recipients))
         return await self._answer(answer, text)
+
+    async def _reply(self, text: Inbound, sender_class: SenderClass, meant: Meant, now: datetime) -> str:
+        """What was asked is answered by an event, and she by the notification that follows from it; else people answer her."""
+        possible = await self._replies.take(text.message_id, text.number, sender_class, meant, now)
+        if possible is None:
+            return SILENCE
+        await self._pass_on(text, now, {"reply": meant, "appointments": str(possible)})
+        return await self._twiml("which", text) if possible > 1 else SILENCE
 
     async def _answer(self, answer: AnswerTo, text: Inbound) -> str:
         """Once: by us only where the provider does not."""
         if text.answered or self._settings.sms_keyword_answers == "provider":
             return SILENCE
+        return await self._twiml(answer, text)
+
+    async def _twiml(self, answer: AnswerTo, text: Inbound) -> str:
         async with self._pool.connection() as connection:
             [clinic, *_] = await self._clinics(connection, await self._people(connection, text.number))
         return twiml(answer, clinic.locale, clinic.name, clinic.phone)
 
-    async def _pass_on(self, text: Inbound, now: datetime) -> None:
-        """One ``message.received`` for each clinic that knows the number; its ids follow from the text's, so twice is once."""
+    async def _pass_on(self, text: Inbound, now: datetime, marks: Mapping[str, str] = MappingProxyType({})) -> None:
+        """One ``message.received`` for each clinic that knows the number; its ids follow from the text's, so twice is once.
+
+        ``marks``: what is known of it beside its words, for the event's metadata.
+        """
         async with self._pool.connection() as connection:
             by_clinic = await self._people(connection, text.number)
-        events = [self._event(text, clinic_id, patients, now) for clinic_id, patients in by_clinic.items()]
-        await asyncio.gather(*(self._publish(event) for event in events))
+        events = [self._event(text, clinic_id, patients, now, marks) for clinic_id, patients in by_clinic.items()]
+        await asyncio.gather(*(self._events.publish(event) for event in events))
 
-    def _event(self, text: Inbound, clinic_id: str, patients: list[str], now: datetime) -> dict[str, Any]:
+    def _event(
+        self, text: Inbound, clinic_id: str, patients: list[str], now: datetime, marks: Mapping[str, str]
+    ) -> dict[str, Any]:
         address_hash = self._records.ring.address_hash("sms", text.number)
         conversation = derived_id("conversation", "sms", address_hash, clinic_id)
-        metadata = {"media": str(text.media)} if text.media else {}
+        metadata = {**marks, "media": str(text.media)} if text.media else dict(marks)
         if len(patients) > 1:
             metadata["phone_shared_by"] = str(len(patients))
         return {
@@ -171,25 +187,6 @@ class InboundDesk:
             "patient_name": None,
             "staff_ids": [],
         }
-
-    async def _publish(self, event: Mapping[str, Any]) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def failed(error: KafkaException) -> None:
-            if not done.done():
-                done.set_exception(error)
-
-        headers = [("correlation_id", event["correlation_id"])]
-        headers.append(("occurred_at_ms", str(int(event["occurred_at"].timestamp() * 1000))))
-        self._producer.send(
-            self._topic,
-            event["aggregate_id"].encode(),
-            self._encode(event),
-            headers,
-            lambda: None if done.done() else done.set_result(None),
-            failed,
-        )
-        await done
 
     async def _people(self, connection: psycopg.AsyncConnection, number: str) -> dict[str, list[str]]:
         """Clinic → patients with this number; the system's stand-in clinic, and nobody, where none is known."""

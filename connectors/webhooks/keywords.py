@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Literal
 
-Keyword = Literal["stop", "stop_all", "start", "yes", "help"]
+Keyword = Literal["stop", "stop_all", "start", "yes", "help", "confirm", "reschedule"]
 
 # Twilio's words for toll-free and long numbers ("Twilio support for opt-out keywords", help.twilio.com 223134027). REVOKE and
 # OPTOUT came with 47 CFR 64.1200(a)(10), which writes "opt out"; Telnyx takes "stop all", AWS "opt-out".
@@ -19,6 +19,9 @@ _WORDS: dict[str, Keyword] = {
     **dict.fromkeys(("START", "UNSTOP"), "start"),
     "YES": "yes",
     **dict.fromkeys(("HELP", "INFO"), "help"),
+    # Our own: what reminders ask for. CANCEL is a STOP to carriers, so an appointment is never cancelled by a word.
+    **dict.fromkeys(("C", "CONFIRM", "CONFIRMED"), "confirm"),
+    **dict.fromkeys(("R", "RESCHEDULE"), "reschedule"),
 }
 _WRITTEN_APART = {"OPT OUT": "OPTOUT", "OPT-OUT": "OPTOUT", "STOP ALL": "STOPALL", "STOP-ALL": "STOPALL"}
 # Longer texts are none; and nobody makes us normalise a novel.

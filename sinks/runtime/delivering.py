@@ -229,9 +229,11 @@ class Delivering:
                     break
             if permit.spent and not admission.at_once(permit, message):
                 await self._postpone(begun, in_doubt=True)
-            if content["links"] and not permit.late and self._may_leave(message, content):
+            kept = content["links"] or content["asks"] is not None
+            if kept and not permit.late and self._may_leave(message, content):
                 # Before the last look at lease and gates, which must be just before the call.
                 await self._tools.links.keep(message, content["links"])
+                await self._tools.questions.keep(message, content)
             leased = await self._leased(begun)
             if leased is None:
                 raise Postponed  # nothing is said of it here: another may be calling at this moment

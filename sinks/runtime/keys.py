@@ -43,16 +43,9 @@ class Keys:
 
     async def open(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """The luxe.pipeline.MessageContent of a ChannelMessage. Raises KeyGone, PoisonError, KeyRingError."""
-        sealed = message["sealed"]
+        key = await self.key_of(message)
         try:
-            header = header_of(sealed)
-            if header.scope == "r":
-                key = await self._find(message["recipient"], header.key_id)
-                if key is None:
-                    raise KeyGone
-            else:
-                key = await self.of_clinic(message["clinic_id"], header.key_id)
-            content = open_sealed(key, "ChannelMessage", message["delivery_id"], sealed)
+            content = open_sealed(key, "ChannelMessage", message["delivery_id"], message["sealed"])
         except SealError as error:
             raise PoisonError(error.code, f"sealed: {error}", "sealed") from None
         try:
@@ -61,6 +54,19 @@ class Keys:
             raise PoisonError(
                 error.code, "sealed: what was sealed is no MessageContent; render anew", "sealed"
             ) from None
+
+    async def key_of(self, message: Mapping[str, Any]) -> DataKey:
+        """The key that a ChannelMessage is sealed with. Raises KeyGone, PoisonError, KeyRingError."""
+        try:
+            header = header_of(message["sealed"])
+            if header.scope != "r":
+                return await self.of_clinic(message["clinic_id"], header.key_id)
+            key = await self._find(message["recipient"], header.key_id)
+        except SealError as error:
+            raise PoisonError(error.code, f"sealed: {error}", "sealed") from None
+        if key is None:
+            raise KeyGone
+        return key
 
     async def of_clinic(self, clinic_id: str | None, key_id: bytes | None = None) -> DataKey:
         """The strangers key of a clinic, the system's for a clinic without one. ``key_id``: the one it must be.

@@ -17,6 +17,7 @@ from sinks.runtime.gates_reader import GatesReader
 from sinks.runtime.keys import Keys
 from sinks.runtime.overdue import Overdue
 from sinks.runtime.short_links import LinkStore
+from sinks.runtime.text_questions import QuestionStore
 from sinks.runtime.tuning import Tuning
 
 
@@ -34,6 +35,7 @@ class Tools:
     admission: Admission
     attempts: Attempts
     links: LinkStore
+    questions: QuestionStore
     statuses: StatusLog
     dead_letters: DeadLetters
     counted: Counted

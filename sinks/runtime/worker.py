@@ -34,6 +34,7 @@ from sinks.runtime.limits import ChannelLimits, RateLimits
 from sinks.runtime.overdue import Overdue
 from sinks.runtime.short_links import LinkStore
 from sinks.runtime.standing import Standing
+from sinks.runtime.text_questions import QuestionStore
 from sinks.runtime.tools import Tools
 from sinks.runtime.tuning import Tuning
 
@@ -190,6 +191,7 @@ async def serve(
                     pool, channel.provider, tuning, counted, lease_seconds=tuning.lease_seconds(channel.name)
                 ),
                 links=LinkStore(settings, pool, records.ring, tuning),
+                questions=QuestionStore(pool, records, keys, tuning),
                 statuses=statuses,
                 dead_letters=DeadLetters(producer, codec, keys, stage=channel.name, counted=counted),
                 counted=counted,

@@ -209,4 +209,5 @@ def default_content(channel: str, recipient: str) -> dict[str, Any]:
         "headers": {},
         "attachments": [],
         "links": [],
+        "asks": None,
     }

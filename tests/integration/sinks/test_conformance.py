@@ -8,14 +8,14 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
 from connectors.kafka import make_producer
-from connectors.postgres import short_links
+from connectors.postgres import short_links, text_questions
 from connectors.postgres.pool import open_pool
 from connectors.sealing import open_sealed
 from connectors.short_links.codes import ShortLinks
@@ -244,6 +244,33 @@ async def test_short_links_lead_somewhere_when_their_message_is_there(
     assert short.open(code, message.id, found.link.target or b"") == "https://luxe.example/i/1"
     assert opened.link.target is None
     assert found.expires_at - found.created_at == timedelta(days=rig.settings.short_link_days)
+
+
+async def test_what_a_text_asks_is_known_before_it_can_be_answered(rig: Rig, outbox: Outbox, patient: str) -> None:
+    """Once, though a retry asks the same again; and what never asks leaves nothing behind."""
+    rig.ensure("sms")
+    facts = dict.fromkeys(("service", "provider", "provider_id", "duration", "time_zone")) | {
+        "appointment_date": date(2026, 12, 24),
+        "appointment_time": "14:00",
+        "starts_at": datetime.now(UTC).replace(microsecond=0) + timedelta(days=2),
+    }
+    asks = outbox.records.codec.encode_content("luxe.pipeline.AskedAppointment", facts)
+    asking, silent = (
+        outbox.outgoing("sms", patient, {"asks": asks}, correlation_id="c-1"),
+        outbox.outgoing("sms", patient),
+    )
+    outbox.send([asking, asking, silent])
+    for message in (asking, silent):
+        rig.eye.end(message.id)
+    number = outbox.records.ring.address_hash("sms", asking.content["to"])
+    async with open_pool(rig.settings, "test", size=1) as pool, pool.connection() as connection:
+        [found] = await text_questions.asked_of(connection, number, "care", datetime.now(UTC), 9)
+        assert await text_questions.history_of(connection, silent.id) == []
+    question = found.question
+    assert (question.delivery_id, question.recipient, question.correlation_id) == (asking.id, patient, "c-1")
+    assert question.starts_at == facts["starts_at"]
+    sealed = open_sealed(outbox.keys[patient], "AskedAppointment", asking.id, question.sealed)
+    assert outbox.records.codec.decode_content("luxe.pipeline.AskedAppointment", sealed) == facts
 
 
 def test_marketing_texts_leave_by_a_sender_of_their_own(rig: Rig, outbox: Outbox, patient: str) -> None:

@@ -153,7 +153,13 @@ class World:
 
     def events(self, sid: str) -> list[dict[str, Any]]:
         """message.received events of one text, in Kafka by now."""
-        topic = "events.message"
+        return [event for event in self._log("events.message") if event["message_id"] == sid]
+
+    def replies(self, sid: str) -> list[dict[str, Any]]:
+        """Events of appointments that one text was, in Kafka by now."""
+        return [event for event in self._log("events.appointment") if event["metadata"].get("message_id") == sid]
+
+    def _log(self, topic: str) -> list[dict[str, Any]]:
         consumer = make_consumer(self.settings, "tests-inbound", enable_partition_eof=True)
         try:
             partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
@@ -165,9 +171,7 @@ class World:
                 if message.error() is not None:
                     unread.discard(message.partition() or 0)
                     continue
-                value = self.records.codec.decode(message.value()).value
-                if value["message_id"] == sid:
-                    found.append(value)
+                found.append(self.records.codec.decode(message.value()).value)
             return found
         finally:
             consumer.close()

@@ -29,6 +29,11 @@ def test_every_word_that_stops(word: str) -> None:
         ("yes", "yes"),
         ("Yes!", "yes"),
         ("help", "help"),
+        ("C", "confirm"),
+        ("c.", "confirm"),
+        ("Confirm", "confirm"),
+        ("R", "reschedule"),
+        ("reschedule!", "reschedule"),
         ("Info?", "help"),
         ("ＳＴＯＰ", "stop"),  # full-width letters, as some keyboards write them
         ("stop\x00", "stop"),
