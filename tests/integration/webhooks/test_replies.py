@@ -12,7 +12,7 @@ import pytest
 
 from connectors.kafka import make_producer
 from connectors.postgres import data_keys, deliveries, keys, text_questions
-from connectors.postgres.deliveries import Attempt, Finish
+from connectors.postgres.deliveries import Attempt, Finish, Result
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
 from connectors.postgres.text_questions import Question
@@ -88,7 +88,7 @@ def ask(pool: Pool, records: Records) -> Ask:
         )
         attempt = Attempt(delivery_id, str(uuid.uuid4()), patient, "c1", *kind, datetime.now(UTC))
         [begun] = await deliveries.begin(pool, [attempt])
-        result = "accepted" if sent else "failed"
+        result: Result = "accepted" if sent else "failed"
         await deliveries.finish(pool, [Finish(delivery_id, 1, result, lease_until=begun.lease_until)])
         return appointment
 
