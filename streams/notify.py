@@ -213,6 +213,8 @@ class Notify:
         made = self._requests.made(self._digests.request(digest, items, parts[0].joined.key, at_ms(batch.now_ms)))
         whole = self._joins.of(made.request, None, batch.now_ms)
         whole.given.event_opt_outs = closed_to(items)
+        # It is how one too many is told: held by the same cap, its parts would each be told singly, past it.
+        whole.given.digest_due = True
         outcome = self._decided(event, made, whole)
         if not isinstance(outcome, Deliver):
             return False

@@ -1,6 +1,6 @@
 """How often: the recipient's frequency setting, the clinic's caps and rate limit, and what is collected into a digest.
 
-What is essential counts and is not held. One too many is dropped, put off or collected, as its type's ``cap`` says.
+What is essential or critical counts and is not held. One too many is dropped, put off or collected, as its type's ``cap`` says.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from streams.rules.findings import NOT_APPLICABLE, PASS, Finding, collected, vet
 from streams.rules.given import Given
 from streams.rules.limits import HOUR_MS, MINUTE_MS, day_of, next_digest
 from streams.rules.reasons import Reason
+from streams.rules.terms import Terms
 
 # Between two of marketing: the specification's 24, 168 and 720 h.
 MARKETING_GAP_MS: Mapping[str, int] = {"daily": 24 * HOUR_MS, "weekly": 168 * HOUR_MS, "monthly": 720 * HOUR_MS}
@@ -40,7 +41,7 @@ def caps(given: Given) -> Finding:
     """The clinic's notifications a day, of all categories and of one, in the recipient's calendar day."""
     terms, limits = given.terms, given.limits
     of_category = limits.by_category.get(terms.category, 0)
-    if terms.essential or terms.answers or given.digest_due or not (limits.daily or of_category):
+    if _is_free(terms) or given.digest_due or not (limits.daily or of_category):
         return NOT_APPLICABLE
     start_ms, end_ms = day_of(given.person.time_zone or given.zone, given.now_ms)
     today = [one for one in given.tally.sent if one.at_ms >= start_ms]
@@ -54,7 +55,7 @@ def caps(given: Given) -> Finding:
 def digest(given: Given) -> Finding:
     """What the clinic, or the recipient, wants told once a day, in one message: neither can undo the other's."""
     terms = given.terms
-    if terms.essential or terms.answers or terms.marketing_consent or given.digest_due:
+    if _is_free(terms) or terms.marketing_consent or given.digest_due:
         return NOT_APPLICABLE
     wished = given.person.preferences["digest_categories"]
     by_clinic = terms.category in given.limits.digest_categories
@@ -66,7 +67,7 @@ def digest(given: Given) -> Finding:
 def rate_limit(given: Given) -> Finding:
     """Messages a minute and an hour: it waits until enough of them lie back."""
     terms, limits = given.terms, given.limits
-    if terms.essential or terms.answers or not (limits.per_minute or limits.per_hour):
+    if _is_free(terms) or not (limits.per_minute or limits.per_hour):
         return NOT_APPLICABLE
     until_ms = 0
     for limit, span_ms in ((limits.per_minute, MINUTE_MS), (limits.per_hour, HOUR_MS)):
@@ -75,6 +76,11 @@ def rate_limit(given: Given) -> Finding:
             if len(times) >= limit:
                 until_ms = max(until_ms, times[-limit] + span_ms)
     return wait(Reason.RATE_LIMIT, until_ms, late=Reason.RATE_LIMIT) if until_ms > given.now_ms else PASS
+
+
+def _is_free(terms: Terms) -> bool:
+    """No count holds it: a provider who needs a hand now is not told tomorrow, whatever staff were told today."""
+    return terms.essential or terms.critical or terms.answers
 
 
 def _one_too_many(given: Given, reason: Reason, over_ms: int) -> Finding:

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from schemas.topics import REQUESTED
+from streams.waiting import at_ms
 from tests.notify_world import CLINIC, World
 from tests.unit.rules.people import at
 
@@ -92,6 +93,17 @@ def test_two_a_day_too_many_are_told_together(world: World) -> None:
     world.add_recipient("patient:1", preferences=opted, time_zone="America/New_York")
     outputs = world.ask(*(asked(world, number, "membership_credits_added") for number in (1, 2, 3)), now_ms=NOON)
     assert [one["reason"] for one in world.decisions(outputs)] == ["deliver", "daily_cap", "daily_cap"]
+    (message,) = world.messages(world.work(now_ms=NINE + 600_000))
+    assert message["notification_type"] == "patient_digest"
+
+
+def test_a_digest_is_told_in_one_message_on_a_day_that_is_full_already(world: World) -> None:
+    """Held by the cap that its parts were collected for, it was given up, and each part was told singly, past the cap."""
+    world.add_policy(CLINIC, daily_cap=1, digest_categories=["clinical"], digest_hour=9)
+    world.add_confirmation()
+    world.ask(*(asked(world, number) for number in (1, 2, 3)), now_ms=NOON)
+    early = world.request(world.created(4), occurred_at=at_ms(NINE - 3_600_000))
+    assert len(world.messages(world.ask(early, now_ms=NINE - 3_600_000))) == 2
     (message,) = world.messages(world.work(now_ms=NINE + 600_000))
     assert message["notification_type"] == "patient_digest"
 

@@ -110,7 +110,7 @@ def local_day(given: Given, at_ms: int) -> date:
 def too_often(given: Given) -> list[Wait] | None:
     """What the recipient's frequency, the clinic's caps, digests and limits make it wait for; None: it is dropped."""
     terms, limits, wishes, sent = given.terms, given.limits, given.person.preferences, given.tally.sent
-    if terms.essential or terms.answers:
+    if terms.essential or terms.answers or terms.critical:
         return []
     over: list[int] = []  # one too many: until when
     gap_hours = {"always": 0, "never": 0, "daily": 24, "weekly": 168, "monthly": 720, "occasionally": 720}

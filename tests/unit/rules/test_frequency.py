@@ -101,6 +101,16 @@ def test_what_is_essential_counts_and_is_not_held() -> None:
     assert isinstance(decided(CREDITS, sent(1, CONFIRMATION), limits=Limits(1)), Defer)
 
 
+def test_what_is_critical_counts_and_is_not_held_either() -> None:
+    """A call for help is no essential notification, and must not wait for tomorrow because of what staff were told today."""
+    help_needed = TYPES["provider_assistance_needed"]
+    limits = Limits(1, per_minute=1, per_hour=1, digest_categories=("real_time",))
+    assert help_needed.critical
+    assert not help_needed.essential
+    assert isinstance(decided(help_needed, sent(0, CONFIRMATION), limits=limits), Deliver)
+    assert isinstance(decided(CREDITS, sent(1, help_needed), limits=Limits(1)), Defer)
+
+
 def test_a_category_has_its_own_cap() -> None:
     limits = Limits(by_category={"membership": 1})
     capped = decided(replace(CREDITS, cap="drop"), sent(1, CREDITS), limits=limits)
