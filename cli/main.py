@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("cli.demo", "Run a made-up clinic's day through all of it; account for it."),
     "account": ("cli.account", "Count every notification once, by its final state."),
     "explain": ("cli.explain", "Why somebody did, or did not, get a notification; all of a patient's."),
+    "simulate": ("cli.simulate", "A made-up clinic's year in seconds: what would be sent."),
     "what-if": ("cli.what_if", "Would somebody get it at some time? Nothing is sent."),
     "watch": ("cli.watch", "Follow deliveries live: one line for each decision and status."),
     "send": ("cli.send", "Send one notification by hand, as the API does."),

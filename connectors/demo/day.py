@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -10,9 +9,8 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
-from connectors.demo.people import CLINIC_ID, PROVIDERS, Patient
-from schemas.definitions import definition
-from schemas.events import ENVELOPE, EVENT_TYPES
+from connectors.demo.envelopes import Envelopes
+from connectors.demo.people import PROVIDERS, Patient
 
 SERVICES = ("Botox", "Hydrafacial", "Laser hair removal", "Chemical peel", "Dermal filler", "Microneedling")
 ZONE = "America/New_York"
@@ -36,7 +34,7 @@ class ClinicDay:
         self._now = now.astimezone(UTC).replace(microsecond=0)
         self._today = self._now.date()
         self._patients = patients
-        self._versions: dict[tuple[str, str], int] = {}
+        self._envelopes = Envelopes(run)
 
     def events(self, appointments: int) -> Iterator[DayEvent]:
         """``appointments`` bookings and what happens around them, in the order of the day."""
@@ -240,29 +238,7 @@ class ClinicDay:
 
     def _event(self, event_type: str, subject: str, about: dict[str, Any], **payload: Any) -> DayEvent:
         """An event with every field of its schema: given, taken from ``about``, the default, or null."""
-        aggregate = event_type.split(".", 1)[0]
-        version = self._versions[aggregate, subject] = self._versions.get((aggregate, subject), 0) + 1
-        contract = EVENT_TYPES[event_type]
-        value: dict[str, Any] = {
-            "event_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"luxe-demo/{self._run}/{event_type}/{subject}/{version}")),
-            "event_type": event_type,
-            "occurred_at": self._now,
-            "schema_version": "1.0",
-            "source": "luxe-demo",
-            "correlation_id": f"demo-{self._run}",
-            "clinic_id": CLINIC_ID,
-            "aggregate_id": subject,
-            "aggregate_version": version,
-            "metadata": {},
-        }
-        for schema_field in definition(contract.record)["fields"]:
-            name = schema_field["name"]
-            if name in ENVELOPE:
-                continue
-            if name in payload or name in about:
-                value[name] = payload.get(name, about.get(name))
-            else:
-                value[name] = schema_field.get("default")
+        value = self._envelopes.event(event_type, self._now, subject, about, **payload)
         return DayEvent(event_type, subject, value)
 
 

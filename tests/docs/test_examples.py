@@ -224,7 +224,8 @@ def test_every_marked_example_is_executed() -> None:
     marked = {(fence.language, fence.mark) for page in PAGES for fence in fences(page) if fence.mark is not None}
     # Those of the console by tests/docs/test_week.py.
     in_the_week = {("console", mark) for mark in ("the-week", *(mark for _, mark in SHOWN))}
-    assert marked == {("python", "codec"), ("python", "confluent"), ("javascript", "node")} | in_the_week
+    in_a_simulation = {("console", "a-simulation")}
+    assert marked == {("python", "codec"), ("python", "confluent"), ("javascript", "node")} | in_the_week | in_a_simulation
 
 
 # CSV

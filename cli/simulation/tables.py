@@ -1,0 +1,130 @@
+"""The tables that the pipeline joins, made as Postgres would publish them, and changed as the virtual clock goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from connectors.postgres.gates import consent_gate
+from connectors.postgres.preference_gates import turned
+from connectors.postgres.recipient_patch import Patch
+from connectors.postgres.recipients import Recipient, checked
+from connectors.postgres.records import POLICY, Records, clinic_subject
+from connectors.sealing import DataKey, KeyRing
+from connectors.sealing.keyring import ensure_key_ring
+from connectors.settings import Settings
+from schemas.codec import Codec
+from schemas.registry import FileRegistry
+from schemas.topics import TEMPLATES
+from schemas.validation import violations
+from sinks.runtime.gates import Gate, Gates
+from streams.roster import StaffRoster
+from streams.tables import Templates
+
+_CHANGED_BY = "simulation"
+
+
+class PolicyFault(Exception):
+    """A policy holds something impossible; the message names the field, its shape and the mend."""
+
+
+class Tables:
+    """See the module. ``keys``: every data key by its subject. ``gates``: as sinks hold them, just before each call."""
+
+    def __init__(self, folder: Path) -> None:
+        """``folder``: where the key ring of this one run lies. Raises OSError."""
+        ring_file = folder / "keys.json"
+        self.ring: KeyRing = ensure_key_ring(Settings(state_dir=folder, kek_file=ring_file))
+        self.codec = Codec(FileRegistry())
+        self._records = Records(self.ring, self.codec)
+        self.recipients: dict[bytes, bytes] = {}
+        self.policies: dict[bytes, bytes] = {}
+        self.notify_gates: dict[bytes, bytes] = {}  # none of these closes an address: those are sinks' alone here
+        self.gates = Gates()
+        self.roster = StaffRoster(self.codec)
+        self.templates = Templates(self.codec)
+        self.keys: dict[str, DataKey] = {}
+        self._wrapped: dict[str, bytes] = {}
+        self._people: dict[str, Recipient] = {}
+
+    def put_policy(self, policy: Mapping[str, Any], now_ms: int) -> None:
+        """A clinic, with its key for strangers. Raises PolicyFault, CodecError."""
+        clinic_id = str(policy["clinic_id"])
+        subject = clinic_subject(clinic_id)
+        whole = {
+            **policy,
+            "version": 1,
+            "wrapped_key": self._key(subject, clinic_id),
+            "updated_at": _at(now_ms),
+            "updated_by": _CHANGED_BY,
+        }
+        filled = self.codec.decode_bare(POLICY, self.codec.encode_bare(POLICY, whole))
+        for violation in violations(POLICY, filled):
+            raise PolicyFault(str(violation))
+        self.policies[clinic_id.encode()] = self._records.encode_policy(filled)
+
+    def put_texts(self, templates: Iterable[Mapping[str, Any]]) -> None:
+        """The product's own texts (luxe.pipeline.Template), as the active version of each."""
+        for row in templates:
+            key = f"{row['template_id']}/{row['channel']}/{row['locale']}/{row['version']}"
+            self.templates.changed(key.encode(), self.codec.encode(TEMPLATES, "luxe.pipeline.Template", row))
+
+    def put_person(self, cells: Mapping[str, str], now_ms: int) -> Recipient:
+        """Applies a line of ``luxe recipients import``; gates turn as they would. Raises LineProblem, RecipientError."""
+        patch = Patch.read(cells)
+        before = self._people.get(patch.recipient)
+        wanted = patch.applied(before, _CHANGED_BY, _at(now_ms))
+        content = checked(self._records, wanted)
+        version = 1 if before is None else before.version + 1
+        person = Recipient(wanted.recipient, wanted.clinic_id, content, wanted.roles, wanted.active, version)
+        wrapped = self._key(person.recipient, person.clinic_id)
+        record = {
+            "recipient": person.recipient,
+            "kind": person.kind,
+            "clinic_id": person.clinic_id,
+            "version": version,
+            "roles": list(person.roles),
+            "active": person.active,
+            "wrapped_key": wrapped,
+            "updated_at": _at(now_ms),
+            "sealed": self._records.seal_content(
+                self.keys[person.recipient], person.recipient, self._records.encode_content(content)
+            ),
+        }
+        value = self._records.encode_recipient(record)
+        self.recipients[person.recipient.encode()] = value
+        self.roster.changed(person.recipient.encode(), value)
+        self._turn_gates(before, person, now_ms)
+        self._people[person.recipient] = person
+        return person
+
+    def _turn_gates(self, before: Recipient | None, after: Recipient, now_ms: int) -> None:
+        was = {} if before is None else before.content
+        turn = turned(after.recipient, was, after.content)
+        shut, opened = list(turn.shut), list(turn.opened)
+        for consent in after.content["consents"]:
+            side = {"opted_out": shut, "opted_in": opened}.get(consent["status"])
+            if side is not None:
+                side.append(consent_gate(after.recipient, consent["consent_type"]))
+        for key in opened:
+            self.gates.lift(key)
+        for key in shut:
+            self.gates.put(key, Gate("opted_out", None, None, _at(now_ms)))
+
+    def key_of(self, recipient: str, clinic_id: str) -> DataKey:
+        """What a message to somebody is sealed with: their own key, else their clinic's for strangers."""
+        known = self.keys.get(recipient)
+        if known is not None:
+            return known
+        return self.keys.get(clinic_subject(clinic_id)) or self.keys[clinic_subject("*")]
+
+    def _key(self, subject: str, clinic_id: str) -> bytes:
+        if subject not in self.keys:
+            self._wrapped[subject], self.keys[subject] = self.ring.new_data_key(subject, clinic_id)
+        return self._wrapped[subject]
+
+
+def _at(now_ms: int) -> datetime:
+    return datetime.fromtimestamp(now_ms / 1000, UTC)
