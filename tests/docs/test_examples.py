@@ -225,7 +225,8 @@ def test_every_marked_example_is_executed() -> None:
     # Those of the console by tests/docs/test_week.py.
     in_the_week = {("console", mark) for mark in ("the-week", *(mark for _, mark in SHOWN))}
     in_a_simulation = {("console", "a-simulation")}
-    assert marked == {("python", "codec"), ("python", "confluent"), ("javascript", "node")} | in_the_week | in_a_simulation
+    in_the_guide = {("python", "codec"), ("python", "confluent"), ("javascript", "node")}
+    assert marked == in_the_guide | in_the_week | in_a_simulation
 
 
 # CSV

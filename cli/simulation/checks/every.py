@@ -63,7 +63,12 @@ def checks_for(catalog: Catalog, policy: Mapping[str, Any]) -> Checks:
     wishes = Wishes()
     return Checks(
         wishes,
-        Reminders(wishes, {name: _before(kinds[name]) for name in REMINDERS}, policy["time_zone"]),
+        Reminders(
+            wishes,
+            {name: _before(kinds[name]) for name in REMINDERS},
+            policy["time_zone"],
+            [name for name in REMINDERS if kinds[name].asks == "confirmation"],
+        ),
         Books(),
         (
             Once(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -26,14 +26,14 @@ _MAY_STOP = frozenset(
     {
         "opted_out", "consent_expired", "address_suppressed", "recipient_blocked", "inactive", "type_disabled",
         "channel_disabled_by_clinic", "event_opt_out", "unreachable", "unknown_recipient", "unverified", "do_not_disturb",
-        "expired", "confirmed",
+        "expired",
     }
 )  # fmt: skip
 _MAY_MOVE = frozenset({"quiet_hours", "clinic_quiet_hours", "before_quiet_hours", "do_not_disturb"})
 _SHIFT = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?)?")
 LEADS = ("same day", "1 day", "2-3 days", "4-7 days", "8-14 days", "15-30 days", "over 30 days")
 _LEAD_DAYS = (0, 1, 3, 7, 14, 30)
-VERDICTS = ("expected", "found", "held", "not sent", "missing", "wrong minute")
+VERDICTS = ("expected", "found", "held", "confirmed", "not sent", "missing", "wrong minute")
 
 
 @dataclass(slots=True)
@@ -43,6 +43,7 @@ class _Expected:
     due_ms: int
     lead: str
     narrowed: bool  # by the event itself
+    confirmed_ms: int | None = None  # she said that she will come
     plain: bool = False  # when it was not sent: nothing that we know of stood against it
     said: list[tuple[int, str, str]] = field(default_factory=list)
 
@@ -50,13 +51,17 @@ class _Expected:
 class Reminders(Check):
     """``before``: type → how long before (``PT24H`` elapsed, ``P1D`` on the wall clock), as the catalogue promises it.
 
+    ``asking``: those types that ask for a confirmation, and so are not for who has confirmed.
     ``table``: (lead time, type, verdict) → how many.
     """
 
     rule = "reminders"
 
-    def __init__(self, wishes: Wishes, before: Mapping[str, str], clinic_zone: str) -> None:
+    def __init__(
+        self, wishes: Wishes, before: Mapping[str, str], clinic_zone: str, asking: Collection[str] = ()
+    ) -> None:
         super().__init__()
+        self._asking = frozenset(asking)
         self._wishes, self._clinic_zone = wishes, clinic_zone
         self._before = {name: _parsed(text) for name, text in before.items()}
         self._live: dict[str, dict[tuple[str, str], _Expected]] = {}  # appointment → (event, type) → what must come
@@ -64,6 +69,11 @@ class Reminders(Check):
 
     def event(self, event_type: str, value: Mapping[str, Any], at_ms: int) -> None:
         """What must come from now on, and what must not any more."""
+        if event_type == "appointment.confirmed":
+            for (_, kind), expected in self._live.get(value["aggregate_id"], {}).items():
+                if kind in self._asking:
+                    expected.confirmed_ms = expected.confirmed_ms or at_ms
+            return
         names = _SETS.get(event_type)
         if names is None and event_type not in _ENDS:
             return
@@ -125,7 +135,12 @@ class Reminders(Check):
 def _verdict(expected: _Expected) -> tuple[str, str]:
     """found, held (sent at another minute for a reason), not sent (for a reason), missing, wrong minute; and why."""
     due_ms, moved_by = expected.due_ms, ""
+    confirmed_ms = expected.confirmed_ms
     for at_ms, outcome, reason in expected.said:
+        if reason == "already_done" and confirmed_ms is not None:
+            return "confirmed", reason
+        if outcome == "deliver" and confirmed_ms is not None and at_ms > confirmed_ms:
+            return "wrong minute", "it asks for a confirmation that was given"
         if outcome == "defer":
             if reason not in ("not_due", "retry"):
                 moved_by = reason
