@@ -222,11 +222,11 @@ def test_the_node_example_publishes_an_event_that_intake_takes(settings: Setting
 
 def test_every_marked_example_is_executed() -> None:
     marked = {(fence.language, fence.mark) for page in PAGES for fence in fences(page) if fence.mark is not None}
-    # Those of the console by tests/docs/test_week.py.
+    # Those of the console by tests/docs/test_week.py, test_simulating.py and tests/unit/cli/test_simulate.py.
     in_the_week = {("console", mark) for mark in ("the-week", *(mark for _, mark in SHOWN))}
-    in_a_simulation = {("console", "a-simulation")}
+    simulated = {("console", "a-simulation"), ("console", "catalog-simulate")}
     in_the_guide = {("python", "codec"), ("python", "confluent"), ("javascript", "node")}
-    assert marked == in_the_guide | in_the_week | in_a_simulation
+    assert marked == in_the_guide | in_the_week | simulated
 
 
 # CSV
