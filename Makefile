@@ -39,7 +39,7 @@ check: $(STAMP) ## Lint, format, types, layers, contracts, generated files
 	@$(BIN)/luxe schemas check
 
 .PHONY: chaos
-chaos: $(STAMP) ## The long form of the kill-and-pause tests (about 25 minutes)
+chaos: $(STAMP) ## The long form of the kill-and-pause tests (about 30 minutes)
 	@LUXE_CHAOS=full $(BIN)/pytest tests/chaos --timeout 3600 -s
 
 .PHONY: hammer

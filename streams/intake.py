@@ -70,9 +70,12 @@ class Intake:
         mapped = mapping.map(happened, memory, self._roster, times, clinic.policy["time_zone"])
         self.counts[mapped.outcome] += 1
         if mapped.outcome in NOT_IN_FORCE:
-            raise BadEventError(*NOT_IN_FORCE[mapped.outcome])
-        self._send(event, record, mapping, happened, mapped)
-        event.put(row, mapped.memory.encoded())
+            with event.part(record):  # a dead letter, but what it says of its aggregate is remembered
+                raise BadEventError(*NOT_IN_FORCE[mapped.outcome])
+        else:
+            self._send(event, record, mapping, happened, mapped)
+        if mapped.memory is not memory:
+            event.put(row, mapped.memory.encoded())
         if kept is None:
             remember(event, row, times.now_ms)
 

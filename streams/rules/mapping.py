@@ -140,16 +140,17 @@ class EventMapping:
         standing = before.standing(event_id, version, rule)
         if standing == "duplicate":
             return Mapped(standing, [], None, before)
+        single = event[rule.notification] if rule.notification else None
+        for_all = rule.withdraws != "none" and rule.only is None and not single
+        floor = version if for_all else -1
         if standing != "in_force":
-            return Mapped(standing, [], None, before.noted(event_id, version, times.now_ms))
+            return Mapped(standing, [], None, before.noted(event_id, version, floor=floor, now_ms=times.now_ms))
 
         if self._has_segments and event["segment"] and not event["patients"]:
             raise MappingError(
                 "segment_not_expanded", "segment", "names a group and no patients; list its patients' ids in `patients`"
             )
         named = named_in(event, self._people)
-        single = event[rule.notification] if rule.notification else None
-        for_all = rule.withdraws != "none" and rule.only is None and not single
         former = former_of(before.recipients, named) if for_all else ()
         where = zone(event.get("time_zone") or clinic_zone)
         requests = self._requests(event, roster, before.recipients, former, times, where)
@@ -166,7 +167,7 @@ class EventMapping:
         after = before.after(
             event_id,
             version,
-            floor=version if for_all else -1,
+            floor=floor,
             closed=rule.withdraws == "all" if for_all else before.closed,
             recipients=remembered_after(before.recipients, named, former),
             now_ms=times.now_ms,

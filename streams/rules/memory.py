@@ -21,7 +21,7 @@ Standing = Literal["in_force", "duplicate", "superseded", "closed"]
 
 @dataclass(frozen=True, slots=True)
 class AggregateMemory:
-    """``version``: highest seen. ``floor``: version of the latest withdrawal; what is below it is superseded.
+    """``version``: highest seen. ``floor``: the highest version that withdrew, or would have; what is below it is superseded.
 
     ``closed``: cancelled, and not restored since. ``recipients``: recipient keys its events were for. ``seen``: latest event
     ids. ``touched_ms``: when it last changed, ms since the epoch.
@@ -55,11 +55,15 @@ class AggregateMemory:
             return "closed"
         return "superseded" if version < self.floor else "in_force"
 
-    def noted(self, event_id: str, version: int, now_ms: int) -> AggregateMemory:
-        """After an event that changes nothing else: a late one."""
+    def noted(self, event_id: str, version: int, *, floor: int, now_ms: int) -> AggregateMemory:
+        """After an event that is not in force. ``floor``: its version where it would have withdrawn for all, else -1.
+
+        So an older event, heard later, does not bring back what this one says is over.
+        """
         return replace(
             self,
             version=max(self.version, version),
+            floor=max(self.floor, floor),
             seen=(*self.seen, event_id)[-SEEN_EVENTS:],
             touched_ms=now_ms,
         )

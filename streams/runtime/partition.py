@@ -113,8 +113,12 @@ class Partition:
             left = outputs_between(plan.settings, plan.changelog, self.number, decided, end)
             settle(self._producer, plan.topics, self._outputs | left, plan.changelog, self.number)
             self._restore()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """From where the store stands."""
         self._due = DueIndex(self._store)
-        plan.metrics.timers[self.number] = count_timers(self._store)
+        self._plan.metrics.timers[self.number] = count_timers(self._store)
         for topic, topic_id in self._topic_ids.items():
             row = self._store.get(POSITION + topic.encode())
             if row is not None:

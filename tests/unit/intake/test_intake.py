@@ -112,6 +112,25 @@ def test_what_comes_too_late_is_kept_with_its_reason(world: IntakeWorld) -> None
     assert letter["error_code"] == "closed_aggregate"
 
 
+def test_what_comes_to_nothing_is_remembered_all_the_same(world: IntakeWorld) -> None:
+    world.ask(event("appointment.created"), event("appointment.cancelled", version=2))
+    not_come = event("appointment.no_show", version=4)
+    world.ask(not_come)
+    (letter,) = _letters(world, world.ask(not_come))
+    assert letter["error_code"] == "duplicate_event"
+    outputs = world.ask(event("appointment.restored", version=3))  # older than what was refused: it brings nothing back
+    assert [letter["error_code"] for letter in _letters(world, outputs)] == ["closed_aggregate"]
+    assert world.requests(outputs) == []
+
+
+def test_what_was_moved_since_is_not_moved_back_by_its_older_restoring(world: IntakeWorld) -> None:
+    world.ask(event("appointment.created"), event("appointment.cancelled", version=2))
+    assert world.requests(world.ask(event("appointment.rescheduled", version=4)))
+    outputs = world.ask(event("appointment.restored", version=3))
+    assert [letter["error_code"] for letter in _letters(world, outputs)] == ["superseded_event"]
+    assert world.requests(outputs) == []
+
+
 def test_an_aggregate_is_forgotten_long_after_its_last_event(world: IntakeWorld) -> None:
     world.ask(event("appointment.created"))
     world.now_ms += FORGET_MS - 1000
