@@ -19,6 +19,7 @@ from schemas.registry import FileRegistry
 from schemas.validation import violations
 from streams.catalog import Catalog
 from streams.rules.foreseen import CONDITION, NOBODY, REMEMBERED, Foreseen, Foresight, foresee
+from streams.rules.local_time import ClinicTime
 from streams.rules.mapping import EventMapping
 from streams.rules.slots import Why, times_at
 
@@ -26,6 +27,7 @@ CORRELATION_ID = "luxe-catalog-simulate"
 
 WHY: Mapping[str, str] = {
     Why.TOO_LATE: "too late: its time had passed when the event happened",
+    Why.TOO_NEAR: "too soon after the event, which told them already",
     Why.EXPIRED: "over: it would mean nothing any more",
     Why.FIELD_EMPTY: "the event leaves the field empty that it hangs on",
     CONDITION: "its condition is not met",
@@ -78,7 +80,7 @@ def policy_of(path: Path | None, clinic_id: str) -> dict[str, Any]:
     return filled
 
 
-def simulated(catalog: Catalog, event: MappedEvent, now: datetime, clinic_zone: str) -> Foresight:
+def simulated(catalog: Catalog, event: MappedEvent, now: datetime, clinic: ClinicTime) -> Foresight:
     """The event's calendar. Raises MappingError, UnknownZoneError; ClickException for what no record can hold."""
     mapping = EventMapping(event.event_type, catalog)
     codec = Codec(FileRegistry())
@@ -88,7 +90,7 @@ def simulated(catalog: Catalog, event: MappedEvent, now: datetime, clinic_zone: 
     except CodecError as error:
         raise click.ClickException(str(error)) from None
     times = times_at(round(now.timestamp() * 1000))
-    return foresee(catalog, mapping, happened, EveryRole(), times, clinic_zone)
+    return foresee(catalog, mapping, happened, EveryRole(), times, clinic)
 
 
 def as_json(event: Mapping[str, Any], found: Foresight, now: datetime) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from streams.catalog_model import EventRule, InApp, Moment, NotificationType, Timing, Trigger
+from streams.catalog_model import EventRule, InApp, Moment, NotificationType, Trigger
 from streams.catalog_source import At
+from streams.catalog_times import moment_faults, past_expiry
 
 Fault = tuple[At, str]
 
@@ -123,17 +124,11 @@ def _trigger_faults(kind: NotificationType, trigger: Trigger) -> Iterator[tuple[
         yield "audience", "names nobody"
     if audience.kinds - {kind.recipient_kind}:
         yield "audience", f"reaches other people than recipient_kind: {kind.recipient_kind}"
-    for moment in _moments(trigger):
-        if (moment.after is None) == (moment.before is None):
-            column = "timing" if isinstance(moment, Timing) else "expiry"
-            yield column, "say one of after: and before: (after: PT0S is the instant itself)"
-    if isinstance(trigger.timing, tuple) and any(
-        t.not_before and t.not_after and t.not_before >= t.not_after for t in trigger.timing
-    ):
-        yield "timing", "not_before must be earlier than not_after"
+    for column, moment in _moments(trigger):
+        yield from ((column, problem) for problem in (*moment_faults(moment), *past_expiry(moment, trigger.expiry)))
 
 
-def _moments(trigger: Trigger) -> Iterable[Moment]:
+def _moments(trigger: Trigger) -> Iterable[tuple[str, Moment]]:
     if isinstance(trigger.timing, tuple):
-        yield from trigger.timing
-    yield from trigger.expiry
+        yield from (("timing", timing) for timing in trigger.timing)
+    yield from (("expiry", expiry) for expiry in trigger.expiry)

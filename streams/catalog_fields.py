@@ -83,6 +83,8 @@ def _condition_faults(name: str, condition: Condition, fields: Fields) -> Iterat
 
 
 def _moment_faults(moment: Moment, fields: Fields) -> Iterator[str]:
+    if moment.plus_days is not None and not _is(fields, moment.plus_days, "number"):
+        yield f"{moment.plus_days}: no number of that name in the event"
     if not moment.of:
         return
     first = fields.get(moment.of[0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import time
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from streams.rules.timing import Duration
 
@@ -46,6 +46,7 @@ Success = Literal["accepted", "delivered", "seen"]
 Withdraws = Literal["none", "older", "all"]
 IfLate = Literal["skip", "send_now"]
 Question = Literal["confirmation", "forms", "signature", "payment"]
+Days = Literal["plain", "business"]
 Acknowledge = Literal["none", "own", "shared"]
 ActionName = Literal["open", "confirm", "reschedule", "pay", "claim", "reply", "complete"]
 
@@ -55,7 +56,10 @@ def _duration(value: object) -> object:
 
 
 def _clock(value: object) -> object:
-    return time.fromisoformat(value) if isinstance(value, str) else value
+    try:
+        return time.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("not a time of day: write '09:30', in quotes") from None
 
 
 def _tuple(value: object) -> object:
@@ -84,12 +88,15 @@ class Moment(Row):
 
     ``of`` is one timestamp field, or a date field (its day begins at midnight), or a date field and a time-of-day field.
     Dates are read in the event's zone, else the clinic's.
-    Exactly one of ``after`` and ``before``; ``after: PT0S`` is the instant itself.
+    Exactly one of ``after`` and ``before``; ``after: PT0S`` is the instant itself. ``plus_days``: a field with a number of days,
+    by which the anchor lies later. ``days: business``: the duration's days are those on which the clinic is open.
     """
 
     of: FieldNames = Field(("occurred_at",), min_length=1, max_length=2)
+    plus_days: str | None = None
     after: IsoDuration | None = None
     before: IsoDuration | None = None
+    days: Days = "plain"
 
     @property
     def shift(self) -> tuple[Duration, int]:
@@ -101,14 +108,26 @@ class Timing(Moment):
     """When a notification is due, and what becomes of one whose time has passed already when its event arrives.
 
     ``not_before`` and ``not_after`` keep it within hours of the day (wall clock of the event's zone, else the clinic's).
+    ``jitter``: up to so much later, differently for each notification, never outside those hours nor past its expiry.
+    ``skip_if_within``: not sent at all where it would come so soon after the event itself, which told them already.
     ``if_late``: skip it, or send it now while it has not expired (an appointment made today still needs its preparation).
     ``if_null``: what happens where the event leaves the field empty.
     """
 
     not_before: Clock | None = None
     not_after: Clock | None = None
+    jitter: IsoDuration | None = None
+    skip_if_within: IsoDuration | None = None
     if_late: IfLate = "skip"
     if_null: IfLate = "skip"
+
+
+# Tags with a bracket, as pydantic names branches: whoever reads an error is spared them.
+Schedule = Annotated[
+    Annotated[Literal["immediate"], Tag("[immediate]")]
+    | Annotated[tuple[Timing, ...], Field(min_length=1, max_length=8), Tag("[timings]")],
+    Discriminator(lambda written: "[immediate]" if isinstance(written, str) else "[timings]"),
+]
 
 
 class Expiry(Moment):
@@ -213,7 +232,7 @@ class Trigger(Row):
 
     event: str
     when: dict[str, Condition] = Field(default_factory=dict)
-    timing: Literal["immediate"] | Annotated[tuple[Timing, ...], Field(min_length=1, max_length=8)] = "immediate"
+    timing: Schedule = "immediate"
     expiry: Annotated[tuple[Expiry, ...], Field(min_length=1, max_length=4)]
     audience: Audience
 

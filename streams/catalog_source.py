@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 At = tuple[str | int, ...]
 """Where in the document: ``("types", "review_request", "on", 0, "timing")``."""
@@ -25,6 +26,8 @@ _MENDS = {
     "model_type": "expected a mapping",
     "model_attributes_type": "expected a mapping",
     "dict_type": "expected a mapping",
+    "tuple_type": "write one mapping, or a list of them",
+    "too_short": "write at least one, or leave it out",
 }
 
 
@@ -71,13 +74,24 @@ class Source:
 
     def line(self, at: At) -> int:
         """The line of a path, or of the nearest part of it that is written down."""
-        while at and at not in self._lines:
+        while at and not (found := [one for one in _written(at) if one in self._lines]):
             at = at[:-1]
-        return self._lines.get(at, 1)
+        return self._lines[found[0]] if at else 1
 
     def fault(self, at: At, problem: str) -> str:
         """One fault as a line."""
         return f"{self.path}:{self.line(at)}: {_dotted(at)}: {problem}"
+
+
+def _written(at: At) -> Iterator[At]:
+    """Where a path may stand in the file: one timing need be no list, and a row's stands for those of its triggers."""
+    yield at
+    if len(at) > 4 and at[2] == "on":
+        column, rest = at[4], at[5:]
+        whole = rest[1:] if rest and isinstance(rest[0], int) else rest
+        yield (*at[:5], *whole)
+        yield (*at[:2], column, *rest)
+        yield (*at[:2], column, *whole)
 
 
 def _scalar(node: yaml.Node) -> object:
@@ -102,9 +116,18 @@ def parse(source: Source, model: type[Model], at: At, value: Mapping[str, Any] |
         raise CatalogError("\n".join(_faults(source, at, error))) from error
 
 
+def _within(inner: ErrorDetails, outer: ErrorDetails) -> bool:
+    return inner["loc"][: len(outer["loc"])] == outer["loc"]
+
+
 def _faults(source: Source, at: At, error: ValidationError) -> Iterable[str]:
-    for fault in error.errors(include_url=False):
+    found = error.errors(include_url=False)
+    for fault in found:
+        # Where an item is wrong, pydantic also finds that there are too few.
+        if fault["type"] == "too_short" and any(len(o["loc"]) > len(fault["loc"]) for o in found if _within(o, fault)):
+            continue
         # Unions put the name of the branch into the path; the file has no such key.
-        where = (*at, *(part for part in fault["loc"] if isinstance(part, int) or "[" not in part))
+        loc = ("on" if part == "triggers" else part for part in fault["loc"])
+        where = (*at, *(part for part in loc if isinstance(part, int) or "[" not in part))
         mend = _MENDS.get(fault["type"], "see docs/catalogue.md")
         yield source.fault(where, f"{fault['msg'][:200]}: {mend}")

@@ -90,12 +90,16 @@ def _due(trigger: Trigger) -> str:
 def _timing(timing: Timing) -> str:
     hours = "–".join(f"{clock:%H:%M}" if clock else "" for clock in (timing.not_before, timing.not_after))
     told = _moment(timing) + (f" within {hours}" if hours != "–" else "")
+    told += f", spread over {timing.jitter}" if timing.jitter else ""
+    told += f", not within {timing.skip_if_within} of the event" if timing.skip_if_within else ""
     return told + (", late: now" if timing.if_late == "send_now" else "")
 
 
 def _moment(moment: Moment) -> str:
     duration, direction = moment.shift
     of = " ".join(moment.of) if moment.of else "due"
+    of += f" + {moment.plus_days}" if moment.plus_days else ""
+    business = moment.days == "business"
     if not duration.total_seconds:
-        return of
-    return f"{duration} {'after' if direction > 0 else 'before'} {of}"
+        return f"{of}, or the {'next' if direction > 0 else 'last'} business day" if business else of
+    return f"{duration}{' (business days)' if business else ''} {'after' if direction > 0 else 'before'} {of}"

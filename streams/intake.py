@@ -67,7 +67,7 @@ class Intake:
         row = "\0".join((happened["clinic_id"], mapping.aggregate_type, mapping.aggregate_id(happened))).encode()
         kept = event.get(row)
         memory = None if kept is None else AggregateMemory.decoded(kept)
-        mapped = mapping.map(happened, memory, self._roster, times, clinic.policy["time_zone"])
+        mapped = mapping.map(happened, memory, self._roster, times, clinic.time)
         self.counts[mapped.outcome] += 1
         if mapped.outcome in NOT_IN_FORCE:
             with event.part(record):  # a dead letter, but what it says of its aggregate is remembered

@@ -18,6 +18,7 @@ from schemas.shapes import Violation, shape_of
 from streams.catalog_model import NotificationType
 from streams.render.variables import VariableType, event_fields, is_from_data
 from streams.rules.event_fields import names_of
+from streams.rules.local_time import ALWAYS_OPEN_IN_UTC
 from streams.rules.mapping import EventMapping
 from streams.rules.slots import Times
 from streams.what_if import catalog
@@ -91,11 +92,8 @@ def expected(event: Mapping[str, Any], now: datetime) -> Expected | None:
     Raises MappingError: it names a type that does not exist, or is not for such a recipient.
     """
     times = Times(now, int(now.timestamp() * 1000))
-    requests = _mapping().map(event, None, _NoRoster(), times, UTC_ZONE).requests
+    requests = _mapping().map(event, None, _NoRoster(), times, ALWAYS_OPEN_IN_UTC).requests
     return Expected(requests[0]["notification_id"], requests[0]["notification_type"]) if requests else None
-
-
-UTC_ZONE = "UTC"  # all times of such an event are instants
 
 
 class _NoRoster:

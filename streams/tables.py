@@ -16,6 +16,7 @@ from streams.render.ceilings import TemplateError
 from streams.render.engine import CompiledTemplate
 from streams.render.formats import fallbacks
 from streams.rules.limits import Limits, limits_of
+from streams.rules.local_time import ClinicTime, clinic_time
 from streams.rules.person import Person, Quiet, person_of, quiet_of
 from streams.rules.terms import Channel
 from streams.rules.timing import known_zone
@@ -114,6 +115,7 @@ class Clinic:
     disabled_types: frozenset[str]
     disabled_channels: frozenset[Channel]
     zone: str
+    time: ClinicTime
     quiet: Quiet | None
     limits: Limits
 
@@ -151,9 +153,8 @@ class Clinics:
             quiet = quiet_of(policy["quiet_hours"])
         except ValueError as error:
             raise UnreadableError("policies: quiet hours that are no times of day; write HH:MM") from error
-        return Clinic(
-            raw, policy, key, types, channels, known_zone(policy["time_zone"]) or "UTC", quiet, limits_of(policy)
-        )
+        clinic_zone = known_zone(policy["time_zone"]) or "UTC"
+        return Clinic(raw, policy, key, types, channels, clinic_zone, clinic_time(policy), quiet, limits_of(policy))
 
 
 class Templates:

@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo
 from streams.catalog import Catalog
 from streams.catalog_model import Trigger, Withdraws
 from streams.rules.audience import Recipients, Roster
-from streams.rules.mapping import CompiledEntry, EventMapping
+from streams.rules.local_time import ClinicTime, LocalTime
+from streams.rules.mapping import CompiledEntry, EventMapping, local_time
 from streams.rules.moments import Anchors, compile_conditions
 from streams.rules.slots import Skipped, Times, Why
-from streams.rules.timing import zone
 
 CONDITION, NOBODY, REMEMBERED = "condition_not_met", "nobody", "earlier_recipients_only"
 """Why an entry calls for nothing, beside ``slots.Why``. The last: it reaches only those whom earlier events named."""
@@ -55,11 +55,11 @@ class Foresight(NamedTuple):
 
 
 def foresee(
-    catalog: Catalog, mapping: EventMapping, event: Mapping[str, Any], roster: Roster, times: Times, clinic_zone: str
+    catalog: Catalog, mapping: EventMapping, event: Mapping[str, Any], roster: Roster, times: Times, clinic: ClinicTime
 ) -> Foresight:
     """What intake would make of the event, were it the first of its aggregate. Raises MappingError, UnknownZoneError."""
-    requests = mapping.map(event, None, roster, times, clinic_zone).requests
-    where = zone(event.get("time_zone") or clinic_zone)
+    requests = mapping.map(event, None, roster, times, clinic).requests
+    local = local_time(event, clinic)
     sent: dict[tuple[str, int, datetime | None, datetime | None], list[str]] = {}
     for request in requests:
         if request["kind"] == "notify":
@@ -69,10 +69,10 @@ def foresee(
         Foreseen(name, occurrence, tuple(recipients), due_at, expires_at, _over(due_at, expires_at, times))
         for (name, occurrence, due_at, expires_at), recipients in sent.items()
     ]
-    rows += _not_called_for(mapping, event, roster, times, where)
+    rows += _not_called_for(mapping, event, roster, times, local)
     calendar = sorted((row for row in rows if not row.why), key=lambda row: row.due_at or times.now)
     return Foresight(
-        where, tuple(calendar), tuple(row for row in rows if row.why), _withdrawn(catalog, mapping.event_type)
+        local.where, tuple(calendar), tuple(row for row in rows if row.why), _withdrawn(catalog, mapping.event_type)
     )
 
 
@@ -82,7 +82,7 @@ def _over(due_at: datetime | None, expires_at: datetime | None, times: Times) ->
 
 
 def _not_called_for(
-    mapping: EventMapping, event: Mapping[str, Any], roster: Roster, times: Times, where: ZoneInfo
+    mapping: EventMapping, event: Mapping[str, Any], roster: Roster, times: Times, local: LocalTime
 ) -> list[Foreseen]:
     anchors: Anchors = {}
     rows = []
@@ -96,7 +96,7 @@ def _not_called_for(
             rows.append(Foreseen(name, 0, (), None, None, _nobody(entry)))
             continue
         for occurrence, slot_of in enumerate(entry.slots):
-            slot = slot_of(event, where, anchors, times)
+            slot = slot_of(event, local, anchors, times)
             if isinstance(slot, Skipped):
                 rows.append(Foreseen(name, occurrence, recipients, slot.due_at, None, slot.why))
     return rows

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
-from zoneinfo import ZoneInfo
 
 from schemas.events import EVENT_TYPES
 from schemas.ids import notification_id
@@ -16,9 +15,10 @@ from streams.catalog import Catalog
 from streams.catalog_model import NotificationType, Trigger
 from streams.rules.audience import PATIENT, AudienceOf, Recipients, Roster, compile_audience
 from streams.rules.event_fields import event_fields
+from streams.rules.local_time import ClinicTime, LocalTime
 from streams.rules.memory import NOTHING, AggregateMemory
 from streams.rules.moments import Anchors, Holds, compile_conditions
-from streams.rules.slots import Slot, SlotOf, Times, compile_slots
+from streams.rules.slots import Slot, SlotOf, Times, compile_slots, spread
 from streams.rules.timing import zone
 from streams.rules.withdrawal import (
     aggregate_gate,
@@ -132,9 +132,9 @@ class EventMapping:
         memory: AggregateMemory | None,
         roster: Roster,
         times: Times,
-        clinic_zone: str,
+        clinic: ClinicTime,
     ) -> Mapped:
-        """What the event comes to. ``clinic_zone``: IANA, where the event has none. Raises MappingError, UnknownZoneError."""
+        """What the event comes to. Raises MappingError, UnknownZoneError."""
         rule, before = self._rule, memory or NOTHING
         event_id, version = event["event_id"], event["aggregate_version"]
         standing = before.standing(event_id, version, rule)
@@ -152,8 +152,8 @@ class EventMapping:
             )
         named = named_in(event, self._people)
         former = former_of(before.recipients, named) if for_all else ()
-        where = zone(event.get("time_zone") or clinic_zone)
-        requests = self._requests(event, roster, before.recipients, former, times, where)
+        local = local_time(event, clinic)
+        requests = self._requests(event, roster, before.recipients, former, times, local)
         gate = None
         if single:
             gate = notification_gate(single, times)
@@ -231,7 +231,7 @@ class EventMapping:
         remembered: Recipients,
         former: Recipients,
         times: Times,
-        where: ZoneInfo,
+        local: LocalTime,
     ) -> list[Request]:
         anchors: Anchors = {}
         own = self._own(event, times)
@@ -244,20 +244,25 @@ class EventMapping:
             if not recipients:
                 continue
             for occurrence, slot_of in enumerate(slots):
-                slot = slot_of(event, where, anchors, times)
-                if isinstance(slot, Slot):
-                    requests += [
+                slot = slot_of(event, local, anchors, times)
+                if not isinstance(slot, Slot):
+                    continue
+                due_at, expires_at, spread_seconds = slot
+                for one in recipients:
+                    identity = notification_id(event_id, base["notification_type"], one, occurrence)
+                    requests.append(
                         {
                             **base,
                             **own,
-                            "notification_id": notification_id(event_id, base["notification_type"], one, occurrence),
+                            "notification_id": identity,
                             "recipient": one,
                             "occurrence": occurrence,
-                            "due_at": slot.due_at,
-                            "expires_at": slot.expires_at,
+                            "due_at": due_at + spread(identity, spread_seconds)
+                            if due_at and spread_seconds
+                            else due_at,
+                            "expires_at": expires_at,
                         }
-                        for one in recipients
-                    ]
+                    )
         return requests
 
     def entries_for(self, event: Mapping[str, Any]) -> tuple[CompiledEntry, ...]:
@@ -324,6 +329,11 @@ class EventMapping:
             "recipient": recipient,
             "withdraws": "none",
         }
+
+
+def local_time(event: Mapping[str, Any], clinic: ClinicTime) -> LocalTime:
+    """How an event's days and times of day are read. Raises UnknownZoneError."""
+    return LocalTime(zone(event.get("time_zone") or clinic.zone), clinic.open_days)
 
 
 def compile_mapping(catalog: Catalog) -> dict[str, EventMapping]:

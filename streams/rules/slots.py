@@ -6,24 +6,29 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
-from streams.catalog_model import Trigger
+from streams.catalog_model import Timing, Trigger
 from streams.rules.event_fields import EventField
+from streams.rules.local_time import LocalTime
 from streams.rules.moments import Anchors, EventValue, MomentOf, compile_moment
+from streams.rules.timing import clamped, wall_to_utc
+
+_SECOND = timedelta(seconds=1)
 
 
 class Slot(NamedTuple):
-    """``due_at`` None: now. ``expires_at`` None: never. Both UTC."""
+    """``due_at`` None: now. ``expires_at`` None: never. Both UTC. ``spread_seconds``: how much later each may be due."""
 
     due_at: datetime | None
     expires_at: datetime | None
+    spread_seconds: int = 0
 
 
 class Why(StrEnum):
     """Why an occurrence is not sent at all."""
 
     TOO_LATE = "too_late"
+    TOO_NEAR = "too_near"
     EXPIRED = "expired"
     FIELD_EMPTY = "field_empty"
 
@@ -42,9 +47,11 @@ class Times(NamedTuple):
     now_ms: int
 
 
-SlotOf = Callable[[EventValue, ZoneInfo, Anchors, Times], Slot | Skipped]
-"""(event, zone, anchors, times) → the slot, or why this occurrence is not sent at all."""
-_ExpiryOf = Callable[[EventValue, datetime, ZoneInfo, Anchors], datetime | None]
+SlotOf = Callable[[EventValue, LocalTime, Anchors, Times], Slot | Skipped]
+"""(event, local time, anchors, times) → the slot, or why this occurrence is not sent at all."""
+_ExpiryOf = Callable[[EventValue, datetime, LocalTime, Anchors], datetime | None]
+_DueOf = Callable[[datetime, LocalTime], tuple[datetime, int]]
+"""What a timing makes of its moment: when it is due at the earliest, and how many seconds later at most."""
 
 
 def times_at(now_ms: int) -> Times:
@@ -57,32 +64,46 @@ def compile_slots(trigger: Trigger, fields: Mapping[str, EventField]) -> tuple[S
     expiry_of = _compile_expiry(trigger, fields)
     if trigger.timing == "immediate":
         return (_at_once(expiry_of),)
-    return tuple(
-        _timed(compile_moment(timing, fields), expiry_of, timing.if_late == "send_now", timing.if_null == "send_now")
-        for timing in trigger.timing
-    )
+    return tuple(_timed(timing, compile_moment(timing, fields), expiry_of) for timing in trigger.timing)
+
+
+def spread(notification: str, seconds: int) -> timedelta:
+    """How much later one notification is due, 0 to ``seconds``: by its id (a UUID), so the same at every run."""
+    return timedelta(seconds=int(notification[:8], 16) % (seconds + 1))
 
 
 def _at_once(expiry_of: _ExpiryOf) -> SlotOf:
-    def slot_of(event: EventValue, where: ZoneInfo, anchors: Anchors, _: Times) -> Slot:
-        return Slot(None, expiry_of(event, event["occurred_at"], where, anchors))
+    def slot_of(event: EventValue, local: LocalTime, anchors: Anchors, _: Times) -> Slot:
+        return Slot(None, expiry_of(event, event["occurred_at"], local, anchors))
 
     return slot_of
 
 
-def _timed(moment_of: MomentOf, expiry_of: _ExpiryOf, late_is_sent: bool, null_is_sent: bool) -> SlotOf:
-    def slot_of(event: EventValue, where: ZoneInfo, anchors: Anchors, times: Times) -> Slot | Skipped:
+def _timed(timing: Timing, moment_of: MomentOf, expiry_of: _ExpiryOf) -> SlotOf:
+    due_of = _compile_due(timing)
+    late_is_sent, null_is_sent = timing.if_late == "send_now", timing.if_null == "send_now"
+    nearest = None if timing.skip_if_within is None else timedelta(seconds=timing.skip_if_within.total_seconds)
+
+    def slot_of(event: EventValue, local: LocalTime, anchors: Anchors, times: Times) -> Slot | Skipped:
         occurred_at: datetime = event["occurred_at"]
-        due_at = moment_of(event, where, anchors)
+        due_at = moment_of(event, local, anchors)
         if due_at is None:
             if null_is_sent:
-                return Slot(None, expiry_of(event, occurred_at, where, anchors))
+                return Slot(None, expiry_of(event, occurred_at, local, anchors))
             return Skipped(Why.FIELD_EMPTY, None)
-        expires_at = expiry_of(event, due_at, where, anchors)
+        room = 0
+        if due_of is not None:
+            due_at, room = due_of(due_at, local)
+        expires_at = expiry_of(event, due_at, local, anchors)
+        # Seen from when it happened, not from when we hear of it: the same event always asks for the same.
+        if nearest is not None and occurred_at < due_at < occurred_at + nearest:
+            return Skipped(Why.TOO_NEAR, due_at)
         if due_at > times.now:
-            if expires_at is not None and expires_at <= due_at:
+            if expires_at is None:
+                return Slot(due_at, None, room)
+            if expires_at <= due_at:
                 return Skipped(Why.EXPIRED, due_at)
-            return Slot(due_at, expires_at)
+            return Slot(due_at, expires_at, min(room, _seconds_before(expires_at, due_at)) if room else 0)
         # Its time has passed. Either the event came too late for it (booked an hour ahead, no reminder a day ahead), and the
         # catalogue says what then; or we are late, and it is sent while it still means something.
         if due_at <= occurred_at and not late_is_sent:
@@ -94,6 +115,31 @@ def _timed(moment_of: MomentOf, expiry_of: _ExpiryOf, late_is_sent: bool, null_i
     return slot_of
 
 
+def _seconds_before(expires_at: datetime, due_at: datetime) -> int:
+    """Whole seconds from one to a second before the other, at least 0."""
+    return max((expires_at - due_at) // _SECOND - 1, 0)
+
+
+def _compile_due(timing: Timing) -> _DueOf | None:
+    """Hours of the day and jitter; None where a timing has neither."""
+    earliest, latest = timing.not_before, timing.not_after
+    jitter = timing.jitter.seconds if timing.jitter else 0
+    if earliest is None and latest is None:
+        return (lambda due_at, _: (due_at, jitter)) if jitter else None
+
+    def within_hours(due_at: datetime, local: LocalTime) -> tuple[datetime, int]:
+        kept = clamped(due_at, earliest, latest, local.where)
+        if not jitter or latest is None:
+            return kept, jitter
+        end = wall_to_utc(kept.astimezone(local.where).date(), latest, local.where)
+        if kept < due_at:
+            # Brought back to the hour with all the others that were too late: spread before it.
+            kept = clamped(end - timedelta(seconds=jitter), earliest, None, local.where)
+        return kept, max(min(jitter, (end - kept) // _SECOND), 0)
+
+    return within_hours
+
+
 def _compile_expiry(trigger: Trigger, fields: Mapping[str, EventField]) -> _ExpiryOf:
     """The first expiry whose fields the event fills; one without fields counts from when it is due."""
     expiries = tuple(
@@ -101,11 +147,11 @@ def _compile_expiry(trigger: Trigger, fields: Mapping[str, EventField]) -> _Expi
         for expiry in trigger.expiry
     )
 
-    def expiry_of(event: EventValue, due_at: datetime, where: ZoneInfo, anchors: Anchors) -> datetime | None:
+    def expiry_of(event: EventValue, due_at: datetime, local: LocalTime, anchors: Anchors) -> datetime | None:
         for moment_of, life in expiries:
             if moment_of is None:
                 return due_at + life
-            found = moment_of(event, where, anchors)
+            found = moment_of(event, local, anchors)
             if found is not None:
                 return found
         return None

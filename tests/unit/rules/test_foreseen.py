@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from schemas.events import EVENT_TYPES
 from streams.catalog import Catalog
 from streams.rules.foreseen import CONDITION, NOBODY, REMEMBERED, foresee
+from streams.rules.local_time import ClinicTime, OpenDays
 from streams.rules.mapping import compile_mapping
 from streams.rules.slots import times_at
 from tests.unit.rules.events import NOW, event
 
 CATALOG = Catalog.load()
 MAPPINGS = compile_mapping(CATALOG)
+CLINIC = ClinicTime("America/New_York", OpenDays({1, 2, 3, 4, 5}, ()))
 TIMES = times_at(int(NOW.timestamp() * 1000))
 
 
@@ -35,8 +37,8 @@ def test_every_entry_is_sent_or_says_why_not(event_type: str, data: st.DataObjec
         # Conditions go either way.
         if isinstance(value, bool):
             happened[name] = data.draw(st.booleans())
-    found = foresee(CATALOG, mapping, happened, _Roster(), TIMES, "America/New_York")
-    requests = mapping.map(happened, None, _Roster(), TIMES, "America/New_York").requests
+    found = foresee(CATALOG, mapping, happened, _Roster(), TIMES, CLINIC)
+    requests = mapping.map(happened, None, _Roster(), TIMES, CLINIC).requests
     asked = {
         (r["notification_type"], r["occurrence"], one)
         for r in requests

@@ -1,0 +1,67 @@
+"""What must hold of the catalogue's times: of each moment by itself, and of a timing beside its expiries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import time
+
+from streams.catalog_model import Expiry, Moment, Timing
+from streams.rules.timing import Duration
+
+# Spreads a crowd, and does not move a notification to another part of the day.
+JITTER_MOST = Duration(seconds=6 * 3600)
+# Three months of working weeks: what lies further off is meant in plain days.
+BUSINESS_DAYS_MOST = 60
+
+
+def moment_faults(moment: Moment) -> Iterator[str]:
+    """Everything about one timing or expiry that cannot be meant; each says what to write instead."""
+    if (moment.after is None) == (moment.before is None):
+        yield "say one of after: and before: (after: PT0S is the instant itself)"
+    duration, _ = moment.shift
+    if moment.days == "business":
+        if duration.seconds and not duration.days:
+            yield f"days: business counts whole days: write P1D, not {duration}"
+        if duration.days > BUSINESS_DAYS_MOST:
+            yield f"days: business: at most {BUSINESS_DAYS_MOST} of them; further off, count plain days"
+    if not moment.of and (moment.days == "business" or moment.plus_days):
+        yield "days: business and plus_days: need `of`, the time that they are counted from"
+    if isinstance(moment, Timing):
+        yield from _hours_faults(moment.not_before, moment.not_after)
+        yield from _jitter_faults(moment)
+        if moment.skip_if_within is not None and moment.if_late == "send_now":
+            yield "skip_if_within: with if_late: send_now the later event would be told and the earlier one not; drop one"
+
+
+def past_expiry(moment: Moment, expiries: Sequence[Expiry]) -> Iterator[str]:
+    """A timing that its first expiry has always overtaken: both hang on the same time, and it is due no sooner."""
+    first = expiries[0]
+    same = (moment.of, moment.plus_days, moment.days) == (first.of, first.plus_days, first.days)
+    if isinstance(moment, Timing) and same and _offset_seconds(moment) >= _offset_seconds(first):
+        yield "is due when it has expired already: let expiry be later"
+
+
+def _offset_seconds(moment: Moment) -> int:
+    duration, direction = moment.shift
+    return direction * duration.total_seconds
+
+
+def _hours_faults(earliest: time | None, latest: time | None) -> Iterator[str]:
+    if earliest is not None and latest is not None and earliest >= latest:
+        yield "not_before must be earlier than not_after"
+
+
+def _jitter_faults(timing: Timing) -> Iterator[str]:
+    jitter, earliest, latest = timing.jitter, timing.not_before, timing.not_after
+    if jitter is None:
+        return
+    if jitter.days or not 0 < jitter.seconds <= JITTER_MOST.seconds:
+        yield f"jitter: write hours or minutes, up to {JITTER_MOST}"
+    if (earliest is None) != (latest is None):
+        yield "jitter: with hours of the day give both, not_before and not_after, or it would leave them"
+    elif earliest is not None and latest is not None and jitter.seconds > _seconds(latest) - _seconds(earliest):
+        yield "jitter: longer than the hours from not_before to not_after: shorten it"
+
+
+def _seconds(clock: time) -> int:
+    return (clock.hour * 60 + clock.minute) * 60 + clock.second

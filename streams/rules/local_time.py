@@ -1,0 +1,72 @@
+"""Where an event's wall clock is read, and which days its clinic is open: business days.
+
+A business day is a weekday on which the clinic is open and no holiday of its: both are in its policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from streams.rules.timing import Duration, wall_to_utc
+
+EVERY_WEEKDAY = frozenset(range(1, 8))
+_DAY = timedelta(days=1)
+
+
+class OpenDays:
+    """A clinic's open days. ``weekdays``: ISO, 1 is Monday; none at all counts as every one, so that a count comes to an end."""
+
+    __slots__ = ("_holidays", "_weekdays")
+
+    def __init__(self, weekdays: Iterable[int], holidays: Iterable[date]) -> None:
+        self._weekdays = EVERY_WEEKDAY.intersection(weekdays) or EVERY_WEEKDAY
+        self._holidays = frozenset(holidays)
+
+    def is_open(self, day: date) -> bool:
+        """Whether it is a business day."""
+        return day.isoweekday() in self._weekdays and day not in self._holidays
+
+    def counted(self, day: date, count: int, direction: int) -> date:
+        """The ``count``-th business day after (1) or before (-1) a day; of 0: the day itself, else the nearest that way."""
+        step = direction * _DAY
+        if count == 0:
+            while not self.is_open(day):
+                day += step
+            return day
+        while count:
+            day += step
+            count -= self.is_open(day)
+        return day
+
+
+class LocalTime(NamedTuple):
+    """``where``: the event's zone, else the clinic's."""
+
+    where: ZoneInfo
+    open_days: OpenDays
+
+
+class ClinicTime(NamedTuple):
+    """What a clinic's policy says of time. ``zone``: IANA, for events that have none of their own."""
+
+    zone: str
+    open_days: OpenDays
+
+
+def clinic_time(policy: Mapping[str, Any]) -> ClinicTime:
+    """From a ClinicPolicy."""
+    return ClinicTime(policy["time_zone"], OpenDays(policy["open_weekdays"], policy["holidays"]))
+
+
+ALWAYS_OPEN_IN_UTC = ClinicTime("UTC", OpenDays(EVERY_WEEKDAY, ()))
+"""For events all of whose times are instants."""
+
+
+def shifted_by_business_days(instant: datetime, by: Duration, direction: int, local: LocalTime) -> datetime:
+    """As ``timing.shifted``, but the duration's days are the clinic's business days."""
+    wall = instant.astimezone(local.where)
+    day = local.open_days.counted(wall.date(), by.days, direction)
+    return wall_to_utc(day, wall.time(), local.where) + timedelta(seconds=direction * by.seconds)
