@@ -19,6 +19,7 @@ from streams.messages import Messages, told_about
 from streams.notifications import Noted, Notifications, source_of
 from streams.overdue import Overdue
 from streams.recalls import Recalls
+from streams.render.ceilings import TemplateError
 from streams.requests import Asked, Requests
 from streams.reservations import Reservations, Taken
 from streams.rules.decision import Defer, Deliver, Outcome, decide
@@ -27,7 +28,7 @@ from streams.rules.progress import CAN_BE_ASKED, RECEIPT_TIMEOUT_MS, Progress, g
 from streams.rules.reasons import Reason
 from streams.rules.retrying import retry_ms
 from streams.rules.status import ARRIVED, FAILED, SETTLING, WITHOUT_SUCCESS, new_step
-from streams.rules.terms import LaterStep, rest_of
+from streams.rules.terms import Channel, LaterStep, rest_of
 from streams.runtime import Batch, DueTimer, Event, PoisonError, Record
 from streams.waiting import Waiting, at_ms, ms_of
 
@@ -95,7 +96,7 @@ class Pursuit:
         self._settle(event, kept, taken)
 
     def _carry(self, event: Event, subject: Record | DueTimer, work: _Pursued, act: Callable[[], None]) -> None:
-        """What cannot be done (the next channel has no text, say) is buried, and then nothing more is tried."""
+        """What cannot be done is buried, and then nothing more is tried; a channel without a text is buried and passed over."""
         before, done = dict(work.kept), False
         with event.part(subject):
             act()
@@ -104,6 +105,9 @@ class Pursuit:
             work.kept.clear()
             work.kept.update(before)
             work.close()
+        for error in work.unsaid:
+            _bury(event, work.request_record or subject, error)
+        work.unsaid.clear()
         if work.is_changed:
             self.notifications.carry_on(event, work.kept, at_ms(work.batch.now_ms))
         if work.exhausted is not None:
@@ -124,7 +128,10 @@ class Pursuit:
 
 
 class _Pursued:
-    """One notification in hand. ``kept``: its state, changed in place; ``exhausted``: set when no channel is left."""
+    """One notification in hand. ``kept``: its state, changed in place; ``exhausted``: set when no channel is left.
+
+    ``unsaid``: why channels were passed over that could not be written for.
+    """
 
     def __init__(
         self, tools: Pursuit, event: Event, kept: dict[str, Any], taken: Taken, progress: Progress, batch: Batch
@@ -133,6 +140,7 @@ class _Pursued:
         self._tools, self._taken, self._progress = tools, taken, progress
         self.is_changed = False
         self.exhausted: Asked | None = None
+        self.unsaid: list[TemplateError] = []
 
     @cached_property
     def _read(self) -> Asked:
@@ -289,7 +297,12 @@ class _Pursued:
             made.reason, attempt = Reason.NEXT_CHANNEL, steps[base]["attempt"]
             made.steps = plan_steps(self._asked.request, outcome.steps, base)
             first = sent_at_once(outcome.steps)
-            self._hand_over(joined, outcome, made, first, attempt)
+            try:
+                self._hand_over(joined, outcome, made, first, attempt)
+            except TemplateError as error:
+                self._pass_over(outcome.steps[0].channel, error)
+                self._advance()
+                return
             planned = [new_step(one["step"], one["channel"], one["delivery_id"], attempt) for one in made.steps]
             self.kept["steps"] = [*steps[:base], *planned]
             channels = [one.channel for one in outcome.steps[:first]]
@@ -300,6 +313,15 @@ class _Pursued:
             self._no_other_channel(made, base)
             return
         self._write(made)
+
+    def _pass_over(self, channel: Channel, error: TemplateError) -> None:
+        """There is no text for this channel of the rest, or none that can be sent: that is told, and the one after is tried."""
+        steps, end = self.kept["steps"], self._progress.end
+        number = next(number for number in range(end, len(steps)) if steps[number]["channel"] == channel)
+        self._progress.leave_out(number)
+        self.kept["steps"] = [*steps[:number], *steps[number + 1 :]]
+        self.is_changed = True
+        self.unsaid.append(error)
 
     def _no_other_channel(self, made: Conclusion, taken: int) -> None:
         """The rules leave none, or it is not to be sent at all any more. ``taken``: how many steps were."""

@@ -97,9 +97,11 @@ class Taken:
         if not kept:
             return None
         if kept[0] != _FORM:
-            # As it was before plans were pursued: it only waits to be forgotten.
-            recipient, _, attempt, meaning, sent, _, given_back = orjson.loads(kept)
-            forget_ms, lane, progress, wire = due_ms, _LOWEST, None, b""
+            # As it was before plans were pursued: it was decided again where quiet hours began too early, which the request was
+            # kept for. Of its plan nothing is known but what was sent.
+            recipient, first, attempt, meaning, sent, request, given_back = orjson.loads(kept)
+            forget_ms, lane, wire = due_ms, _LOWEST, bytes.fromhex(request)
+            progress = Progress.resumed(first, due_ms - STATE_KEPT_MS).as_list() if wire else None
         else:
             end = _HEAD.size + _HEAD.unpack_from(kept)[1]
             recipient, attempt, meaning, sent, given_back, forget_ms, lane, progress = orjson.loads(

@@ -79,6 +79,11 @@ class Progress:
         made._sent(channels, now_ms)
         return made
 
+    @classmethod
+    def resumed(cls, steps: int, sent_ms: int) -> Progress:
+        """So many steps were sent then, by a version that did not pursue them: nothing comes after them."""
+        return cls((Group(steps, "delivered", 0),), 0, 0, 0, sent_ms + WATCHED_MS)
+
     def advanced(self, groups: Sequence[Group], channels: Collection[str], now_ms: int) -> None:
         """The next group was just sent. ``groups``: it, and what comes after it."""
         self.groups = (*self.groups[: self.current + 1], *groups)
@@ -107,6 +112,16 @@ class Progress:
         """No group comes after the one under way."""
         self.groups = self.groups[: self.current + 1]
         self.deadline_ms, self.held = 0, False
+
+    def leave_out(self, step: int) -> None:
+        """A step of a later group is not taken."""
+        at = 0
+        for number, group in enumerate(self.groups):
+            if step < at + group.size:
+                smaller = (group._replace(size=group.size - 1),) if group.size > 1 else ()
+                self.groups = (*self.groups[:number], *smaller, *self.groups[number + 1 :])
+                return
+            at += group.size
 
     def _sent(self, channels: Collection[str], now_ms: int) -> None:
         self._wait(now_ms)

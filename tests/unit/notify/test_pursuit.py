@@ -233,11 +233,32 @@ def test_a_cancellation_just_before_the_call_is_the_end(world: World) -> None:
     assert world.work(now_ms=NOW_MS + 3 * HOUR_MS) == []
 
 
-def test_a_channel_without_a_text_is_a_dead_letter_and_the_rest_stands(tmp_path: Path) -> None:
+def test_a_channel_without_a_text_is_a_dead_letter_and_the_one_after_is_tried(tmp_path: Path) -> None:
+    missing = clinic(tmp_path, ("sms", "push", "in_app"))  # of the reminder's plan the email has no text
+    (text,) = sent(missing, REMINDER)
+    outputs = told(missing, text, **FOR_GOOD)
+    (letter,) = missing.letters(outputs)
+    assert (letter["error_code"], letter["notification_id"]) == ("template_missing", text["notification_id"])
+    assert decided(missing, outputs) == [("deliver", "next_channel")]
+    (portal,) = missing.messages(outputs)
+    assert portal["channel"] == "in_app"
+    assert told(missing, portal, status="delivered") == []
+    assert missing.work(now_ms=NOW_MS + 3 * HOUR_MS) == []
+
+
+def test_a_text_that_cannot_be_rendered_is_passed_over_too(world: World) -> None:
+    world.add_template(REMINDER, "email", "{{ first_name.x.y }}", subject="Hi", html="<p>Hi</p>", version=2)
+    (text,) = sent(world, REMINDER)
+    outputs = told(world, text, **FOR_GOOD)
+    assert [letter["error_code"] for letter in world.letters(outputs)] == ["template_error"]
+    assert channels(world, outputs) == [("in_app", 1)]
+
+
+def test_where_no_channel_that_is_left_has_a_text_the_plan_is_exhausted(tmp_path: Path) -> None:
     missing = clinic(tmp_path, ("sms", "email"))
     text, mail = sent(missing)
     outputs = [*told(missing, text, **FOR_GOOD), *told(missing, mail, **FOR_GOOD)]
-    (letter,) = missing.letters(outputs)
-    assert letter["error_code"] == "template_missing"
-    assert letter["notification_id"] == text["notification_id"]
+    letters = missing.letters(outputs)
+    assert [letter["error_code"] for letter in letters] == ["template_missing", "plan_exhausted"]
+    assert {letter["notification_id"] for letter in letters} == {text["notification_id"]}
     assert missing.work(now_ms=NOW_MS + 3 * HOUR_MS) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from streams.reservations import Taken
 from streams.rules.progress import RECEIPT_TIMEOUT_MS, WATCHED_MS
 from streams.rules.schedule import STATE_KEPT_MS
 from streams.runtime import Output
+from streams.runtime.rows import due_key_of, timer_of, timer_value
+from streams.waiting import PRIORITIES
 from tests.notify_world import NOW_MS, World
 from tests.unit.notify.pursued import (
     FOR_GOOD,
@@ -114,11 +117,54 @@ def test_in_the_end_nothing_is_left(world: World) -> None:
 
 
 def test_what_was_kept_before_plans_were_pursued_is_read() -> None:
-    kept = b'["patient:1",2,1,["75aa","bb"],[5,"n","clinical","none",2],"0102",false]'
+    kept = b'["patient:1",2,1,["75aa","bb"],[5,"n","clinical","none",2],"",false]'
     taken = Taken.decoded(kept, 77)
     assert taken is not None
     assert (taken.recipient, taken.attempt, taken.forget_ms, taken.progress) == ("patient:1", 1, 77, None)
     assert taken.meaning == (b"u\xaa", b"\xbb")
+
+
+def as_kept_before(world: World) -> None:
+    """What was sent lies in the state as the version before plans were pursued left it."""
+    (row,) = [row for row in world.store.rows if row.startswith(b"tf")]
+    timer = timer_of(row[1:], world.store.rows[row])
+    taken = Taken.decoded(timer.payload, timer.due_ms)
+    assert taken is not None
+    assert taken.progress is not None
+    meaning = taken.meaning and [part.hex() for part in taken.meaning]
+    sent_as = None if taken.sent is None else list(taken.sent)
+    old = [taken.recipient, taken.progress.end, taken.attempt, meaning, sent_as, taken.wire.hex(), taken.given_back]
+    due = {key: None for key in world.store.rows if key.startswith(b"d")}
+    value = timer_value(taken.forget_ms, PRIORITIES["low"], json.dumps(old).encode())
+    world.store.write([*due.items(), (row, value), (due_key_of(row, value), b"")])
+
+
+def test_what_was_sent_before_the_upgrade_and_came_too_late_is_sent_in_the_morning(world: World) -> None:
+    quiet = {"enabled": True, "start": "22:00", "end": "08:00", "time_zone": "UTC"}
+    opted: dict[str, Any] = {"sms_opt_in": {}, "email_opt_in": {}, "push_opt_in": {}}
+    world.add_recipient("patient:1", preferences=opted | {"quiet_hours": quiet})
+    evening = NOW_MS + int(6.9 * HOUR_MS)
+    messages = world.messages(world.ask(world.request(world.created(1), kind=KIND), now_ms=evening))
+    as_kept_before(world)
+    for message in messages:
+        late = told(world, message, after_ms=10 * 60_000, status="expired", reason="send_not_after")
+        assert decided(world, late) == [("defer", "quiet_hours")]
+    morning = world.work(now_ms=evening + 11 * HOUR_MS)
+    assert channels(world, morning) == [("sms", 2), ("email", 2)]
+    for message in world.messages(morning):
+        assert told(world, message, status="delivered") == []
+    world.work(now_ms=NOW_MS + STATE_KEPT_MS + WATCHED_MS)
+    assert world.store.rows == {}
+
+
+def test_what_was_sent_before_the_upgrade_and_failed_is_told_as_exhausted(world: World) -> None:
+    messages = sent(world)
+    as_kept_before(world)
+    outputs = [output for message in messages for output in told(world, message, **FOR_GOOD)]
+    assert world.messages(outputs) == []
+    assert [letter["error_code"] for letter in world.letters(outputs)] == ["plan_exhausted"]
+    world.work(now_ms=NOW_MS + STATE_KEPT_MS + WATCHED_MS)
+    assert {row[:2] for row in world.store.rows} == {b"sa"}  # the hour of the alarm
 
 
 # -- what a hostile look found ----------------------------------------------------------------------------------------
