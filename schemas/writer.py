@@ -50,17 +50,13 @@ def _number(value: int) -> bytes:
 
 
 def _millis(value: dt.datetime) -> bytes:
-    # On other clocks two moments an hour apart may be equal to a cache: the hour that autumn repeats.
-    return _millis_of_utc(value) if value.tzinfo is dt.UTC else _millis_of(value)
-
-
-def _millis_of(value: dt.datetime) -> bytes:
     delta = value - EPOCH
     return zigzag((delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000)
 
 
-# One batch's "now", one event's time: each is written many times.
-_millis_of_utc = lru_cache(maxsize=4096)(_millis_of)
+# One batch's "now", one event's time: each is written many times. Only on UTC's clocks: on others two moments an hour apart may
+# be equal to a cache, in the hour that autumn repeats.
+_millis_of_utc = lru_cache(maxsize=4096)(_millis)
 
 
 def _day(value: dt.date) -> bytes:
@@ -71,7 +67,10 @@ def _source() -> Source:
     return Source(
         number=_number,
         numbers=_NUMBERS,
+        zigzag=zigzag,
         millis=_millis,
+        millis_of_utc=_millis_of_utc,
+        utc=dt.UTC,
         day=_day,
         Encoded=Encoded,
         datetime=dt.datetime,
@@ -88,9 +87,9 @@ def compile_writer(schema: Schema, named: Mapping[str, Schema] = MappingProxyTyp
     ``named``: types that it refers to and does not define. Raises UnsupportedSchemaError.
     """
     source = _source()
-    source.add(0, "def write(value, header):", "    parts = [header]", "    add = parts.append")
-    _record(source, 1, schema, "value", named, ())
-    source.add(1, "return b''.join(parts)")
+    source.add(0, "def write(value, header):")
+    parts = _record(source, 1, schema, "value", named, ())
+    source.add(1, f"return b''.join((header, {', '.join(parts)}))")
     generated = source.compiled("write", f"<writer of {full_name(schema)}>")
 
     def write(value: Mapping[str, Any], header: bytes) -> bytes | None:
@@ -123,9 +122,12 @@ def compile_array_writer(record: Schema, field: str) -> Callable[[Sequence[Any]]
     return encode
 
 
+# Each of these adds the lines that make one value's parts, and returns the parts: expressions of bytes, in their order.
+
+
 def _record(
     source: Source, depth: int, schema: Schema, value: str, seen: Mapping[str, Schema], above: tuple[str, ...]
-) -> None:
+) -> list[str]:
     name = full_name(schema)
     if name in above:
         raise UnsupportedSchemaError(name)
@@ -134,19 +136,32 @@ def _record(
     # A field that the schema does not have is refused, not dropped: there is none where all of the schema's are there and the
     # length is theirs, so that only records which leave out a default are looked through.
     source.add(depth, f"if len({value}) > {len(schema['fields'])}: return None")
+    parts: list[str] = []
     for field in schema["fields"]:
         found = source.fresh("v")
         key = field["name"]
         if "default" in field:
+            part = source.fresh("p")
             default = _default_bytes(field["type"], field["default"], named)
             source.add(depth, f"{found} = {value}.get({key!r}, missing)", f"if {found} is missing:")
             source.add(depth + 1, f"if not {value}.keys() <= {known}: return None")
-            source.add(depth + 1, f"add({source.named('default', default)})")
+            source.add(depth + 1, f"{part} = {source.named('default', default)}")
             source.add(depth, "else:")
-            _node(source, depth + 1, field["type"], found, named, (*above, name))
+            _one(source, depth + 1, part, _node(source, depth + 1, field["type"], found, named, (*above, name)))
+            parts.append(part)
         else:
             source.add(depth, f"{found} = {value}[{key!r}]")
-            _node(source, depth, field["type"], found, named, (*above, name))
+            parts += _node(source, depth, field["type"], found, named, (*above, name))
+    return parts
+
+
+def _one(source: Source, depth: int, part: str, parts: list[str]) -> None:
+    """Makes one part of several, where it depends on the value how many there are."""
+    source.add(depth, f"{part} = {parts[0] if len(parts) == 1 else _joined(parts)}")
+
+
+def _joined(parts: list[str]) -> str:
+    return f"b''.join(({', '.join((*parts, ''))}))"
 
 
 def _definitions(node: Any) -> dict[str, Schema]:
@@ -165,82 +180,91 @@ def _definitions(node: Any) -> dict[str, Schema]:
 
 def _node(
     source: Source, depth: int, node: Any, value: str, named: Mapping[str, Schema], above: tuple[str, ...]
-) -> None:
+) -> list[str]:
     if isinstance(node, list):
-        other = next(branch for branch in node if branch != "null")
-        null_first = node[0] == "null"
-        source.add(depth, f"if {value} is None:", f"    add({_number(0 if null_first else 1)!r})", "else:")
-        source.add(depth + 1, f"add({_number(1 if null_first else 0)!r})")
-        _node(source, depth + 1, other, value, named, above)
-        return
+        other, part = next(branch for branch in node if branch != "null"), source.fresh("p")
+        null, rest = (_number(0), _number(1)) if node[0] == "null" else (_number(1), _number(0))
+        source.add(depth, f"if {value} is None: {part} = {null!r}", "else:")
+        inner = _node(source, depth + 1, other, value, named, above)
+        _one(source, depth + 1, part, [repr(rest), *inner])
+        return [part]
     if isinstance(node, str):
-        if node in named:
+        return (
             _node(source, depth, named[node], value, named, above)
-        else:
-            _primitive(source, depth, node, value)
-        return
+            if node in named
+            else _primitive(source, depth, node, value)
+        )
     logical = node.get("logicalType")
     if logical == "timestamp-millis":
-        source.add(depth, f"if type({value}) is not datetime: return None", f"add(millis({value}))")
-    elif logical == "date":
-        source.add(depth, f"if type({value}) is not date: return None", f"add(day({value}))")
-    elif logical is not None:
+        source.add(depth, f"if type({value}) is not datetime: return None")
+        return [f"(millis_of_utc({value}) if {value}.tzinfo is utc else millis({value}))"]
+    if logical == "date":
+        source.add(depth, f"if type({value}) is not date: return None")
+        return [f"day({value})"]
+    if logical is not None:
         raise UnsupportedSchemaError(logical)
-    elif node["type"] == "enum":
+    if node["type"] == "enum":
         symbols = {symbol: _number(number) for number, symbol in enumerate(node["symbols"])}
-        source.add(depth, f"add({source.named('symbols', symbols)}[{value}])")
-    elif node["type"] == "record":
+        return [f"{source.named('symbols', symbols)}[{value}]"]
+    if node["type"] == "record":
         source.add(depth, f"if type({value}) is not dict: return None")
-        _record(source, depth, node, value, named, above)
-    elif node["type"] == "array":
-        _array(source, depth, node["items"], value, named, above)
-    elif node["type"] == "map":
-        _map(source, depth, node["values"], value, named, above)
-    else:
-        _node(source, depth, node["type"], value, named, above)
+        return _record(source, depth, node, value, named, above)
+    if node["type"] == "array":
+        return [_array(source, depth, node["items"], value, named, above)]
+    if node["type"] == "map":
+        return [_map(source, depth, node["values"], value, named, above)]
+    return _node(source, depth, node["type"], value, named, above)
 
 
-def _primitive(source: Source, depth: int, kind: str, value: str) -> None:
+def _primitive(source: Source, depth: int, kind: str, value: str) -> list[str]:
     if kind in ("string", "bytes"):
         data = value if kind == "bytes" else source.fresh("s")
-        source.add(depth, f"if type({value}) is not {'bytes' if kind == 'bytes' else 'str'}: return None")
-        if kind == "string":
-            source.add(depth, f"{data} = {value}.encode()")
+        # Nothing but a text can be encoded.
+        check = f"if type({value}) is not bytes: return None" if kind == "bytes" else f"{data} = {value}.encode()"
+        source.add(depth, check)
         length = source.fresh("n")
         source.add(depth, f"{length} = len({data})")
-        source.add(depth, f"add(numbers[{length}] if {length} < {_SMALL} else number({length}))", f"add({data})")
-    elif kind in ("int", "long"):
+        return [f"(numbers[{length}] if {length} < {_SMALL} else zigzag({length}))", data]
+    if kind in ("int", "long"):
         low, high = INT_RANGE if kind == "int" else LONG_RANGE
         source.add(depth, f"if type({value}) is not int or not {low} <= {value} <= {high}: return None")
-        source.add(depth, f"add(number({value}))")
-    elif kind == "boolean":
-        source.add(depth, f"if type({value}) is not bool: return None", f"add(b'\\x01' if {value} else b'\\x00')")
-    elif kind in ("float", "double"):
-        source.add(depth, f"if type({value}) not in (float, int): return None", f"add(pack_{kind}({value}))")
-    elif kind != "null":
+        return [f"(numbers[{value}] if 0 <= {value} < {_SMALL} else zigzag({value}))"]
+    if kind == "boolean":
+        source.add(depth, f"if type({value}) is not bool: return None")
+        return [f"(b'\\x01' if {value} else b'\\x00')"]
+    if kind in ("float", "double"):
+        source.add(depth, f"if type({value}) not in (float, int): return None")
+        return [f"pack_{kind}({value})"]
+    if kind != "null":
         raise UnsupportedSchemaError(kind)
+    return ["b''"]
 
 
 def _array(
     source: Source, depth: int, items: Any, value: str, named: Mapping[str, Schema], above: tuple[str, ...]
-) -> None:
-    item = source.fresh("i")
-    source.add(depth, f"if type({value}) is Encoded:", f"    add({value})", "else:")
-    source.add(depth + 1, f"if type({value}) not in (list, tuple): return None", f"if {value}:")
-    source.add(depth + 2, f"add(number(len({value})))", f"for {item} in {value}:")
-    _node(source, depth + 3, items, item, named, above)
-    source.add(depth + 1, "add(b'\\x00')")
+) -> str:
+    part, item, made = source.fresh("p"), source.fresh("i"), source.fresh("a")
+    source.add(depth, f"if type({value}) is Encoded: {part} = {value}")
+    source.add(depth, f"elif type({value}) not in (list, tuple): return None", f"elif {value}:")
+    source.add(depth + 1, f"{made} = [number(len({value}))]", f"for {item} in {value}:")
+    source.add(depth + 2, f"{made} += ({', '.join((*_node(source, depth + 2, items, item, named, above), ''))})")
+    source.add(depth + 1, f"{made}.append(b'\\x00')", f"{part} = b''.join({made})")
+    source.add(depth, f"else: {part} = b'\\x00'")
+    return part
 
 
 def _map(
     source: Source, depth: int, values: Any, value: str, named: Mapping[str, Schema], above: tuple[str, ...]
-) -> None:
+) -> str:
+    part, made = source.fresh("p"), source.fresh("a")
     key, item = source.fresh("k"), source.fresh("i")
     source.add(depth, f"if type({value}) is not dict: return None", f"if {value}:")
-    source.add(depth + 1, f"add(number(len({value})))", f"for {key}, {item} in {value}.items():")
-    _primitive(source, depth + 2, "string", key)
-    _node(source, depth + 2, values, item, named, above)
-    source.add(depth, "add(b'\\x00')")
+    source.add(depth + 1, f"{made} = [number(len({value}))]", f"for {key}, {item} in {value}.items():")
+    inner = [*_primitive(source, depth + 2, "string", key), *_node(source, depth + 2, values, item, named, above)]
+    source.add(depth + 2, f"{made} += ({', '.join((*inner, ''))})")
+    source.add(depth + 1, f"{made}.append(b'\\x00')", f"{part} = b''.join({made})")
+    source.add(depth, f"else: {part} = b'\\x00'")
+    return part
 
 
 def _default_bytes(node: Any, default: Any, named: Mapping[str, Schema]) -> bytes:
