@@ -1,4 +1,7 @@
-"""One appointment booked, moved twice, called off and restored while workers are killed: the provider has what was right."""
+"""One appointment booked, moved twice, called off and restored while workers are killed: the provider has what was right.
+
+Another one is confirmed, moved, and asked to be moved, by the patient's texts.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,11 @@ import requests
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 SETTLE_SECONDS = 120
-PHONE, EMAIL = "+12125550177", "moved@example.com"
-ABOUT = "appointment:A-moved"
+PHONE, EMAIL, SENDER = "+12125550177", "moved@example.com", "+15005550006"
+BOOKED = {
+    **{"patient_name": "Mo Example", "patient_phone": PHONE, "patient_email": EMAIL, "duration": 60},
+    **{"sms_opt_in": True, "email_opt_in": True},
+}
 # Email is killed only when it has nothing under way: its provider cannot be asked what it took, and might be sent one twice.
 KILLED_AT_WORK = ("intake", "notify", "sms", "relay", "webhooks")
 
@@ -49,11 +55,13 @@ class Clinic:
         assert not ok or done.returncode == 0, f"luxe {' '.join(words)}: {done.stderr[-2000:]}"
         return done.stdout
 
-    def happens(self, event_type: str, version: int, occurred_at: datetime, **fields: Any) -> None:
+    def happens(
+        self, event_type: str, version: int, occurred_at: datetime, appointment: str = "A-moved", **fields: Any
+    ) -> None:
         """Publishes an event about the appointment."""
         event = {
-            **{"event_type": event_type, "clinic_id": "tideline", "aggregate_id": "A-moved", "patient_id": "mo"},
-            **{"aggregate_version": version, "appointment_id": "A-moved", "occurred_at": occurred_at.isoformat()},
+            **{"event_type": event_type, "clinic_id": "tideline", "aggregate_id": appointment, "patient_id": "mo"},
+            **{"aggregate_version": version, "appointment_id": appointment, "occurred_at": occurred_at.isoformat()},
             **{"service": "Peel", "provider": "Dr. Sam Example", "provider_id": "staff-1", "time_zone": self.zone},
             **fields,
         }
@@ -70,16 +78,28 @@ class Clinic:
                 except ProcessLookupError:
                     continue
 
-    def calendar(self) -> list[dict[str, Any]]:
+    def day(self, of: datetime, name: str) -> dict[str, str]:
+        """An event's fields with this day and time of the clinic."""
+        local = of.astimezone(self.offset)
+        return {f"{name}_date": local.date().isoformat(), f"{name}_time": f"{local:%H:%M}"}
+
+    def texts(self, word: str) -> None:
+        """The patient texts the clinic."""
+        url = json.loads((self.state / "endpoints.json").read_text())["loopback_url"]
+        said = {"from": PHONE, "to": SENDER, "body": word}
+        answer = requests.post(f"{url}/inbound", json=said, timeout=30)
+        assert answer.json()["webhook_status"] == 200, answer.text
+
+    def calendar(self, appointment: str = "A-moved") -> list[dict[str, Any]]:
         """What explain tells of the appointment."""
-        printed = self.luxe("explain", "--about", ABOUT, "--json", ok=False)
+        printed = self.luxe("explain", "--about", f"appointment:{appointment}", "--json", ok=False)
         return [json.loads(line) for line in printed.splitlines()]
 
-    def wait(self, holds: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+    def wait(self, holds: Callable[[list[dict[str, Any]]], bool], appointment: str = "A-moved") -> list[dict[str, Any]]:
         """The calendar, once nothing is under way and that is so."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
-            found = self.calendar()
+            found = self.calendar(appointment)
             moving = [one for one in found if one["state"] in ("undecided", "sent")]
             if found and not moving and holds(found):
                 return found
@@ -130,15 +150,10 @@ def test_exactly_the_right_messages_while_workers_are_killed(clinic: Clinic) -> 
     due = (now + timedelta(seconds=80)).replace(second=0, microsecond=0)
     first, second, last = (now + timedelta(days=5), now + timedelta(days=9), due + timedelta(hours=2))
 
-    def day(of: datetime, name: str) -> dict[str, str]:
-        local = of.astimezone(clinic.offset)
-        return {f"{name}_date": local.date().isoformat(), f"{name}_time": f"{local:%H:%M}"}
-
-    booked = {"patient_name": "Mo Example", "patient_phone": PHONE, "patient_email": EMAIL, "duration": 60}
-    agreed = {"sms_opt_in": True, "email_opt_in": True}
+    day = clinic.day
     moved: dict[str, Any] = {"rescheduled_by": "staff-1"}
     steps: list[tuple[str, str, dict[str, Any]]] = [
-        ("appointment.created", "appointment_confirmation", {**booked, **agreed, **day(first, "appointment")}),
+        ("appointment.created", "appointment_confirmation", {**BOOKED, **day(first, "appointment")}),
         ("appointment.rescheduled", "appointment_rescheduled", {**moved, **day(first, "old"), **day(second, "new")}),
         ("appointment.rescheduled", "appointment_rescheduled", {**moved, **day(second, "old"), **day(last, "new")}),
         (
@@ -187,3 +202,31 @@ def _states(found: list[dict[str, Any]], version: int, kind: str) -> list[str]:
 
 def _left(one: dict[str, Any]) -> bool:
     return bool(one["deliveries"])
+
+
+def test_a_patient_confirms_and_asks_for_another_time_by_text(clinic: Clinic) -> None:
+    """She is thanked, and not asked to confirm again; when it moves, she is."""
+    asked = "A-asked"
+
+    def until(version: int, kind: str, state: str) -> list[dict[str, Any]]:
+        return clinic.wait(lambda found: state in _states(found, version, kind), asked)
+
+    # Its reminders fell due since it was booked, a moment ago.
+    now = datetime.now(UTC)
+    soon, later = now + timedelta(hours=24) - timedelta(minutes=5), now + timedelta(hours=48) - timedelta(minutes=5)
+    then = now - timedelta(minutes=30)
+    clinic.happens("appointment.created", 1, then, asked, **BOOKED, **clinic.day(later, "appointment"))
+    until(1, "appointment_reminder_48h", "delivered")
+    clinic.texts("C")
+    found = until(1, "appointment_confirmed", "delivered")
+    (settled,) = [one for one in found if one["notificationType"] == "appointment_reminder_24h"]
+    assert (settled["state"], settled["reason"]) == ("suppressed", "already_done")
+    assert "had done already what it asks for" in settled["sentence"]
+    assert _states(found, 1, "appointment_reminder_2h") == ["waiting"]
+
+    moved = clinic.day(later, "old") | clinic.day(soon, "new")
+    clinic.happens("appointment.rescheduled", 2, then + timedelta(minutes=1), asked, rescheduled_by="staff-1", **moved)
+    until(2, "appointment_reminder_24h", "delivered")
+    clinic.texts("R")
+    found = until(2, "reschedule_request_received", "delivered")
+    assert _states(found, 2, "appointment_confirmed") == []
