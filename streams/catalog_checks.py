@@ -23,6 +23,8 @@ def faults_of(types: Mapping[str, NotificationType], events: Mapping[str, EventR
         for index, trigger in enumerate(kind.triggers):
             for column, problem in _trigger_faults(kind, trigger):
                 yield (*at, "on", index, column), problem
+            if trigger.corrects and not events.get(trigger.event, EventRule()).reopens:
+                yield (*at, "on", index, "corrects"), f"{trigger.event} reopens nothing, so it takes nothing back"
     for name, rule in events.items():
         if rule.reopens and rule.withdraws != "older":
             yield ("events", name, "reopens"), "an event that reopens supersedes what was before: withdraws: older"

@@ -227,11 +227,13 @@ class Trigger(Row):
     """An event that calls for a type: when it is due, when it expires, whom it reaches, and under which condition.
 
     Several timings are several occurrences (0, 1, 2 …) of one notification type: a warning 30, 7 and 1 days before.
-    Of several expiries the first counts whose fields the event fills.
+    Of several expiries the first counts whose fields the event fills. ``corrects``: it takes back what the event that closed the
+    aggregate told; where none did, as far as we know, there is nothing to take back, and it is not sent.
     """
 
     event: str
     when: dict[str, Condition] = Field(default_factory=dict)
+    corrects: bool = False
     timing: Schedule = "immediate"
     expiry: Annotated[tuple[Expiry, ...], Field(min_length=1, max_length=4)]
     audience: Audience

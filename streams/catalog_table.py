@@ -48,7 +48,8 @@ def _shared(kind: NotificationType) -> tuple[str, ...]:
 
 
 def _event(trigger: Trigger) -> str:
-    conditions = ", ".join(_condition(name, condition) for name, condition in trigger.when.items())
+    parts = [_condition(name, condition) for name, condition in trigger.when.items()]
+    conditions = ", ".join([*parts, *(["where it was closed"] if trigger.corrects else [])])
     return f"{trigger.event} ({conditions})" if conditions else trigger.event
 
 

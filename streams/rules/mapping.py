@@ -153,7 +153,9 @@ class EventMapping:
         named = named_in(event, self._people)
         former = former_of(before.recipients, named) if for_all else ()
         local = local_time(event, clinic)
-        requests = self._requests(event, roster, before.recipients, former, times, local)
+        # Of an aggregate that nothing is remembered of, nobody knows what was told: better once too often.
+        was_closed = memory is None or before.closed
+        requests = self._requests(event, roster, before.recipients, former, was_closed, times, local)
         gate = None
         if single:
             gate = notification_gate(single, times)
@@ -230,6 +232,7 @@ class EventMapping:
         roster: Roster,
         remembered: Recipients,
         former: Recipients,
+        was_closed: bool,
         times: Times,
         local: LocalTime,
     ) -> list[Request]:
@@ -237,8 +240,8 @@ class EventMapping:
         own = self._own(event, times)
         event_id = own["event_id"]
         requests: list[Request] = []
-        for _, base, holds, audience, slots in self.entries_for(event):
-            if holds is not None and not holds(event):
+        for trigger, base, holds, audience, slots in self.entries_for(event):
+            if (holds is not None and not holds(event)) or (trigger.corrects and not was_closed):
                 continue
             recipients = audience(event, roster, remembered, former)
             if not recipients:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import date, timedelta
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,48 @@ def test_who_has_done_it_is_reminded_no_more(hops: Hops, asks: str, done: str, n
     ends = [end for (_, name), end in last.items() if name == nagging]
     assert ("defer", "not_due") not in ends
     assert ("suppress", "already_done") in ends or (order == "before" and not ends)
+
+
+BOOKED, OFF = event("appointment.created"), event("appointment.cancelled", version=2)
+AT_ITS_OLD_TIME: dict[str, Any] = {"old_date": None, "old_time": None}
+BACK = event("appointment.restored", version=3, **AT_ITS_OLD_TIME)
+BROUGHT_BACK = {
+    *("appointment_reminder_48h", "appointment_reminder_24h", "appointment_reminder_2h", "check_in_ready"),
+    *("pre_visit_instructions", "pre_care_24h"),
+}
+
+
+@pytest.mark.parametrize("told", list(permutations((BOOKED, OFF, BACK))), ids=lambda told: "-".join(
+    one["event_type"].partition(".")[2] for one in told
+))  # fmt: skip
+def test_restored_brings_back_the_rest_in_whatever_order_it_is_heard(
+    hops: Hops, told: tuple[dict[str, Any], ...]
+) -> None:
+    """Each event twice. Of the dead version nothing waits; of the living one everything does, once."""
+    outputs = hops.tell(*(one for heard in told for one in (heard, heard)))
+    last = {one["notification_id"]: one for one in hops.notify.decisions(outputs)}
+    waiting = [one for one in last.values() if one["outcome"] == "defer"]
+    assert Counter(one["notification_type"] for one in waiting if one["recipient"].startswith("patient:")) == Counter(
+        BROUGHT_BACK
+    )
+    assert {one["aggregate_version"] for one in waiting} == {3}
+    # Who was told that it is off is told that it is not; who never was, has nothing to be told back.
+    said = _outcomes(hops, outputs)
+    if told[0] is not BACK:
+        assert said["appointment_restored", "deliver"] == said["appointment_cancelled", "deliver"]
+
+
+def test_what_is_back_at_another_time_is_told_to_everybody(hops: Hops) -> None:
+    """Also where the cancellation came too late to be told, and twice: that it stands is no news the second time."""
+    moved = event("appointment.restored", version=3, old_date=date(2026, 12, 1), old_time="09:00")
+    assert _outcomes(hops, hops.tell(BOOKED, moved))["appointment_restored", "deliver"] == 1
+    again = event("appointment.restored", version=4, **AT_ITS_OLD_TIME)
+    assert _outcomes(hops, hops.tell(OFF, again))["appointment_restored", "deliver"] == 0
+
+
+def test_what_is_back_is_asked_about_anew(hops: Hops) -> None:
+    """She confirmed what was called off then; nobody knows whether the hour still suits her."""
+    hops.tell(BOOKED, event("appointment.confirmed", version=1), OFF)
+    reasons = {one["notification_type"]: one["reason"] for one in hops.notify.decisions(hops.tell(BACK))}
+    assert reasons["appointment_reminder_48h"] == reasons["appointment_reminder_24h"] == "not_due"
+    assert reasons["appointment_restored"] == "deliver"
