@@ -370,6 +370,7 @@ class NotificationRequest(TypedDict):
     catalog_version: str
     sealed: NotRequired[bytes | None]
     settled_version: NotRequired[int | None]
+    due_zone: NotRequired[str | None]
 
 
 class StepState(TypedDict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from schemas.events import EVENT_TYPES
 from streams.catalog_model import Audience, Condition, EventRule, Moment, NotificationType, Timing, Trigger
@@ -54,6 +54,9 @@ def _trigger_faults(trigger: Trigger, fields: Fields) -> Iterator[tuple[str, str
     for timing in timings:
         for problem in _moment_faults(timing, fields):
             yield "timing", problem
+        if timing.clocks:
+            for problem in _wall_faults(timing.clocks, fields):
+                yield "timing", problem
     for expiry in trigger.expiry:
         for problem in _moment_faults(expiry, fields):
             yield "expiry", problem
@@ -91,9 +94,13 @@ def _moment_faults(moment: Moment, fields: Fields) -> Iterator[str]:
     if first is None or first.kind not in ("instant", "date"):
         yield f"{moment.of[0]}: no date or instant of that name in the event"
     elif len(moment.of) == 2:
-        clock = fields.get(moment.of[1])
-        if first.kind != "date" or clock is None or clock.kind != "text" or clock.form != "hh:mm":
-            yield f"{moment.of[0]}, {moment.of[1]}: two fields are a date and a time of day (hh:mm)"
+        yield from _wall_faults(moment.of, fields)
+
+
+def _wall_faults(names: Sequence[str], fields: Fields) -> Iterator[str]:
+    day, clock = fields.get(names[0]), fields.get(names[-1])
+    if day is None or day.kind != "date" or clock is None or clock.kind != "text" or clock.form != "hh:mm":
+        yield f"{', '.join(names)}: two fields are a date and a time of day (hh:mm)"
 
 
 def _is_dated(fields: Fields) -> bool:

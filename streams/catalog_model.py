@@ -110,6 +110,8 @@ class Timing(Moment):
     ``not_before`` and ``not_after`` keep it within hours of the day (wall clock of the event's zone, else the clinic's).
     ``jitter``: up to so much later, differently for each notification, never outside those hours nor past its expiry.
     ``skip_if_within``: not sent at all where it would come so soon after the event itself, which told them already.
+    ``clocks``: a date and a time-of-day field; where the event fills them, it is due then by each recipient's own clocks, and
+    ``of`` is not asked.
     ``if_late``: skip it, or send it now while it has not expired (an appointment made today still needs its preparation).
     ``if_null``: what happens where the event leaves the field empty.
     """
@@ -118,6 +120,7 @@ class Timing(Moment):
     not_after: Clock | None = None
     jitter: IsoDuration | None = None
     skip_if_within: IsoDuration | None = None
+    clocks: FieldNames = Field((), max_length=2)
     if_late: IfLate = "skip"
     if_null: IfLate = "skip"
 

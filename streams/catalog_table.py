@@ -93,6 +93,7 @@ def _timing(timing: Timing) -> str:
     told = _moment(timing) + (f" within {hours}" if hours != "–" else "")
     told += f", spread over {timing.jitter}" if timing.jitter else ""
     told += f", not within {timing.skip_if_within} of the event" if timing.skip_if_within else ""
+    told += f", or {' '.join(timing.clocks)} by their clocks" if timing.clocks else ""
     return told + (", late: now" if timing.if_late == "send_now" else "")
 
 

@@ -29,6 +29,7 @@ def moment_faults(moment: Moment) -> Iterator[str]:
     if isinstance(moment, Timing):
         yield from _hours_faults(moment.not_before, moment.not_after)
         yield from _jitter_faults(moment)
+        yield from _clocks_faults(moment)
         if moment.skip_if_within is not None and moment.if_late == "send_now":
             yield "skip_if_within: with if_late: send_now the later event would be told and the earlier one not; drop one"
 
@@ -61,6 +62,17 @@ def _jitter_faults(timing: Timing) -> Iterator[str]:
         yield "jitter: with hours of the day give both, not_before and not_after, or it would leave them"
     elif earliest is not None and latest is not None and jitter.seconds > _seconds(latest) - _seconds(earliest):
         yield "jitter: longer than the hours from not_before to not_after: shorten it"
+
+
+def _clocks_faults(timing: Timing) -> Iterator[str]:
+    if not timing.clocks:
+        return
+    if len(timing.clocks) != 2:
+        yield "clocks: name two fields, a date and a time of day"
+    if timing.if_late != "send_now":
+        yield "clocks: needs if_late: send_now: whether it is late, only the recipient's clocks say"
+    if timing.not_before or timing.not_after or timing.jitter or timing.skip_if_within:
+        yield "clocks: not with not_before, not_after, jitter or skip_if_within, which go by the clinic's clocks"
 
 
 def _seconds(clock: time) -> int:

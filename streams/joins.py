@@ -15,6 +15,7 @@ from streams.rules.person import Person, stranger
 from streams.rules.quiet import LONGEST_NIGHT_MS, before_quiet
 from streams.rules.reasons import Reason
 from streams.rules.terms import Channel
+from streams.rules.timing import on_other_clocks, zone
 from streams.tables import Clinic, Clinics, Gates, Recipient, Recipients, address_gates
 from streams.waiting import ms_of
 
@@ -97,6 +98,15 @@ class Joins:
         )
         meaning = None if event is ERASED else meaning_of(request, terms, event, self._content_key)
         return Joined(given, event, clinic, clinic.key if known is None else known.key, meaning)
+
+    def due_ms(self, request: Mapping[str, Any]) -> int | None:
+        """When it is due, ms since the epoch; None: now. Where it is meant by the recipient's clocks, their zone is looked up."""
+        due_at = request["due_at"]
+        if due_at is None or request["due_zone"] is None:
+            return None if due_at is None else ms_of(due_at)
+        known = self._recipients.get(request["recipient"])
+        own = None if known is None else known.person.time_zone
+        return ms_of(due_at if own is None else on_other_clocks(due_at, zone(request["due_zone"]), zone(own)))
 
     def before_quiet(self, request: Mapping[str, Any], due_ms: int, now_ms: int) -> int | None:
         """When to send instead what would be due in quiet hours and mean nothing after them; None: when it is due."""

@@ -27,7 +27,7 @@ from streams.rules.decision import OVERTAKEN, Defer, Deliver, Outcome, Suppress,
 from streams.rules.progress import Progress, groups_of
 from streams.rules.reasons import Reason
 from streams.runtime import Batch, DueTimer, Event, Record
-from streams.waiting import DIGEST_DUE, FORGET_MARK, FORGET_STATE, Waited, Waiting, at_ms, ms_of
+from streams.waiting import DIGEST_DUE, FORGET_MARK, FORGET_STATE, Waited, Waiting, at_ms
 
 
 class Notify:
@@ -95,8 +95,8 @@ class Notify:
             return
         self._requests.terms(request)  # an unknown type is found out now, not when it is due
         overtaken = self._waiting.overtaken(mark, request)
-        due_at = request["due_at"]
-        if overtaken is not None or due_at is None or (due_ms := ms_of(due_at)) <= batch.now_ms:
+        due_ms = self._joins.due_ms(request)
+        if overtaken is not None or due_ms is None or due_ms <= batch.now_ms:
             self._decide(event, asked, overtaken, batch)
         elif (before_ms := self._joins.before_quiet(request, due_ms, batch.now_ms)) is not None:
             self._wait(event, asked, Reason.BEFORE_QUIET_HOURS, before_ms, (), batch)

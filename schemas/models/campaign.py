@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import ClassVar, Literal
 
 from pydantic import AwareDatetime, Field
@@ -52,3 +53,5 @@ class CampaignLaunched(Event):
     time_zone: str | None = None
     url: str | None = None
     launched_by: str
+    send_date: dt.date | None = None
+    send_time: str | None = None

@@ -44,6 +44,7 @@ _WITHDRAWAL = {
     "occurrence": 0,
     "due_at": None,
     "expires_at": None,
+    "due_zone": None,
     "sealed": None,
 }
 
@@ -250,7 +251,7 @@ class EventMapping:
                 slot = slot_of(event, local, anchors, times)
                 if not isinstance(slot, Slot):
                     continue
-                due_at, expires_at, spread_seconds = slot
+                due_at, expires_at, spread_seconds, by_their_clocks = slot
                 for one in recipients:
                     identity = notification_id(event_id, base["notification_type"], one, occurrence)
                     requests.append(
@@ -264,6 +265,7 @@ class EventMapping:
                             if due_at and spread_seconds
                             else due_at,
                             "expires_at": expires_at,
+                            "due_zone": local.where.key if by_their_clocks else None,
                         }
                     )
         return requests

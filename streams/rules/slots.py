@@ -7,21 +7,25 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from streams.catalog_model import Timing, Trigger
+from streams.catalog_model import Moment, Timing, Trigger
 from streams.rules.event_fields import EventField
 from streams.rules.local_time import LocalTime
-from streams.rules.moments import Anchors, EventValue, MomentOf, compile_moment
-from streams.rules.timing import clamped, wall_to_utc
+from streams.rules.moments import Anchors, EventValue, compile_moment
+from streams.rules.timing import Duration, clamped, wall_to_utc
 
 _SECOND = timedelta(seconds=1)
 
 
 class Slot(NamedTuple):
-    """``due_at`` None: now. ``expires_at`` None: never. Both UTC. ``spread_seconds``: how much later each may be due."""
+    """``due_at`` None: now. ``expires_at`` None: never. Both UTC. ``spread_seconds``: how much later each may be due.
+
+    ``by_their_clocks``: what clocks show at ``due_at`` in the event's zone is meant by each recipient's own.
+    """
 
     due_at: datetime | None
     expires_at: datetime | None
     spread_seconds: int = 0
+    by_their_clocks: bool = False
 
 
 class Why(StrEnum):
@@ -64,7 +68,7 @@ def compile_slots(trigger: Trigger, fields: Mapping[str, EventField]) -> tuple[S
     expiry_of = _compile_expiry(trigger, fields)
     if trigger.timing == "immediate":
         return (_at_once(expiry_of),)
-    return tuple(_timed(timing, compile_moment(timing, fields), expiry_of) for timing in trigger.timing)
+    return tuple(_timed(timing, fields, expiry_of) for timing in trigger.timing)
 
 
 def spread(notification: str, seconds: int) -> timedelta:
@@ -79,13 +83,17 @@ def _at_once(expiry_of: _ExpiryOf) -> SlotOf:
     return slot_of
 
 
-def _timed(timing: Timing, moment_of: MomentOf, expiry_of: _ExpiryOf) -> SlotOf:
+def _timed(timing: Timing, fields: Mapping[str, EventField], expiry_of: _ExpiryOf) -> SlotOf:
+    moment_of = compile_moment(timing, fields)
     due_of = _compile_due(timing)
     late_is_sent, null_is_sent = timing.if_late == "send_now", timing.if_null == "send_now"
     nearest = None if timing.skip_if_within is None else timedelta(seconds=timing.skip_if_within.total_seconds)
+    wall_of = compile_moment(Moment(of=timing.clocks, after=Duration()), fields) if timing.clocks else None
 
     def slot_of(event: EventValue, local: LocalTime, anchors: Anchors, times: Times) -> Slot | Skipped:
         occurred_at: datetime = event["occurred_at"]
+        if wall_of is not None and (wall := wall_of(event, local, anchors)) is not None:
+            return Slot(wall, expiry_of(event, wall, local, anchors), by_their_clocks=True)
         due_at = moment_of(event, local, anchors)
         if due_at is None:
             if null_is_sent:

@@ -104,6 +104,12 @@ def wall_to_utc(day: date, clock: time, where: ZoneInfo) -> datetime:
     return _gap_end(instant - (after - before), instant, where)
 
 
+def on_other_clocks(instant: datetime, here: ZoneInfo, there: ZoneInfo) -> datetime:
+    """The instant (UTC) at which clocks ``there`` show what those ``here`` show at ``instant``."""
+    wall = instant.astimezone(here)
+    return wall_to_utc(wall.date(), wall.time(), there)
+
+
 def _gap_end(low: datetime, high: datetime, where: ZoneInfo) -> datetime:
     """The first instant of the new offset between two instants (whole minutes: every zone changes on one)."""
     new_offset = high.astimezone(where).utcoffset()

@@ -17,7 +17,7 @@ from streams.catalog_model import Audience, Expiry, Timing, Trigger
 from streams.rules.event_fields import event_fields
 from streams.rules.local_time import LocalTime, OpenDays, clinic_time
 from streams.rules.slots import Skipped, Slot, Why, compile_slots, spread, times_at
-from streams.rules.timing import Duration
+from streams.rules.timing import Duration, on_other_clocks
 from tests.unit.rules.events import event
 
 FIELDS = event_fields(EVENT_TYPES["appointment.created"].record)
@@ -208,3 +208,38 @@ def test_the_next_visit_is_recommended_a_week_before_it(follow_up_days: int | No
     else:
         assert isinstance(slot, Slot)
         assert slot.due_at == done + timedelta(days=days_after)
+
+
+# Each by their own clocks
+
+
+def test_what_is_meant_by_their_clocks_is_told_with_the_zone_it_was_read_in() -> None:
+    timing = Timing(clocks=START, after=Duration(), if_late="send_now")
+    local = LocalTime(ZoneInfo("America/New_York"), WEEK)
+    booked = datetime(2026, 7, 2, tzinfo=UTC)
+    slot = _slot(timing, local, booked=booked, day=date(2026, 7, 1), clock="10:00")
+    # Over by the event's clocks; whether it is by theirs is not known here.
+    assert slot == Slot(
+        datetime(2026, 7, 1, 14, tzinfo=UTC), datetime(2026, 7, 31, 14, tzinfo=UTC), by_their_clocks=True
+    )
+
+
+def test_an_event_that_leaves_their_clocks_empty_goes_by_its_own_instant() -> None:
+    timing = Timing(of=("occurred_at",), after=Duration(seconds=3600), clocks=START, if_late="send_now")
+    (slot_of,) = compile_slots(_trigger(timing, Expiry(after=Duration(days=7))), FIELDS)
+    booked = datetime(2026, 7, 2, 9, tzinfo=UTC)
+    made = event("appointment.created", occurred_at=booked) | {"appointment_date": None}
+    slot = slot_of(made, LocalTime(ZoneInfo("UTC"), WEEK), {}, times_at(round(booked.timestamp() * 1000)))
+    assert slot == Slot(booked + timedelta(hours=1), booked + timedelta(days=7, hours=1))
+
+
+@given(DAYS, CLOCKS, st.sampled_from(ZONES), st.sampled_from(ZONES))
+def test_clocks_there_show_what_clocks_here_would(day: date, clock: time, here: ZoneInfo, there: ZoneInfo) -> None:
+    shown = datetime.combine(day, clock, here)
+    assume(shown.astimezone(UTC).astimezone(here).replace(tzinfo=None) == shown.replace(tzinfo=None))
+    told = on_other_clocks(shown.astimezone(UTC), here, there).astimezone(there)
+    exists = told.replace(tzinfo=None) == shown.replace(tzinfo=None)
+    # In a gap there, the first moment after it.
+    assert exists or shown.replace(tzinfo=None) < told.replace(tzinfo=None) <= shown.replace(tzinfo=None) + timedelta(
+        hours=2
+    )
