@@ -366,6 +366,10 @@ class Admission:
             self.look()
         self._tell(self.standing())
 
+    def close(self) -> None:
+        """The process ends."""
+        self._subjects.close()
+
     def standing(self) -> dict[str, Any]:
         """How it stands, as ``luxe status`` shows it."""
         return {

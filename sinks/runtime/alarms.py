@@ -18,7 +18,8 @@ from sinks.runtime.breaker import Cause
 log = logging.getLogger(__name__)
 
 # A pause that comes again is told again after as long as the catalogue recognises the same alarm: streams/catalog.yaml,
-# system_alert_critical.
+# system_alert and system_alert_critical. A pause's end is told no sooner (LUXE_SINKS_BREAKER_CALM_SECONDS), so no pause that
+# comes after it is taken for the one before.
 PAUSE_AGAIN_AFTER = timedelta(minutes=5)
 # Refusals of single messages: an hour's fit one screen.
 REFUSAL_AGAIN_SECONDS = 3600.0
@@ -50,11 +51,11 @@ class Alarms:
 
     def paused(self, clinic_id: str, subject: str, cause: Cause, code: str, since: datetime) -> None:
         """``subject`` (account, or which sender) is paused. ``clinic_id``: whose message met it; its administrators are told."""
-        self._pause(clinic_id, subject, cause, code, since, resolved=False)
+        self._pause(clinic_id, subject, cause, code, since)
 
-    def resumed(self, clinic_id: str, subject: str, cause: Cause, code: str, since: datetime) -> None:
-        """It is over."""
-        self._pause(clinic_id, subject, cause, code, since, resolved=True)
+    def resumed(self, clinic_id: str, subject: str, cause: Cause, code: str, since: datetime, until: datetime) -> None:
+        """It is over, and has been for a while."""
+        self._pause(clinic_id, subject, cause, code, since, until)
 
     def refused(self, clinic_id: str, error_class: str, code: str) -> None:
         """One message was refused; told where a person must look at it."""
@@ -76,8 +77,14 @@ class Alarms:
             )
         )
 
-    def _pause(self, clinic_id: str, subject: str, cause: Cause, code: str, since: datetime, *, resolved: bool) -> None:
+    def _pause(
+        self, clinic_id: str, subject: str, cause: Cause, code: str, since: datetime, until: datetime | None = None
+    ) -> None:
         said = _SUMMARY[cause].format(provider=self._provider, subject=subject, code=code)
+        resolved = until is not None
+        details = {"provider": self._provider, "subject": subject, "cause": cause, "code": code}
+        if until is not None:
+            details["until"] = until.isoformat(timespec="seconds")
         self._send(
             system_alert(
                 clinic_id,
@@ -88,7 +95,7 @@ class Alarms:
                 severity="info" if resolved else _SEVERITY[cause],
                 since=since,
                 resolved=resolved,
-                details={"provider": self._provider, "subject": subject, "cause": cause, "code": code},
+                details=details,
                 now=datetime.now(UTC),
                 again_after=PAUSE_AGAIN_AFTER,
             )

@@ -1,7 +1,11 @@
-"""What can be paused as a whole, the account and each of its senders; and who is told when it is, and when it is over."""
+"""What can be paused as a whole, the account and each of its senders; and who is told when it is, and when it is over.
+
+A pause is told at once, its end once it has held for a while: a provider that comes and goes is one alarm, not one a minute.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping
@@ -20,12 +24,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Subject:
-    """One of them. ``told``: the alarms raised since it is paused."""
+    """One of them. ``since``: it is paused. ``told``: the alarms that stand, since ``told_since``; ``calm``: they end with it."""
 
     name: str
     breaker: Breaker
     since: datetime | None = None
     told: list[tuple[str, Cause, str]] = field(default_factory=list)
+    told_since: datetime | None = None
+    calm: asyncio.TimerHandle | None = None
 
 
 class Subjects:
@@ -34,6 +40,7 @@ class Subjects:
     def __init__(self, channel: str, provider: str, tuning: Tuning, alarms: Alarms) -> None:
         self._provider = provider
         self._alarms = alarms
+        self._calm_seconds = tuning.breaker_calm_seconds
         pace = Pace(tuning.breaker_failures, tuning.breaker_first_probe_seconds, tuning.breaker_longest_probe_seconds)
         self.account = Subject("account", Breaker(pace))
         # Only texts leave by several senders.
@@ -57,20 +64,38 @@ class Subjects:
         if cause is None:
             return
         subject.since = subject.since or datetime.now(UTC)
-        subject.told.append((clinic_id, cause, code))
         self.pauses[cause] += 1
         log.warning("%s: the %s is paused (%s, code %s); messages wait", self._provider, subject.name, cause, code)
-        self._alarms.paused(clinic_id, subject.name, cause, code, subject.since)
+        if subject.calm is not None:
+            subject.calm.cancel()
+            subject.calm = None
+        if any(cause == said for _, said, _ in subject.told):
+            return
+        subject.told_since = subject.told_since or subject.since
+        subject.told.append((clinic_id, cause, code))
+        self._alarms.paused(clinic_id, subject.name, cause, code, subject.told_since)
 
     def resumed(self, breaker: Breaker) -> None:
         """Its pause is over."""
         subject = next(one for one in self.all if one.breaker is breaker)
         log.warning("%s: the %s is back; messages go out again", self._provider, subject.name)
-        since = subject.since or datetime.now(UTC)
-        for clinic_id, cause, code in subject.told:
-            self._alarms.resumed(clinic_id, subject.name, cause, code, since)
-        subject.told.clear()
         subject.since = None
+        loop = asyncio.get_running_loop()
+        subject.calm = loop.call_later(self._calm_seconds, self._over, subject, datetime.now(UTC))
+
+    def _over(self, subject: Subject, until: datetime) -> None:
+        since = subject.told_since or until
+        for clinic_id, cause, code in subject.told:
+            self._alarms.resumed(clinic_id, subject.name, cause, code, since, until)
+        subject.told.clear()
+        subject.told_since = subject.calm = None
+
+    def close(self) -> None:
+        """The process ends: what seems to be over is told now."""
+        for subject in self.all:
+            if subject.calm is not None:
+                subject.calm.cancel()
+                self._over(subject, datetime.now(UTC))
 
     def standing(self) -> list[dict[str, Any]]:
         """How each stands, as ``luxe status`` shows it."""

@@ -59,6 +59,9 @@ class Tuning(BaseSettings):
     breaker_failures: int = Field(5, ge=2, le=1_000)
     breaker_first_probe_seconds: float = Field(5.0, ge=0.1, le=3600)
     breaker_longest_probe_seconds: float = Field(60.0, ge=0.1, le=3600, description="Each probe comes twice as late.")
+    breaker_calm_seconds: float = Field(
+        300.0, ge=0, le=86_400, description="A pause is told to be over once it has not come back for so long."
+    )
     # A failure that may be the first of an outage is not told before it is known not to be, or this is over.
     breaker_doubt_seconds: float = Field(1.0, ge=0, le=30)
     throttle_longest_seconds: float = Field(

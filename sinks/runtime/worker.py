@@ -116,6 +116,7 @@ class Worker:
         # Whoever has not ended by now must not go on without its offset, its connections and its ledger.
         self._give_up()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tools.admission.close()
         unacknowledged = await self._producer.settle(self._tools.tuning.drain_seconds if drain else 1.0)
         if unacknowledged:
             log.warning(

@@ -143,7 +143,7 @@ CHANNELS: dict[str, dict[str, tuple[str, ...]]] = {
         "Sync errors": ("sync_error_alert",),
         "Queue updates": ("queue_position_update",),
         "Staff messages": ("staff_message", "staff_message_urgent"),
-        "System alerts": ("system_alert", "system_alert_critical"),
+        "System alerts": ("system_alert", "system_alert_critical", "system_alert_over"),
     },
 }
 

@@ -19,10 +19,15 @@ from sinks.runtime.allowance import Allowance
 from sinks.runtime.limits import ChannelLimits, RateLimits
 from sinks.runtime.permit import Permit
 from sinks.runtime.tuning import Tuning
+from streams.catalog import Catalog
 
 CODEC = Codec(FileRegistry())
 TUNING = Tuning(
-    breaker_failures=3, breaker_first_probe_seconds=0.1, breaker_longest_probe_seconds=0.1, breaker_doubt_seconds=0.2
+    breaker_failures=3,
+    breaker_first_probe_seconds=0.1,
+    breaker_longest_probe_seconds=0.1,
+    breaker_doubt_seconds=0.2,
+    breaker_calm_seconds=60,
 )
 DOWN = Refused("transient", code="503")
 ACCOUNT = Refused("account", code="20003")
@@ -56,7 +61,7 @@ class Record:
 class Desk:
     """An admission without limits, and what it said."""
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = TUNING) -> None:
         self.log = Log()
         self.held: list[bool] = []
         limits = ChannelLimits(RateLimits(sms_per_second=0, sms_per_day=0), "sms")
@@ -64,9 +69,9 @@ class Desk:
         self.admission = Admission(
             channel="sms",
             provider="twilio",
-            tuning=TUNING,
+            tuning=tuning,
             alarms=Alarms(producer, CODEC, channel="sms", provider="twilio"),
-            allowance=Allowance(cast(Pool, None), limits, TUNING, failed=self._failed),
+            allowance=Allowance(cast(Pool, None), limits, tuning, failed=self._failed),
             hold=self.held.append,
             tell=lambda _: None,
         )
@@ -119,7 +124,7 @@ async def test_a_failure_that_nobody_explains_is_told_a_little_later() -> None:
 
 
 async def test_lanes_are_held_while_somebody_waits_who_was_not_refused_yet() -> None:
-    desk, tries = Desk(), Tries()
+    desk, tries = Desk(TUNING.model_copy(update={"breaker_calm_seconds": 0})), Tries()
     permit = await desk.permit(message(), tries)
     assert await desk.admission.postpones(permit, message(), ACCOUNT, tries)
     permit.close()
@@ -135,6 +140,9 @@ async def test_lanes_are_held_while_somebody_waits_who_was_not_refused_yet() -> 
     probe.close()
     (await fresh).close()
     assert desk.held == [True, False]
+    async with asyncio.timeout(10):
+        while len(desk.log.alarms) < 2:  # noqa: ASYNC110 - the admission tells when it is calm
+            await asyncio.sleep(0.01)
     assert [alarm["resolved"] for alarm in desk.log.alarms] == [False, True]
 
 
@@ -188,7 +196,7 @@ async def test_a_question_waits_aside_for_the_accounts_return_and_may_find_it_ou
     desk.admission.answered(probe)
     probe.close()
     assert record.aside == 0
-    assert [alarm["resolved"] for alarm in desk.log.alarms] == [False, True]
+    assert desk.admission.standing()["breakers"][0]["state"] == "closed"
 
 
 async def test_while_our_account_is_refused_a_question_probes_nothing_and_gives_up_at_its_time() -> None:
@@ -220,3 +228,56 @@ async def test_what_a_refused_question_says_of_sending(refused: Refused, again: 
     assert desk.admission.not_told(permit, "c-1", refused) is again
     permit.close()
     assert desk.admission.standing()["breakers"][0]["cause"] == paused
+
+
+async def pause(desk: Desk, refused: Refused = ACCOUNT) -> None:
+    """And its end, found by the next probe."""
+    tries = Tries()
+    permit = await desk.permit(message(), tries)
+    await desk.admission.postpones(permit, message(), refused, tries)
+    assert permit.paused
+    permit.close()
+    probe = await desk.permit(message(), tries)
+    desk.admission.answered(probe)
+    probe.close()
+
+
+async def test_a_pause_that_comes_and_goes_is_one_alarm_and_its_end_is_told_when_it_stays_away() -> None:
+    desk = Desk()
+    for _ in range(4):
+        await pause(desk)
+    assert [alarm["resolved"] for alarm in desk.log.alarms] == [False]
+    desk.admission.close()
+    assert [alarm["resolved"] for alarm in desk.log.alarms] == [False, True]
+    first, over = desk.log.alarms
+    assert over["first_seen_at"] == first["first_seen_at"]
+    assert over["details"]["until"] > first["first_seen_at"].isoformat()
+    await pause(desk)
+    assert [alarm["resolved"] for alarm in desk.log.alarms] == [False, True, False]
+    assert len({alarm["event_id"] for alarm in desk.log.alarms}) == 3
+
+
+async def test_another_cause_is_told_and_a_process_that_ends_tells_what_seems_to_be_over() -> None:
+    desk = Desk()
+    await pause(desk)
+    await pause(desk, Refused("throttled", code="20429", retry_after_seconds=0.1))
+    desk.admission.close()
+    assert [(alarm["details"]["cause"], alarm["resolved"]) for alarm in desk.log.alarms] == [
+        ("account", False),
+        ("throttled", False),
+        ("account", True),
+        ("throttled", True),
+    ]
+
+
+def test_no_end_of_a_pause_is_taken_for_its_alarm_nor_the_next_one_for_the_last() -> None:
+    """By the catalogue, which tells the same alarm once in its window."""
+    types = Catalog.load().types
+    calm = Tuning().breaker_calm_seconds
+    assert calm >= max(types[name].dedupe_seconds for name in ("system_alert", "system_alert_critical"))
+    triggers = {name: types[name].triggers[0].when for name in types if name.startswith("system_alert")}
+    assert {name: when["resolved"].equals for name, when in triggers.items()} == {
+        "system_alert": (False,),
+        "system_alert_critical": (False,),
+        "system_alert_over": (True,),
+    }
