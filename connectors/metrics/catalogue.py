@@ -161,6 +161,28 @@ POSTPONED = Metric(
     SINKS,
     "Refused messages that wait for the provider's return, their attempt unspent.",
 )
+LIMIT_TOKENS = Metric(
+    "luxe_rate_limit_tokens_total",
+    "counter",
+    ("channel", "limit"),
+    SINKS,
+    "Tokens leased of a rate limit (account_second, account_day, sender_minute, clinic_minute, clinic_day). "
+    "A message takes one of each limit it falls under; what is not used when its window ends lapses.",
+)
+LIMIT_SHORT = Metric(
+    "luxe_rate_limit_short_total",
+    "counter",
+    ("channel", "limit"),
+    SINKS,
+    "Times that a limit had less than was needed: its window is used up, and messages wait for the next.",
+)
+LIMIT_WAITING = Metric(
+    "luxe_rate_limit_waiting",
+    "gauge",
+    ("channel", "limit"),
+    SINKS,
+    "Messages that wait for a token of that limit; of luxe_deliveries_held.",
+)
 DEAD_LETTERS = Metric(
     "luxe_dead_letters_total",
     "counter",

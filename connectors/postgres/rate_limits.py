@@ -19,7 +19,7 @@ class Limit:
     """At most ``tokens`` in each window. ``reserved``: of these, how many are critical messages' alone at the window's start.
 
     ``block``: what is leased at once, where a window is not half used up yet. ``name`` says the window's length: numbers of
-    windows of different lengths cannot be compared.
+    windows of different lengths cannot be compared. ``kind``: what metrics call it and those like it.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Limit:
     window_seconds: float
     reserved: int
     block: int
+    kind: str = "other"
 
 
 class Want(NamedTuple):

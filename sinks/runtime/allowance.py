@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from connectors.metrics import catalogue
+from connectors.metrics.counting import Counts, Read, Source
 from connectors.postgres import rate_limits
 from connectors.postgres.pool import Pool
 from connectors.postgres.rate_limits import Lease, Want
@@ -35,6 +37,9 @@ class Allowance:
         self._asking: asyncio.Task[None] | None = None
         self.refilled: Callable[[], None] = lambda: None
         self.asked = 0
+        self._channel = limits.channel
+        self._tokens, self._short = Counts(catalogue.LIMIT_TOKENS), Counts(catalogue.LIMIT_SHORT)
+        self._waiting: dict[str, int] = {}  # by the limit's kind
 
     def account(self) -> tuple[Purse, ...]:
         """Those that every message takes from."""
@@ -56,9 +61,11 @@ class Allowance:
         When to look again, because a limit that had none may have some then; None: nothing is known to be dry.
         """
         needs: dict[str, list[int]] = {}
+        waits: dict[str, int] = {}
         dry: dict[str, float] = {}
         spare: dict[str, int] = {}
         for critical, purses in waiting:
+            waits_for: str | None = None
             # Its sender's and clinic's first: the account's would lapse while it waits for those.
             for purse in reversed(purses):
                 name = purse.limit.name
@@ -66,6 +73,7 @@ class Allowance:
                 if left > 0:
                     spare[name] = left - 1
                     continue
+                waits_for = waits_for or purse.limit.kind
                 ask_at = purse.ask_at(now)
                 if ask_at is not None:
                     dry[name] = ask_at
@@ -73,6 +81,9 @@ class Allowance:
                 needs.setdefault(name, [0, 0])[not critical] += 1
                 if name not in self._account:
                     break
+            if waits_for is not None:
+                waits[waits_for] = waits.get(waits_for, 0) + 1
+        self._waiting = waits
         wants = [Want(self._purses[name].limit, *counts) for name, counts in needs.items()]
         if wants and self._asking is None:
             self._asking = asyncio.create_task(self._ask(wants))
@@ -85,8 +96,11 @@ class Allowance:
             for want in wants:
                 purse = self._purses.get(want.limit.name)
                 if purse is not None:
-                    wanted = want.critical + want.other
-                    purse.fill(leases[want.limit.name], asked_at, wanted, time.monotonic())
+                    wanted, lease = want.critical + want.other, leases[want.limit.name]
+                    purse.fill(lease, asked_at, wanted, time.monotonic())
+                    self._tokens.add(self._channel, want.limit.kind, by=lease.tokens)
+                    if lease.tokens < wanted:
+                        self._short.add(self._channel, want.limit.kind)
         except Exception as error:  # noqa: BLE001 - nobody awaits this task
             self._failed(error)
             return
@@ -102,6 +116,13 @@ class Allowance:
             if not missing:
                 return asked_at, leases
             await rate_limits.make(self._pool, missing)
+
+    def sources(self) -> list[Source]:
+        """For the exporter, in whose thread they are read."""
+        waiting = Read(
+            catalogue.LIMIT_WAITING, lambda: [((self._channel, kind), count) for kind, count in self._waiting.items()]
+        )
+        return [self._tokens, self._short, waiting]
 
     async def close(self) -> None:
         """Ask no more."""

@@ -12,6 +12,7 @@ from connectors.postgres.rate_limits import Limit
 
 DAY_SECONDS = 86_400.0
 MINUTE_SECONDS = 60.0
+_WINDOWS = {DAY_SECONDS: "day", MINUTE_SECONDS: "minute"}
 # A second's limit is kept in slices, so that no second, wherever it begins, holds more than the limit and one slice. A slice
 # of fewer tokens than these would round too much of them away.
 SLICES = 5
@@ -59,11 +60,11 @@ class RateLimits(BaseSettings):
 
 
 class ChannelLimits:
-    """The limits of one channel. ``account``: those that every message falls under."""
+    """The limits of one ``channel``. ``account``: those that every message falls under."""
 
     def __init__(self, limits: RateLimits, channel: str) -> None:
         self._limits = limits
-        self._channel = channel
+        self.channel = channel
         self.account = tuple(
             limit
             for limit in (
@@ -88,7 +89,7 @@ class ChannelLimits:
 
     def _of(self, name: str) -> int:
         # in_app has none: its provider is our own Postgres.
-        return int(getattr(self._limits, f"{self._channel}_{name}", 0))
+        return int(getattr(self._limits, f"{self.channel}_{name}", 0))
 
     def _per_second(self, whose: str, tokens: int) -> Limit | None:
         slices = max(1, min(SLICES, tokens // LEAST_SLICE_TOKENS))
@@ -98,9 +99,10 @@ class ChannelLimits:
         if not tokens:
             return None
         return Limit(
-            name=f"{self._channel} {whose} {seconds * 1000:.0f}ms",
+            name=f"{self.channel} {whose} {seconds * 1000:.0f}ms",
             tokens=tokens,
             window_seconds=seconds,
             reserved=min(math.ceil(tokens * self._limits.critical_share), tokens - 1),
             block=max(1, min(MOST_BLOCK, tokens // BLOCKS)),
+            kind=f"{whose.partition(' ')[0]}_{_WINDOWS.get(seconds, 'second')}",
         )

@@ -199,7 +199,10 @@ async def serve(
                 overdue=Overdue(channel, admission, pool, statuses, desk, tuning),
             )
             worker = Worker(settings, tools, producer, failed)
-            sources = counted.sources(worker.lanes, lambda: tools.gates.age_seconds, tools.admission)
+            sources = [
+                *counted.sources(worker.lanes, lambda: tools.gates.age_seconds, admission),
+                *allowance.sources(),
+            ]
             try:
                 standing.tell(admission.standing())  # whatever an earlier process left there is over
                 await standing.written()

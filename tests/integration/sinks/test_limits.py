@@ -25,6 +25,7 @@ from sinks.runtime.tuning import Tuning
 from tests.integration.sinks.outgoing import Outbox, Outgoing
 from tests.integration.sinks.rig import Rig, wait_for
 from tests.integration.sinks.test_conformance import address
+from tests.integration.sinks.test_metrics import value
 
 pytestmark = pytest.mark.integration
 
@@ -195,5 +196,8 @@ def test_one_clinics_limit_holds_nobody_else_however_much_of_it_waits(rig: Rig, 
     sent_once(rig, others)
     assert sum("sent" in rig.eye.words(message.id) for message in busy) <= 10  # a minute may have ended between
     assert not any({"failed", "unknown"} & set(rig.eye.words(message.id)) for message in busy)
+    assert value(rig.settings, "sms", "luxe_rate_limit_waiting", limit="clinic_minute") > 0
+    assert value(rig.settings, "sms", "luxe_rate_limit_short_total", limit="clinic_minute") > 0
+    assert value(rig.settings, "sms", "luxe_rate_limit_tokens_total", limit="account_second") >= len(others)
     restart(rig, {})
     sent_once(rig, busy)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from promql_parser import AggregateExpr, Call, Expr, VectorSelector, parse, walk
 
 from cli.metrics import markdown_table
 from connectors.metrics.catalogue import BY_NAME, METRICS, Metric
@@ -17,9 +18,8 @@ PAGE = ROOT / "docs" / "metrics.md"
 FOLDER = ROOT / "docs" / "examples" / "prometheus"
 # What Prometheus itself, and its library, tell of a process that it asks.
 FOREIGN = {"up", "process_resident_memory_bytes", "process_open_fds", "process_max_fds", "process_start_time_seconds"}
-NAME = re.compile(r"\b(?:luxe_[a-z_]+|process_[a-z_]+|up)\b(?!\s*:)")
-SELECTOR = re.compile(r"\b(luxe_[a-z_]+)\{([^}]*)\}")
-FUNCTIONS = re.compile(r"\b(rate|increase|sum|max|min|histogram_quantile|by|time|on|without|clamp_min)\b")
+# Those that Prometheus adds to whatever it reads from a process of ours.
+ADDED = ("service", "job", "instance")
 
 
 def rules() -> list[dict[str, Any]]:
@@ -54,29 +54,63 @@ def test_names_are_given_once() -> None:
     assert len(BY_NAME) == len(METRICS)
 
 
-@pytest.mark.parametrize(("where", "expression"), list(expressions()))
-def test_an_expression_names_metrics_and_labels_there_are(where: str, expression: str) -> None:
-    names = set(NAME.findall(expression))
-    assert names, where
-    for name in names - FOREIGN:
-        assert metric_of(name) is not None, f"{where}: no metric {name}"
-    for name, matchers in SELECTOR.findall(expression):
-        metric = metric_of(name)
-        assert metric is not None
-        for matcher in filter(None, matchers.split(",")):
-            label = re.split(r"[=!]", matcher.strip(), maxsplit=1)[0].strip()
-            assert label in (*metric.labels, "service", "le"), f"{where}: {name} has no label {label}"
+def nodes(expression: str) -> list[Expr]:
+    """The expression and all it is made of, by Prometheus' own grammar. Raises ValueError for what Prometheus would refuse."""
+    found: list[Expr] = []
+    walk(parse(expression), found.append)
+    return found
+
+
+def labels_of(name: str) -> set[str]:
+    metric = metric_of(name)
+    assert metric is not None or name in FOREIGN, f"no metric {name}"
+    return {*(metric.labels if metric else ()), *ADDED, "le"}
 
 
 @pytest.mark.parametrize(("where", "expression"), list(expressions()))
-def test_an_expression_is_closed(where: str, expression: str) -> None:
-    depth = 0
-    for character in expression:
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        assert depth >= 0, where
-    assert depth == 0, where
-    for counter in re.findall(r"(\w+)\((luxe_\w+_total)[^\w]", expression):
-        assert counter[0] in ("rate", "increase"), f"{where}: a counter wants rate or increase"
+def test_an_expression_is_one_to_prometheus_and_names_metrics_and_labels_there_are(where: str, expression: str) -> None:
+    selectors = [node for node in nodes(expression) if isinstance(node, VectorSelector)]
+    assert selectors, where
+    for selector in selectors:
+        assert selector.name is not None
+        for matcher in selector.matchers.matchers:
+            assert matcher.name in labels_of(selector.name), f"{where}: {selector.name} has no label {matcher.name}"
+    known = set[str]().union(*(labels_of(selector.name or "") for selector in selectors))
+    for node in nodes(expression):
+        if isinstance(node, AggregateExpr) and node.modifier is not None:
+            assert set(node.modifier.labels) <= known, where
+
+
+@pytest.mark.parametrize(("where", "expression"), list(expressions()))
+def test_a_counter_is_asked_for_its_rate(where: str, expression: str) -> None:
+    rated = {
+        inner.name
+        for node in nodes(expression)
+        if isinstance(node, Call) and node.func.name in ("rate", "increase")
+        for inner in nodes(str(node))
+        if isinstance(inner, VectorSelector)
+    }
+    for node in nodes(expression):
+        if isinstance(node, VectorSelector) and node.name is not None and node.name not in FOREIGN:
+            metric = metric_of(node.name)
+            assert metric is not None
+            assert metric.kind == "gauge" or node.name in rated, f"{where}: {node.name} wants rate or increase"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "sum by (channel (luxe_deliveries_total)",
+        "rate(luxe_deliveries_total)",
+        "luxe_deliveries_total{status=sent}",
+        "increase(luxe_deliveries_total[5 minutes])",
+        "clamp_min(luxe_deliveries_in_flight)",
+        "average(luxe_deliveries_in_flight)",
+    ],
+)
+def test_what_prometheus_would_refuse_is_found(wrong: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse(wrong)
 
 
 def test_alerts_say_what_is_wrong_and_where_to_read_on() -> None:

@@ -199,6 +199,8 @@ def test_senders_and_clinics_have_limits_of_their_own() -> None:
     limits = ChannelLimits(RateLimits(sms_sender_per_minute=100, sms_clinic_per_day=500), "sms")
     names = [one.name for one in limits.own("care", "c-1")]
     assert names == ["sms sender care 60000ms", "sms clinic c-1 86400000ms"]
+    kinds = [one.kind for one in (*limits.account, *limits.own("care", "c-1"))]
+    assert kinds == ["account_second", "account_day", "sender_minute", "clinic_day"]
     assert limits.own("marketing", "c-1") != limits.own("care", "c-1")
 
 
