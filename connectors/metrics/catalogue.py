@@ -138,11 +138,7 @@ BREAKERS = Metric(
     "1 for the state (closed, open, half_open) that the breaker of a subject is in: the account, or one of its senders; else 0.",
 )
 WAITING = Metric(
-    "luxe_deliveries_held",
-    "gauge",
-    ("channel",),
-    SINKS,
-    "Messages in flight that wait for a breaker, or for a slot, unbegun.",
+    "luxe_deliveries_held", "gauge", ("channel",), SINKS, "Messages that wait, unbegun, for a breaker, limit or slot."
 )
 PAUSES = Metric(
     "luxe_breaker_pauses_total",
@@ -177,11 +173,7 @@ LIMIT_SHORT = Metric(
     "Times that a limit had less than was needed: its window is used up, and messages wait for the next.",
 )
 LIMIT_WAITING = Metric(
-    "luxe_rate_limit_waiting",
-    "gauge",
-    ("channel", "limit"),
-    SINKS,
-    "Messages that wait for a token of that limit; of luxe_deliveries_held.",
+    "luxe_rate_limit_waiting", "gauge", ("channel", "limit"), SINKS, "Messages that wait for a token of that limit."
 )
 DEAD_LETTERS = Metric(
     "luxe_dead_letters_total",

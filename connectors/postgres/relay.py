@@ -10,6 +10,7 @@ at the end of compacted topics, where the last value of a key is what counts. Se
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -47,6 +48,9 @@ FIRST_BACKOFF_SECONDS = 0.25
 LAST_BACKOFF_SECONDS = 5.0
 PROGRESS_SECONDS = 10.0
 HOUSEKEEPING_SECONDS = 30.0
+# Opt-outs wait while house is kept, so a relay that has rows to publish does it rarely; yet never to have time must not mean
+# never to do it: receipts are quarantined then, and tables cut back.
+BUSY_HOUSEKEEPING_SECONDS = 120.0
 # Published rows are kept a while, to be looked at when something seems to be missing.
 RETENTION_SECONDS = 3600
 DELETE_ROWS = 10_000
@@ -179,8 +183,8 @@ class Relay:
         while not stop.is_set():
             count = self._publish_urgent(connection, producer) + self._publish_others(connection, producer, stop)
             self._report()
+            self._keep_house(connection, idle=count == 0)
             if count == 0:
-                self._keep_house(connection)
                 for _wake in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
                     pass
 
@@ -257,27 +261,33 @@ class Relay:
         log.info("published %d records, %d in all", self._published - self._reported, self._published)
         self._reported, self._reported_at = self._published, now
 
-    def _keep_house(self, connection: psycopg.Connection) -> None:
+    def _keep_house(self, connection: psycopg.Connection, *, idle: bool) -> None:
         now = time.monotonic()
-        if now - self._kept_house_at < HOUSEKEEPING_SECONDS:
+        if not house_is_due(now - self._kept_house_at, idle=idle):
             return
         self._kept_house_at = now
-        delete_published(connection, self._retention_seconds)
+        delete_published(connection, self._retention_seconds, most_steps=None if idle else 1)
         self._housekeeping(connection)
 
 
-def delete_published(connection: psycopg.Connection, older_than_seconds: int) -> int:
-    """Delete rows published longer ago than that, in steps that hold no lock for long; how many."""
+def house_is_due(seconds_since: float, *, idle: bool) -> bool:
+    """Whether the tables are cut back now. ``idle``: nothing is left to publish. Pure."""
+    return seconds_since >= (HOUSEKEEPING_SECONDS if idle else BUSY_HOUSEKEEPING_SECONDS)
+
+
+def delete_published(connection: psycopg.Connection, older_than_seconds: int, *, most_steps: int | None = None) -> int:
+    """Delete rows published longer ago than that, in steps that hold no lock for long, all of them or so many; how many rows."""
     deleted = 0
-    while True:
+    for step in itertools.count(1):
         count = connection.execute(
             """DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT %s)
                AND published_at < now() - make_interval(secs => %s)""",
             (DELETE_ROWS, older_than_seconds),
         ).rowcount
         deleted += count
-        if count < DELETE_ROWS:
-            return deleted
+        if count < DELETE_ROWS or step == most_steps:
+            break
+    return deleted
 
 
 def _one(connection: psycopg.Connection, query: LiteralString, *arguments: Any) -> Any:

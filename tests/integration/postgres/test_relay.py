@@ -152,6 +152,24 @@ def test_published_rows_are_deleted_when_old_and_others_stay(settings: Settings,
         assert unpublished(connection) == 1
 
 
+def test_house_is_kept_by_a_relay_that_is_never_idle(settings: Settings, stack: Stack) -> None:
+    topic = stack.new_topics(["t"], partitions=1)["t"]
+    left: list[int] = []
+    stop = Event()
+    with connected(settings) as connection:
+        for number in range(20):
+            insert(connection, topic, "k", str(number))
+        relay = Relay(settings, batch_rows=1, housekeeping=lambda its: left.append(unpublished(its)))
+        thread = Thread(target=relay.run, args=(stop,))
+        thread.start()
+        try:
+            wait_for(lambda: unpublished(connection) == 0)
+        finally:
+            stop.set()
+            thread.join(DEADLINE_SECONDS)
+    assert left == [19]  # and not again so soon
+
+
 def test_it_goes_on_after_postgres_was_away(settings: Settings, stack: Stack) -> None:
     topic = stack.new_topics(["t"], partitions=1)["t"]
     database = settings.postgres_dsn.get_secret_value().rpartition("/")[2]
