@@ -66,8 +66,7 @@ PINNED = Metric(
     "gauge",
     ("channel", "lane"),
     SINKS,
-    "Records taken that no commit covers, for one before them has not ended; a restart reads them again, and sends none twice. "
-    "Of a partition at most LUXE_SINKS_BEHIND_OLDEST (20,000) and the lane's slots.",
+    "Records taken that no commit covers, for one before them has not ended; of a partition LUXE_SINKS_BEHIND_OLDEST at most.",
 )
 
 # Deliveries
@@ -162,15 +161,10 @@ LIMIT_TOKENS = Metric(
     "counter",
     ("channel", "limit"),
     SINKS,
-    "Tokens leased of a rate limit (account_second, account_day, sender_minute, clinic_minute, clinic_day). "
-    "A message takes one of each limit it falls under; what is not used when its window ends lapses.",
+    "Tokens leased of account_second, account_day, sender_minute, clinic_minute or clinic_day; those not used lapse.",
 )
 LIMIT_SHORT = Metric(
-    "luxe_rate_limit_short_total",
-    "counter",
-    ("channel", "limit"),
-    SINKS,
-    "Times that a limit had less than was needed: its window is used up, and messages wait for the next.",
+    "luxe_rate_limit_short_total", "counter", ("channel", "limit"), SINKS, "Times that one had less than was needed."
 )
 LIMIT_WAITING = Metric(
     "luxe_rate_limit_waiting", "gauge", ("channel", "limit"), SINKS, "Messages that wait for a token of that limit."
@@ -208,11 +202,7 @@ RECEIPTS_PARKED = Metric(
     "Receipts whose message the ledger did not know yet.",
 )
 RECEIPTS_CLAIMED = Metric(
-    "luxe_receipts_claimed_total",
-    "counter",
-    ("provider",),
-    (WEBHOOKS,),
-    "Parked receipts whose message became known.",
+    "luxe_receipts_claimed_total", "counter", ("provider",), (WEBHOOKS,), "Parked receipts whose message became known."
 )
 RECEIPTS_WAITING = Metric(
     "luxe_receipts_waiting",
