@@ -1,8 +1,8 @@
 """Lives of appointments at random, what a model of ten lines says must come of them, and the real intake and notify living them.
 
-Appointments are booked, moved, called off, restored, attended. Each event reaches intake late, twice, after later ones. Time
-passes; notify is away for a while; every batch may die at any step (tests/partition_in_memory.py). Times are minutes since the
-beginning.
+Appointments are booked, confirmed, moved, called off, restored, attended. Each event reaches intake late, twice, after later
+ones. Time passes; notify is away for a while; every batch may die at any step (tests/partition_in_memory.py). Times are minutes
+since the beginning.
 """
 
 from __future__ import annotations
@@ -35,18 +35,22 @@ BEGINNING_MS = int(BEGINNING.timestamp() * 1000)
 MINUTE_MS = 60_000
 DAY = 24 * 60
 PATIENT = "patient:p1"
-# What the catalogue promises, said again here: reminder → minutes before the appointment when it is due, and when it is too late.
+# What the catalogue promises, said again here: reminder → minutes before the appointment when it is due, and when it is too late;
+# and how many minutes after the event it must be at least.
 REMINDERS = {
-    "appointment_reminder_48h": (48 * 60, 26 * 60),
-    "appointment_reminder_24h": (24 * 60, 3 * 60),
-    "appointment_reminder_2h": (2 * 60, 15),
-    "check_in_ready": (30, 0),
+    "appointment_reminder_48h": (48 * 60, 26 * 60, 12 * 60),
+    "appointment_reminder_24h": (24 * 60, 3 * 60, 6 * 60),
+    "appointment_reminder_2h": (2 * 60, 15, 60),
+    "check_in_ready": (30, 0, 1),
 }
+# Of these, the ones that ask for a confirmation, and are not sent any more once it is there.
+ASKING = frozenset({"appointment_reminder_48h", "appointment_reminder_24h"})
 STANDING = ("rescheduled", "rescheduled", "rescheduled", "cancelled", "cancelled", "checked_in", "no_show")
 CALLED_OFF = ("restored", "restored", "restored", "rescheduled", "no_show")
 # Before the two fields of an event that say when the appointment starts.
 START_FIELDS = {
     "created": "appointment",
+    "confirmed": "appointment",
     "rescheduled": "new",
     "cancelled": "appointment",
     "restored": "appointment",
@@ -62,7 +66,10 @@ TIMERS_A_BATCH = tuple(Tuning(batch_timers=timers) for timers in (1, 3, 500))
 
 
 class Happening(NamedTuple):
-    """An event of an appointment: its version, what happened and when, and for what time the appointment stands after it."""
+    """An event of an appointment: its version, what happened and when, and for what time the appointment stands after it.
+
+    ``confirmed`` is of the version that is confirmed, as the webhook tells it.
+    """
 
     appointment: int
     version: int
@@ -73,7 +80,8 @@ class Happening(NamedTuple):
     @property
     def event_id(self) -> str:
         """The same whenever it is told."""
-        return str(uuid.UUID(int=(self.appointment + 1) * 1000 + self.version, version=4))
+        number = self.version + (500 if self.kind == "confirmed" else 0)
+        return str(uuid.UUID(int=(self.appointment + 1) * 1000 + number, version=4))
 
 
 @dataclass(frozen=True)
@@ -114,12 +122,14 @@ def life_of(seed: int) -> Life:
 
 def _happenings(dice: random.Random, appointment: int) -> Iterator[Happening]:
     minute, stands = dice.randrange(DAY), True
-    yield Happening(appointment, 1, "created", minute, _starts(dice, minute))
+    yield (last := Happening(appointment, 1, "created", minute, _starts(dice, minute)))
     for version in range(2, 2 + dice.randrange(7)):
+        if stands and dice.random() < 0.4:
+            yield last._replace(kind="confirmed", minute=minute + dice.choice((1, 30, 400)))
         minute += dice.choice((0, 1, 30, 400, 1500))
         kind = dice.choice(STANDING if stands else CALLED_OFF)
         stands = stands if kind == "no_show" else kind != "cancelled"
-        yield Happening(appointment, version, kind, minute, _starts(dice, minute))
+        yield (last := Happening(appointment, version, kind, minute, _starts(dice, minute)))
 
 
 def _starts(dice: random.Random, minute: int) -> int:
@@ -138,19 +148,28 @@ def expected(seen: Sequence[tuple[int, Sequence[Happening]]]) -> Counter[tuple[i
     """The model. ``seen``: (minute, what reached notify then), in order; what was due is looked at after it."""
     sent: Counter[tuple[int, int, str]] = Counter()
     newest: dict[int, int] = {}
+    confirmed: dict[int, int] = {}
+    called_off: set[int] = set()
     waiting: dict[tuple[int, int, str], tuple[int, int]] = {}
     for now, happenings in seen:
         for one in (*happenings, None):
-            if one is not None:
+            if one is not None and one.kind == "confirmed":
+                if one.appointment not in called_off:
+                    confirmed[one.appointment] = max(confirmed.get(one.appointment, 0), one.version)
+            elif one is not None:
                 if one.version <= newest.get(one.appointment, 0):
                     continue
                 newest[one.appointment] = one.version
+                if one.kind != "no_show":
+                    (called_off.add if one.kind == "cancelled" else called_off.discard)(one.appointment)
                 waiting = {key: times for key, times in waiting.items() if key[0] != one.appointment}
-                for kind, (before, late) in (
+                for kind, (before, late, lead) in (
                     REMINDERS.items() if one.kind in ("created", "rescheduled", "restored") else ()
                 ):
-                    if one.starts - before > one.minute:
+                    if one.starts - before - lead >= one.minute:
                         waiting[one.appointment, one.version, kind] = (one.starts - before, one.starts - late)
+            for key in [key for key in waiting if key[2] in ASKING and key[1] <= confirmed.get(key[0], 0)]:
+                del waiting[key]
             due = [key for key in waiting if waiting[key][0] <= now and (one is None or key[:2] == one[:2])]
             sent.update(key for key in due if now < waiting.pop(key)[1])
     return sent
@@ -209,7 +228,7 @@ class _Living:
         for minute, one in life.told:
             arrivals.setdefault(minute, []).append(one)
         starts = {one.starts for _, one in life.told}
-        moments = {start - minutes for start in starts for pair in REMINDERS.values() for minutes in pair}
+        moments = {start - minutes for start in starts for both in REMINDERS.values() for minutes in both[:2]}
         last = max([*arrivals, *starts, life.away[1], 0]) + 3 * DAY
         for minute in sorted({*arrivals, *moments, life.away[1], last}):
             if minute < 0:
@@ -279,5 +298,7 @@ def _event_of(one: Happening) -> dict[str, Any]:
     if one.kind in START_FIELDS:
         start, prefix = BEGINNING + timedelta(minutes=one.starts), START_FIELDS[one.kind]
         fields |= {f"{prefix}_date": start.date(), f"{prefix}_time": f"{start:%H:%M}", "time_zone": str(ZONE)}
+    if one.kind == "confirmed":
+        fields["confirmed_version"] = one.version if one.version % 2 else None
     name = f"a{one.appointment}"
     return event(f"appointment.{one.kind}", version=one.version, aggregate_id=name, appointment_id=name, **fields)

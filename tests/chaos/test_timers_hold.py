@@ -45,3 +45,10 @@ def test_the_model_notices_a_dead_version_that_is_not_withdrawn(
     clinic = Clinic(tmp_path)
     faults = [clinic.live(life_of(seed)) for seed in range(20)]
     assert any(fault is not None and "too many" in fault for fault in faults)
+
+
+def test_the_model_notices_a_confirmation_that_settles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mark, "settled", lambda mark, _: mark)
+    clinic = Clinic(tmp_path)
+    faults = [clinic.live(life_of(seed)) for seed in range(40)]
+    assert any(fault is not None and "too many" in fault for fault in faults)
