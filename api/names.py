@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from schemas.shapes import Violation, shape_of
 
@@ -13,11 +13,15 @@ MEND_WORD = "name a notification type or category of the catalogue (docs/catalog
 
 
 class Names(NamedTuple):
-    """``types``: every notification type. ``categories``: theirs. ``words``: what exceptions of quiet hours may name."""
+    """``types``: every notification type. ``categories``: theirs. ``words``: what exceptions of quiet hours may name.
+
+    ``timing_faults``: what is wrong with a policy's ``timings``, which name types and move them.
+    """
 
     types: frozenset[str]
     categories: frozenset[str]
     words: frozenset[str]
+    timing_faults: Callable[[Sequence[Mapping[str, Any]]], Iterator[Violation]]
 
 
 def unknown(

@@ -22,7 +22,7 @@ from connectors.postgres import policies
 from connectors.postgres.in_force import unpublished
 from connectors.postgres.policies import Current
 from connectors.postgres.records import POLICY
-from schemas.shapes import Violation, shape_of
+from schemas.shapes import Violation
 from schemas.topics import POLICIES
 from schemas.validation import violations
 
@@ -90,12 +90,13 @@ def _check(draft: dict[str, Any], before: Mapping[str, Any], names: Names) -> No
     """What no policy can say, by the names that the caller knows."""
     whole = {**draft, "version": 1, "wrapped_key": b"", "updated_at": datetime.now(UTC), "updated_by": ""}
     wrong = [Violation(served_path(v.field), v.shape, v.mend) for v in violations(POLICY, whole)]
-    if len(set(draft["open_weekdays"])) != len(draft["open_weekdays"]) or not set(draft["open_weekdays"]) <= set(
-        range(1, 8)
-    ):
-        wrong.append(
-            Violation("openWeekdays", shape_of(draft["open_weekdays"]), "name ISO weekdays, 1 to 7, each once")
-        )
+    stood_timings = before.get("timings", ())
+    wrong += [
+        Violation(served_path(path), shape, mend)
+        for path, shape, mend in (*policies.weekday_faults(draft), *names.timing_faults(draft["timings"]))
+        # What stood there before may stay: catalogues change.
+        if not path.startswith("timings.") or draft["timings"][int(path.split(".")[1])] not in stood_timings
+    ]
     hours = draft["quiet_hours"]
     if hours is not None and hours["start"] == hours["end"]:
         wrong.append(Violation("quietHours.end", "the same as start", "end them at another time, or send null"))
@@ -119,11 +120,13 @@ def _content(found: Current) -> dict[str, Any]:
 
 def _camel(value: Any) -> Any:
     """Of records in a policy, not of its maps, whose keys are the clinic's."""
+    if isinstance(value, list):
+        return [_camel(item) for item in value]
     return {served_path(name): part for name, part in value.items()} if _is_record(value) else value
 
 
 def _is_record(value: Any) -> bool:
-    return isinstance(value, dict) and {"start", "end"} <= value.keys()
+    return isinstance(value, dict) and ({"start", "end"} <= value.keys() or "notification_type" in value)
 
 
 def _answer(clinic_id: str, found: Current) -> web.Response:

@@ -23,7 +23,17 @@ from api.routes import Answer, Route
 from connectors.clickhouse.asking import ClickHouseAway
 from connectors.explaining.counted import Told, told_to
 from schemas.shapes import Violation
-from streams.what_if import Foretold, NoPolicy, NoSuchType, Question, catalog, exception_words, not_considered, what_if
+from streams.what_if import (
+    Foretold,
+    NoPolicy,
+    NoSuchType,
+    Question,
+    catalog,
+    exception_words,
+    not_considered,
+    timing_faults,
+    what_if,
+)
 
 PATH = "/v1/recipients/{id}/what-if"
 # What will be agreed to, and what clinics will do, further off is anybody's guess.
@@ -107,7 +117,8 @@ def served(one: Foretold) -> WhatIfAnswer:
 def names() -> Names:
     """What documents may name. Reads the catalogue, once: not in the event loop."""
     types = catalog().types
-    return Names(frozenset(types), frozenset(kind.category for kind in types.values()), exception_words())
+    categories = frozenset(kind.category for kind in types.values())
+    return Names(frozenset(types), categories, exception_words(), timing_faults)
 
 
 async def ask(request: web.Request) -> web.Response:

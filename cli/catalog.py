@@ -14,7 +14,6 @@ from rich.table import Table
 from cli import foresight
 from streams.catalog import Catalog, CatalogError
 from streams.catalog_table import HEADINGS, markdown, rows
-from streams.rules.local_time import clinic_time
 from streams.rules.mapping import MappingError
 from streams.rules.timing import UnknownZoneError
 
@@ -89,7 +88,7 @@ def simulate(event: TextIO, policy: Path | None, at: str | None, path: Path | No
     happened = foresight.read_event(event, now)
     decided = foresight.policy_of(policy, happened.value["clinic_id"])
     try:
-        found = foresight.simulated(catalog, happened, now, clinic_time(decided))
+        found = foresight.simulated(catalog, happened, now, decided)
     except (MappingError, UnknownZoneError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:

@@ -13,16 +13,18 @@ import click
 from cli.policies import read_policies
 from connectors.exports.event_file import EventFile
 from connectors.exports.rows import MappedEvent
+from connectors.postgres.policies import weekday_faults
 from connectors.postgres.records import POLICY
 from schemas.codec import Codec, CodecError
 from schemas.registry import FileRegistry
 from schemas.validation import violations
 from streams.catalog import Catalog
 from streams.rules.foreseen import CONDITION, NOBODY, REMEMBERED, Foreseen, Foresight, foresee
-from streams.rules.local_time import ClinicTime
+from streams.rules.local_time import clinic_time
 from streams.rules.mapping import EventMapping
 from streams.rules.slots import Why, times_at
 
+SWITCHED_OFF = "type_disabled"
 CORRELATION_ID = "luxe-catalog-simulate"
 
 WHY: Mapping[str, str] = {
@@ -30,6 +32,8 @@ WHY: Mapping[str, str] = {
     Why.TOO_NEAR: "too soon after the event, which told them already",
     Why.EXPIRED: "over: it would mean nothing any more",
     Why.FIELD_EMPTY: "the event leaves the field empty that it hangs on",
+    Why.NOT_HERE: "the clinic does not send it for this service",
+    SWITCHED_OFF: "the clinic does not send it",
     CONDITION: "its condition is not met",
     NOBODY: "it would reach nobody",
     REMEMBERED: "reaches only those whom earlier events of the same thing named",
@@ -75,13 +79,13 @@ def policy_of(path: Path | None, clinic_id: str) -> dict[str, Any]:
         filled = codec.decode_bare(POLICY, codec.encode_bare(POLICY, draft))
     except CodecError as error:
         raise click.ClickException(f"{path}: {error}") from None
-    for violation in violations(POLICY, filled):
+    for violation in (*violations(POLICY, filled), *weekday_faults(filled)):
         raise click.ClickException(f"{path}: {violation}")
     return filled
 
 
-def simulated(catalog: Catalog, event: MappedEvent, now: datetime, clinic: ClinicTime) -> Foresight:
-    """The event's calendar. Raises MappingError, UnknownZoneError; ClickException for what no record can hold."""
+def simulated(catalog: Catalog, event: MappedEvent, now: datetime, policy: Mapping[str, Any]) -> Foresight:
+    """The event's calendar at a clinic. Raises MappingError, UnknownZoneError; ClickException for what no record can hold."""
     mapping = EventMapping(event.event_type, catalog)
     codec = Codec(FileRegistry())
     try:
@@ -90,7 +94,14 @@ def simulated(catalog: Catalog, event: MappedEvent, now: datetime, clinic: Clini
     except CodecError as error:
         raise click.ClickException(str(error)) from None
     times = times_at(round(now.timestamp() * 1000))
-    return foresee(catalog, mapping, happened, EveryRole(), times, clinic)
+    found = foresee(catalog, mapping, happened, EveryRole(), times, clinic_time(policy))
+    # What the clinic does not send is asked for all the same, and suppressed when it is decided.
+    off = frozenset(policy["disabled_types"])
+    switched_off = (one._replace(why=SWITCHED_OFF) for one in found.calendar if one.notification_type in off)
+    return found._replace(
+        calendar=tuple(one for one in found.calendar if one.notification_type not in off),
+        not_sent=(*found.not_sent, *switched_off),
+    )
 
 
 def as_json(event: Mapping[str, Any], found: Foresight, now: datetime) -> dict[str, Any]:
@@ -105,6 +116,7 @@ def as_json(event: Mapping[str, Any], found: Foresight, now: datetime) -> dict[s
             "occurrence": one.occurrence,
             "recipients": list(one.recipients),
             "due_at": local(one.due_at),
+            "by_their_clocks": one.their_clocks,
             "expires_at": local(one.expires_at),
         }
 
@@ -127,7 +139,7 @@ def as_lines(event: Mapping[str, Any], found: Foresight, now: datetime) -> Itera
 
     yield f"{event['event_type']} {event['aggregate_id']}, times in {found.where.key}, where it is {local(now)}"
     rows = [
-        (local(one.due_at) or "at once", _name(one), _to(one), f"until {local(one.expires_at) or 'for ever'}")
+        (_due(one, local(one.due_at)), _name(one), _to(one), f"until {local(one.expires_at) or 'for ever'}")
         for one in found.calendar
     ]
     yield from _columns(rows)
@@ -142,6 +154,12 @@ def _shown(wall: datetime) -> str:
     """Seconds only where there are some; the offset tells summer time from winter time."""
     clock = f"{wall:%H:%M}" if wall.second == 0 else f"{wall:%H:%M:%S}"
     return f"{wall:%a %Y-%m-%d} {clock} {wall.isoformat()[-6:]}"
+
+
+def _due(one: Foreseen, local: str) -> str:
+    if one.their_clocks:
+        return local[:-7] + ", their clocks"
+    return local or "at once"
 
 
 def _name(one: Foreseen) -> str:

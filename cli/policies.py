@@ -22,6 +22,8 @@ from connectors.postgres.records import POLICY, Records
 from connectors.settings import Settings
 from schemas.codec import CodecError
 from schemas.definitions import definition
+from streams.catalog import Catalog, NotificationType
+from streams.rules.adjusting import timing_faults
 
 # Given by the store, not by the file.
 _OURS = frozenset({"version", "wrapped_key", "updated_at", "updated_by"})
@@ -89,7 +91,12 @@ def read_policies(file: Path) -> list[dict[str, Any]]:
         if not isinstance(policy, dict) or not isinstance(policy.get("clinic_id"), str) or not policy["clinic_id"]:
             raise click.ClickException(f"{file}: policy {place}: write a mapping with a clinic_id")
         _check_names(f"{file}: policy {place}", policy)
-    return [_with_days(policy, f"{file}: policy {place}") for place, policy in enumerate(listed, 1)]
+    found = [_with_days(policy, f"{file}: policy {place}") for place, policy in enumerate(listed, 1)]
+    if any(policy.get("timings") for policy in found):
+        types = Catalog.load().types
+        for place, policy in enumerate(found, 1):
+            _check_timings(f"{file}: policy {place}", policy, types)
+    return found
 
 
 def _check_names(where: str, policy: Mapping[str, Any]) -> None:
@@ -101,6 +108,28 @@ def _check_names(where: str, policy: Mapping[str, Any]) -> None:
     for name in ("name", "time_zone"):
         if name not in policy:
             raise click.ClickException(f"{where}: {name} is missing")
+
+
+_TIMING: Mapping[str, Any] = {"services": [], "skip": False, "offset": None, "not_before": None, "not_after": None}
+
+
+def _check_timings(where: str, policy: dict[str, Any], types: Mapping[str, NotificationType]) -> None:
+    """Timings are mappings of known fields, here with their defaults, and within what the catalogue allows."""
+    timings = policy.get("timings") or []
+    names = ", ".join(("notification_type", *_TIMING))
+    for number, row in enumerate(timings):
+        unknown = not isinstance(row, dict) or row.keys() - _TIMING.keys() != {"notification_type"}
+        if unknown or not isinstance(row["notification_type"], str):
+            raise click.ClickException(
+                f"{where}: timings.{number}: write a mapping of {names}, the first of them always"
+            )
+    policy["timings"] = [{**_TIMING, **row} for row in timings]
+    try:
+        fault = next(timing_faults(policy["timings"], types), None)
+    except (TypeError, AttributeError):
+        return  # a value of another kind than its field's: the schema says which
+    if fault is not None:
+        raise click.ClickException(f"{where}: {fault}")
 
 
 def _with_days(policy: dict[str, Any], where: str) -> dict[str, Any]:

@@ -110,6 +110,17 @@ class ChannelMessage(TypedDict):
     sealed: bytes
 
 
+class PolicyTiming(TypedDict):
+    """When one type is due here, for some services or for all."""
+
+    notification_type: str
+    services: NotRequired[list[str]]
+    skip: NotRequired[bool]
+    offset: NotRequired[str | None]
+    not_before: NotRequired[str | None]
+    not_after: NotRequired[str | None]
+
+
 class PolicyQuietHours(TypedDict):
     """As QuietHours, in the recipient's zone."""
 
@@ -153,6 +164,7 @@ class ClinicPolicy(TypedDict):
     service_names: NotRequired[dict[str, str]]
     open_weekdays: NotRequired[list[int]]
     holidays: NotRequired[list[dt.date]]
+    timings: NotRequired[list[PolicyTiming]]
     wrapped_key: bytes
     updated_at: dt.datetime
     updated_by: NotRequired[str]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from streams.catalog_model import EventRule, InApp, Moment, NotificationType, Trigger
 from streams.catalog_source import At
-from streams.catalog_times import moment_faults, past_expiry
+from streams.catalog_times import adjustable_faults, moment_faults, past_expiry
 
 Fault = tuple[At, str]
 
@@ -25,6 +25,8 @@ def faults_of(types: Mapping[str, NotificationType], events: Mapping[str, EventR
                 yield (*at, "on", index, column), problem
             if trigger.corrects and not events.get(trigger.event, EventRule()).reopens:
                 yield (*at, "on", index, "corrects"), f"{trigger.event} reopens nothing, so it takes nothing back"
+        if len({_adjustable(trigger) for trigger in kind.triggers if trigger.timing != "immediate"}) > 1:
+            yield (*at, "on"), "all its triggers' timings are adjustable alike, or none: clinics name the type"
     for name, rule in events.items():
         if rule.reopens and rule.withdraws != "older":
             yield ("events", name, "reopens"), "an event that reopens supersedes what was before: withdraws: older"
@@ -126,8 +128,14 @@ def _trigger_faults(kind: NotificationType, trigger: Trigger) -> Iterator[tuple[
         yield "audience", "names nobody"
     if audience.kinds - {kind.recipient_kind}:
         yield "audience", f"reaches other people than recipient_kind: {kind.recipient_kind}"
+    yield from (("timing", problem) for problem in adjustable_faults(trigger))
     for column, moment in _moments(trigger):
         yield from ((column, problem) for problem in (*moment_faults(moment), *past_expiry(moment, trigger.expiry)))
+
+
+def _adjustable(trigger: Trigger) -> tuple[object, ...]:
+    timings = () if trigger.timing == "immediate" else trigger.timing
+    return tuple((timing.adjustable, timing.after is not None) for timing in timings if timing.adjustable is not None)
 
 
 def _moments(trigger: Trigger) -> Iterable[tuple[str, Moment]]:

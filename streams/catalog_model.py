@@ -62,6 +62,10 @@ def _clock(value: object) -> object:
         raise ValueError("not a time of day: write '09:30', in quotes") from None
 
 
+def _seconds_of(clock: time) -> int:
+    return (clock.hour * 60 + clock.minute) * 60 + clock.second
+
+
 def _tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -104,6 +108,13 @@ class Moment(Row):
         return (self.after, 1) if self.after is not None else (self.before or Duration(), -1)
 
 
+class Adjustable(Row):
+    """How far from its time a clinic may have a type: its own offset lies between the two, both included."""
+
+    at_least: IsoDuration
+    at_most: IsoDuration
+
+
 class Timing(Moment):
     """When a notification is due, and what becomes of one whose time has passed already when its event arrives.
 
@@ -112,6 +123,7 @@ class Timing(Moment):
     ``skip_if_within``: not sent at all where it would come so soon after the event itself, which told them already.
     ``clocks``: a date and a time-of-day field; where the event fills them, it is due then by each recipient's own clocks, and
     ``of`` is not asked.
+    ``adjustable``: a clinic's policy may have another offset and other hours.
     ``if_late``: skip it, or send it now while it has not expired (an appointment made today still needs its preparation).
     ``if_null``: what happens where the event leaves the field empty.
     """
@@ -121,8 +133,13 @@ class Timing(Moment):
     jitter: IsoDuration | None = None
     skip_if_within: IsoDuration | None = None
     clocks: FieldNames = Field((), max_length=2)
+    adjustable: Adjustable | None = None
     if_late: IfLate = "skip"
     if_null: IfLate = "skip"
+
+    def jitter_fits(self, earliest: time, latest: time) -> bool:
+        """Whether the hours are long enough to be spread over."""
+        return self.jitter is None or self.jitter.seconds <= _seconds_of(latest) - _seconds_of(earliest)
 
 
 # Tags with a bracket, as pydantic names branches: whoever reads an error is spared them.

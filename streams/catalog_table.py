@@ -94,6 +94,8 @@ def _timing(timing: Timing) -> str:
     told += f", spread over {timing.jitter}" if timing.jitter else ""
     told += f", not within {timing.skip_if_within} of the event" if timing.skip_if_within else ""
     told += f", or {' '.join(timing.clocks)} by their clocks" if timing.clocks else ""
+    if timing.adjustable is not None:
+        told += f" (a clinic may say {timing.adjustable.at_least} to {timing.adjustable.at_most})"
     return told + (", late: now" if timing.if_late == "send_now" else "")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import time
 
-from streams.catalog_model import Expiry, Moment, Timing
+from streams.catalog_model import Expiry, Moment, Timing, Trigger
 from streams.rules.timing import Duration
 
 # Spreads a crowd, and does not move a notification to another part of the day.
@@ -60,7 +60,7 @@ def _jitter_faults(timing: Timing) -> Iterator[str]:
         yield f"jitter: write hours or minutes, up to {JITTER_MOST}"
     if (earliest is None) != (latest is None):
         yield "jitter: with hours of the day give both, not_before and not_after, or it would leave them"
-    elif earliest is not None and latest is not None and jitter.seconds > _seconds(latest) - _seconds(earliest):
+    elif earliest is not None and latest is not None and not timing.jitter_fits(earliest, latest):
         yield "jitter: longer than the hours from not_before to not_after: shorten it"
 
 
@@ -75,5 +75,21 @@ def _clocks_faults(timing: Timing) -> Iterator[str]:
         yield "clocks: not with not_before, not_after, jitter or skip_if_within, which go by the clinic's clocks"
 
 
-def _seconds(clock: time) -> int:
-    return (clock.hour * 60 + clock.minute) * 60 + clock.second
+def adjustable_faults(trigger: Trigger) -> Iterator[str]:
+    """A timing that clinics may move: alone, its own offset within the bounds, and not over at either of them."""
+    timings = () if trigger.timing == "immediate" else trigger.timing
+    for timing in timings:
+        bounds = timing.adjustable
+        if bounds is None:
+            continue
+        if len(timings) > 1:
+            yield "adjustable: only where a trigger has one timing: which of them would move?"
+        low, high = bounds.at_least.total_seconds, bounds.at_most.total_seconds
+        if not low <= timing.shift[0].total_seconds <= high or low == high:
+            yield "adjustable: its own offset must lie from at_least to at_most, and these apart"
+        if timing.days == "business":
+            yield "adjustable: not with days: business; write plain days"
+        direction = "after" if timing.after is not None else "before"
+        for offset in (bounds.at_least, bounds.at_most):
+            moved = timing.model_copy(update={direction: offset})
+            yield from (f"adjustable: at {offset} it {problem}" for problem in past_expiry(moved, trigger.expiry))

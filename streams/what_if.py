@@ -5,7 +5,7 @@ The one part of ``streams`` that the API may import (see pyproject.toml): rules,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -21,8 +21,10 @@ from connectors.postgres import policies
 from connectors.postgres.gates import address_gate, recipient_gate
 from connectors.postgres.recipients import Recipient
 from connectors.postgres.records import POLICY, SYSTEM_CLINIC, Records
+from schemas.shapes import Violation
 from streams.catalog import Catalog
 from streams.catalog_model import NotificationType
+from streams.rules import adjusting
 from streams.rules.decision import Defer, Deliver, Outcome, decide
 from streams.rules.given import Given
 from streams.rules.limits import GAPPED, HOUR_MS, NOTHING_SENT, Limits, Sent, Tally, day_of, limits_of
@@ -103,6 +105,11 @@ def not_considered(question: Question, told: Sequence[Told] | None) -> list[str]
         if question.about
         else "whether the same was told a moment before, or what it is about was cancelled or changed meanwhile",
     ]
+
+
+def timing_faults(timings: Sequence[Mapping[str, Any]]) -> Iterator[Violation]:
+    """What is wrong with a policy's ``timings``, each with its path."""
+    return adjusting.timing_faults(timings, catalog().types)
 
 
 async def what_if(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from connectors.postgres import data_keys, outbox
 from connectors.postgres.data_keys import WrappedKey
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import POLICY, SYSTEM_CLINIC, Records, clinic_subject
+from schemas.shapes import Violation, shape_of
 from schemas.topics import POLICIES
 from schemas.validation import violations
 
@@ -55,7 +56,7 @@ async def put(
     # Checks it, fills in defaults, and gives equal policies one form, before anything is written.
     draft = {**policy, "version": 1, "wrapped_key": b"", "updated_at": now, "updated_by": updated_by}
     filled = records.codec.decode_bare(POLICY, records.codec.encode_bare(POLICY, draft))
-    for violation in violations(POLICY, filled):
+    for violation in (*violations(POLICY, filled), *weekday_faults(filled)):
         raise PolicyError(str(violation))
     content = _content(filled)
     # Serialises first writers too, who have no row to lock yet.
@@ -79,6 +80,15 @@ async def put(
         (clinic_id, version, Jsonb(content), now, updated_by),
     )
     return PolicyWritten(version, await publish(connection, records, [clinic_id]))
+
+
+def weekday_faults(policy: Mapping[str, Any]) -> Iterator[Violation]:
+    """Business days could not be counted by days that are none, or by no day at all."""
+    days = policy["open_weekdays"]
+    if not days or len(set(days)) != len(days) or not set(days) <= set(range(1, 8)):
+        yield Violation(
+            "open_weekdays", shape_of(days), "name ISO weekdays, 1 (Monday) to 7, each once, and at least one"
+        )
 
 
 class Current(NamedTuple):

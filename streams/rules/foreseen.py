@@ -25,6 +25,7 @@ CONDITION, NOBODY, REMEMBERED = "condition_not_met", "nobody", "earlier_recipien
 class Foreseen(NamedTuple):
     """One occurrence. ``why`` empty: it is sent to ``recipients``, at ``due_at`` or (None) at once.
 
+    ``their_clocks``: what the zone's clocks show at ``due_at`` is meant by each recipient's own.
     ``why`` given: it is not; ``due_at`` is when it would have been due, where that can be said, and ``fields`` names the event's
     fields whose condition does not hold. Times are UTC.
     """
@@ -36,6 +37,7 @@ class Foreseen(NamedTuple):
     expires_at: datetime | None
     why: str = ""
     fields: tuple[str, ...] = ()
+    their_clocks: bool = False
 
 
 class Withdrawn(NamedTuple):
@@ -60,14 +62,16 @@ def foresee(
     """What intake would make of the event, were it the first of its aggregate. Raises MappingError, UnknownZoneError."""
     requests = mapping.map(event, None, roster, times, clinic).requests
     local = local_time(event, clinic)
-    sent: dict[tuple[str, int, datetime | None, datetime | None], list[str]] = {}
+    sent: dict[tuple[str, int, datetime | None, datetime | None, bool], list[str]] = {}
     for request in requests:
         if request["kind"] == "notify":
-            slot = (request["notification_type"], request["occurrence"], request["due_at"], request["expires_at"])
-            sent.setdefault(slot, []).append(request["recipient"])
+            times_of = (request["due_at"], request["expires_at"], request["due_zone"] is not None)
+            sent.setdefault((request["notification_type"], request["occurrence"], *times_of), []).append(
+                request["recipient"]
+            )
     rows = [
-        Foreseen(name, occurrence, tuple(recipients), due_at, expires_at, _over(due_at, expires_at, times))
-        for (name, occurrence, due_at, expires_at), recipients in sent.items()
+        Foreseen(name, number, tuple(told), due_at, expires_at, _over(due_at, expires_at, times), their_clocks=theirs)
+        for (name, number, due_at, expires_at, theirs), told in sent.items()
     ]
     rows += _not_called_for(mapping, event, roster, times, local)
     calendar = sorted((row for row in rows if not row.why), key=lambda row: row.due_at or times.now)
@@ -95,7 +99,7 @@ def _not_called_for(
         if not recipients:
             rows.append(Foreseen(name, 0, (), None, None, _nobody(entry)))
             continue
-        for occurrence, slot_of in enumerate(entry.slots):
+        for occurrence, slot_of in enumerate(mapping.slots_for(entry, event, local)):
             slot = slot_of(event, local, anchors, times)
             if isinstance(slot, Skipped):
                 rows.append(Foreseen(name, occurrence, recipients, slot.due_at, None, slot.why))

@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from streams.rules.adjusting import NO_ADJUSTMENTS, Adjustments, adjustments_of
 from streams.rules.timing import Duration, wall_to_utc
 
 EVERY_WEEKDAY = frozenset(range(1, 8))
@@ -43,10 +44,11 @@ class OpenDays:
 
 
 class LocalTime(NamedTuple):
-    """``where``: the event's zone, else the clinic's."""
+    """``where``: the event's zone, else the clinic's. ``adjustments``: what the clinic moved of the catalogue's times."""
 
     where: ZoneInfo
     open_days: OpenDays
+    adjustments: Adjustments = NO_ADJUSTMENTS
 
 
 class ClinicTime(NamedTuple):
@@ -54,11 +56,13 @@ class ClinicTime(NamedTuple):
 
     zone: str
     open_days: OpenDays
+    adjustments: Adjustments = NO_ADJUSTMENTS
 
 
 def clinic_time(policy: Mapping[str, Any]) -> ClinicTime:
     """From a ClinicPolicy."""
-    return ClinicTime(policy["time_zone"], OpenDays(policy["open_weekdays"], policy["holidays"]))
+    open_days = OpenDays(policy["open_weekdays"], policy["holidays"])
+    return ClinicTime(policy["time_zone"], open_days, adjustments_of(policy["timings"]))
 
 
 ALWAYS_OPEN_IN_UTC = ClinicTime("UTC", OpenDays(EVERY_WEEKDAY, ()))

@@ -6,19 +6,21 @@ values are read. The same event, memory and roster always give the same requests
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
 from schemas.events import EVENT_TYPES
 from schemas.ids import notification_id
 from streams.catalog import Catalog
 from streams.catalog_model import NotificationType, Trigger
+from streams.rules.adjusting import Adjustment, first_that_fits, folded
 from streams.rules.audience import PATIENT, AudienceOf, Recipients, Roster, compile_audience
 from streams.rules.event_fields import event_fields
 from streams.rules.local_time import ClinicTime, LocalTime
 from streams.rules.memory import NOTHING, AggregateMemory
 from streams.rules.moments import Anchors, Holds, compile_conditions
-from streams.rules.slots import Slot, SlotOf, Times, compile_slots, spread
+from streams.rules.slots import Slot, SlotOf, Times, compile_adjusted, compile_slots, spread
 from streams.rules.timing import zone
 from streams.rules.withdrawal import (
     aggregate_gate,
@@ -35,6 +37,8 @@ Request = dict[str, Any]
 """A NotificationRequest without its sealed field."""
 
 _REQUESTED = "notification.requested"
+# Compiled for each way in which clinics move one trigger: far above what a few hundred clinics think of.
+ADJUSTMENTS_CACHED = 1024
 # A withdrawal is no notification; these columns must hold something, and say that it is under way at once.
 _WITHDRAWAL = {
     "kind": "withdraw",
@@ -75,6 +79,7 @@ class CompiledEntry(NamedTuple):
     holds: Holds | None
     audience: AudienceOf
     slots: tuple[SlotOf, ...]
+    adjusted: Callable[[Adjustment], tuple[SlotOf, ...]]
 
 
 class EventMapping:
@@ -88,6 +93,7 @@ class EventMapping:
         "_nullable",
         "_people",
         "_rule",
+        "_services",
         "_shared",
         "_types",
         "aggregate_type",
@@ -113,6 +119,7 @@ class EventMapping:
         self._people = people_fields((entry.trigger.audience.fields for entry in entries), fields)
         self._entries = tuple(self._entry(entry.type, entry.trigger) for entry in entries)
         self._has_segments = "segment" in fields and "patients" in fields
+        self._services = tuple(name for name in ("service", "treatment_type") if name in fields)
         self._lists = tuple(
             name for name, field in fields.items() if field.kind == "texts" and field.phi == "identifier"
         )
@@ -202,6 +209,7 @@ class EventMapping:
             compile_conditions(trigger.when),
             compile_audience(trigger.audience, kind.recipient_kind),
             compile_slots(trigger, event_fields(self.record)),
+            lru_cache(maxsize=ADJUSTMENTS_CACHED)(partial(compile_adjusted, trigger, event_fields(self.record))),
         )
 
     def _base(self, kind: NotificationType) -> Request:
@@ -241,12 +249,15 @@ class EventMapping:
         own = self._own(event, times)
         event_id = own["event_id"]
         requests: list[Request] = []
-        for trigger, base, holds, audience, slots in self.entries_for(event):
+        for entry in self.entries_for(event):
+            trigger, base, holds, audience, slots, _ = entry
             if (holds is not None and not holds(event)) or (trigger.corrects and not was_closed):
                 continue
             recipients = audience(event, roster, remembered, former)
             if not recipients:
                 continue
+            if local.adjustments:
+                slots = self.slots_for(entry, event, local)
             for occurrence, slot_of in enumerate(slots):
                 slot = slot_of(event, local, anchors, times)
                 if not isinstance(slot, Slot):
@@ -270,6 +281,15 @@ class EventMapping:
                     )
         return requests
 
+    def slots_for(self, entry: CompiledEntry, event: Mapping[str, Any], local: LocalTime) -> tuple[SlotOf, ...]:
+        """An entry's slots, as the clinic has them for the event's service."""
+        adjustments = local.adjustments.get(entry.base["notification_type"])
+        if adjustments is None:
+            return entry.slots
+        services = frozenset(folded(found) for name in self._services if (found := event[name]))
+        adjustment = first_that_fits(adjustments, services)
+        return entry.slots if adjustment is None else entry.adjusted(adjustment)
+
     def entries_for(self, event: Mapping[str, Any]) -> tuple[CompiledEntry, ...]:
         """The entries whose conditions this event is held against, in the catalogue's order. Raises MappingError."""
         asked_by_name = self.event_type == _REQUESTED and event["notification_type"]
@@ -291,8 +311,8 @@ class EventMapping:
                 f"{kind.name} goes to {kind.recipient_kind} recipients only; send another type or recipient",
             )
         free_message = self._entries[0]
-        return CompiledEntry(
-            free_message.trigger, self._base(kind), None, lambda asked, *_: (asked["recipient"],), free_message.slots
+        return free_message._replace(
+            base=self._base(kind), holds=None, audience=lambda asked, *_: (asked["recipient"],)
         )
 
     def _withdraw(
@@ -338,7 +358,7 @@ class EventMapping:
 
 def local_time(event: Mapping[str, Any], clinic: ClinicTime) -> LocalTime:
     """How an event's days and times of day are read. Raises UnknownZoneError."""
-    return LocalTime(zone(event.get("time_zone") or clinic.zone), clinic.open_days)
+    return LocalTime(zone(event.get("time_zone") or clinic.zone), clinic.open_days, clinic.adjustments)
 
 
 def compile_mapping(catalog: Catalog) -> dict[str, EventMapping]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from streams.catalog_model import Moment, Timing, Trigger
+from streams.rules.adjusting import Adjustment, adjusted
 from streams.rules.event_fields import EventField
 from streams.rules.local_time import LocalTime
 from streams.rules.moments import Anchors, EventValue, compile_moment
@@ -35,6 +36,7 @@ class Why(StrEnum):
     TOO_NEAR = "too_near"
     EXPIRED = "expired"
     FIELD_EMPTY = "field_empty"
+    NOT_HERE = "not_for_this_service"
 
 
 class Skipped(NamedTuple):
@@ -69,6 +71,16 @@ def compile_slots(trigger: Trigger, fields: Mapping[str, EventField]) -> tuple[S
     if trigger.timing == "immediate":
         return (_at_once(expiry_of),)
     return tuple(_timed(timing, fields, expiry_of) for timing in trigger.timing)
+
+
+def compile_adjusted(trigger: Trigger, fields: Mapping[str, EventField], adjustment: Adjustment) -> tuple[SlotOf, ...]:
+    """``compile_slots`` of what a clinic made of the trigger."""
+    slots = compile_slots(adjusted(trigger, adjustment), fields)
+    return tuple(_skipped for _ in slots) if adjustment.skip else slots
+
+
+def _skipped(_event: EventValue, _local: LocalTime, _anchors: Anchors, _times: Times) -> Skipped:
+    return Skipped(Why.NOT_HERE, None)
 
 
 def spread(notification: str, seconds: int) -> timedelta:

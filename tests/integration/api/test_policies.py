@@ -31,13 +31,25 @@ async def test_made_read_patched_and_in_kafka(api: Api, records: Records, settin
     patched = await boss(
         "PATCH",
         PATH,
-        {"disabledTypes": ["review_request"], "smsCareSender": "+15005550006", "holidays": ["2026-12-25"]},
+        {
+            "disabledTypes": ["review_request"],
+            "smsCareSender": "+15005550006",
+            "holidays": ["2026-12-25"],
+            "timings": [{"notificationType": "pre_visit_instructions", "services": ["Peel"], "offset": "P4D"}],
+        },
         content_type="application/merge-patch+json",
         If_Match=made.etag,
     )
     assert patched.status == 200, patched.json
     assert patched.json["quietHours"] == {"start": "21:00", "end": "08:00", "exceptions": []}
+    (moved,) = patched.json["timings"]
+    assert (moved["notificationType"], moved["offset"], moved["notBefore"]) == ("pre_visit_instructions", "P4D", None)
     assert (await boss("PATCH", PATH, {"name": "x"}, If_Match=made.etag)).status == 412
+    again = await boss(
+        "PATCH", PATH, {"phone": "+12125550100"}, content_type="application/merge-patch+json", If_Match="*"
+    )
+    assert (again.status, again.json["timings"]) == (200, patched.json["timings"])
+    patched = again
     assert (await desk("GET", PATH)).json == patched.json
     newest = [m for m in read_to_end(settings, [POLICIES]) if m.key() == b"c1"][-1].value()
     stored = records.codec.decode(newest).value
@@ -53,6 +65,9 @@ async def test_made_read_patched_and_in_kafka(api: Api, records: Records, settin
         ({"quietHours": {"start": "21:00", "end": "21:00"}}, "quietHours.end"),
         ({"quietHours": {"start": "9pm", "end": "21:00"}}, "quietHours.start"),
         ({"openWeekdays": [1, 9]}, "openWeekdays"),
+        ({"openWeekdays": []}, "openWeekdays"),
+        ({"timings": [{"notificationType": "review_request", "offset": "P9D"}]}, "timings.0.offset"),
+        ({"timings": [{"notificationType": "review_request", "notBefore": "12:00"}]}, "timings.0.notAfter"),
         ({"holidays": ["Christmas"]}, "holidays.0"),
         ({"disabledChannels": ["fax"]}, "disabledChannels.0"),
         ({"dailyCap": -1}, "dailyCap"),

@@ -142,6 +142,7 @@ def test_policies_come_from_yaml_all_or_none(tmp_path: Path, outbox: Outbox) -> 
     file.write_text(
         "- {clinic_id: c1, name: One, time_zone: Europe/Berlin, phone: +4930123456, holidays: [2026-12-25]}\n"
         "- clinic_id: c2\n  name: Two\n  time_zone: UTC\n  quiet_hours: {start: 21:30, end: 08:00}\n  open_weekdays: [1, 2]\n"
+        "  timings: [{notification_type: review_request, services: [Peel], offset: P3D, not_before: 12:00, not_after: 15:00}]\n"
     )
     run = CliRunner()
     first = run.invoke(policies.command, ["import", str(file)])
@@ -150,6 +151,9 @@ def test_policies_come_from_yaml_all_or_none(tmp_path: Path, outbox: Outbox) -> 
     second = outbox.take("policies")[1][1]
     assert second is not None
     assert (second["quiet_hours"]["start"], second["open_weekdays"]) == ("21:30", [1, 2])
+    assert [(one["services"], one["offset"], one["not_before"]) for one in second["timings"]] == [
+        (["Peel"], "P3D", "12:00")
+    ]
     assert "unchanged" in run.invoke(policies.command, ["import", str(file)]).output
     assert "Europe/Berlin" in run.invoke(policies.command, ["list"]).output
 
@@ -169,6 +173,11 @@ def test_policies_come_from_yaml_all_or_none(tmp_path: Path, outbox: Outbox) -> 
         ("{clinic_id: c1, name: x, time_zone: UTC, version: 3}", "no field version"),
         ("{clinic_id: c1, name: x, time_zone: UTC, holidays: [Christmas]}", "YYYY-MM-DD"),
         ("{clinic_id: c1, name: x, time_zone: UTC, disabled_channels: [fax]}", "disabled_channels"),
+        ("{clinic_id: c1, name: x, time_zone: UTC, open_weekdays: []}", "open_weekdays"),
+        (
+            "{clinic_id: c1, name: x, time_zone: UTC, timings: [{notification_type: review_request, offset: P9D}]}",
+            "timings.0.offset",
+        ),
     ],
 )
 def test_a_policy_that_cannot_be_used_says_why(tmp_path: Path, text: str, told: str) -> None:

@@ -157,9 +157,82 @@ def test_a_policy_of_other_clinics_is_no_policy_of_this_one() -> None:
     assert "no policy for the event's clinic_id" in result.output
 
 
+TIMINGS = """
+disabled_types: [check_in_ready]
+open_weekdays: [1, 2, 3, 4, 5, 6]
+timings:
+  - {notification_type: pre_visit_instructions, services: [hydrating  FACIAL], offset: P3D}
+  - {notification_type: pre_care_24h, services: [Hydrating facial], skip: true}
+"""
+
+
+def _policy(tmp_path: Path, added: str) -> str:
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY.read_text().replace("disabled_types:", "portal_url: null #") + added)
+    return str(path)
+
+
+def test_the_clinics_own_times_and_what_it_does_not_send(tmp_path: Path) -> None:
+    found = _simulated("--policy", _policy(tmp_path, TIMINGS))
+    prepared = _due(found)["pre_visit_instructions"]
+    assert prepared is not None
+    assert prepared.startswith("2026-10-30T10:")
+    why = _why(found)
+    assert (why["pre_care_24h"], why["check_in_ready"]) == ("not_for_this_service", "type_disabled")
+
+
+@pytest.mark.parametrize(
+    ("added", "told"),
+    [
+        (
+            "timings: [{notification_type: pre_visit_instructions, offset: P9D}]",
+            "timings.0.offset: string of 3 characters; write a",
+        ),
+        (
+            "timings: [{notification_type: pre_visit, offset: P5D}]",
+            "timings.0.notification_type: string of 9 characters",
+        ),
+        ("timings: [{notification_type: pre_visit_instructions}]", "timings.0.skip: nothing to do"),
+        ("timings: [{offset: P5D}]", "timings.0: write a mapping of notification_type, services"),
+        ("timings: [{notification_type: pre_visit_instructions, ofset: P5D}]", "timings.0: write a mapping"),
+        ("timings: [P5D]", "timings.0: write a mapping"),
+        ("timings: P5D", "timings.0: write a mapping"),
+        ("timings: [{notification_type: pre_visit_instructions, services: Peel, offset: P5D}]", "timings"),
+        ("timings: [{notification_type: pre_visit_instructions, not_before: 9 am, not_after: '17:00'}]", "HH:MM"),
+        ("open_weekdays: []", "open_weekdays: array of 0 items; name ISO weekdays"),
+        ("open_weekdays: [1, 8]", "open_weekdays: array of 2 items; name ISO weekdays"),
+    ],
+)
+def test_a_policy_that_cannot_be_meant_is_told(tmp_path: Path, added: str, told: str) -> None:
+    result = _run("-", "--policy", _policy(tmp_path, added), written=json.dumps(_booking()))
+    assert result.exit_code == 1, result.output
+    assert told in result.output
+
+
 def test_another_catalogue_is_checked_first(tmp_path: Path) -> None:
     path = tmp_path / "catalog.yaml"
     path.write_text("types: 1\n")
     result = _run(str(BOOKING), "--catalog", str(path))
     assert result.exit_code == 1
     assert f"{path}:" in result.output
+
+
+def test_a_campaign_by_each_patients_clocks_says_so() -> None:
+    launched = {
+        "event_type": "campaign.launched",
+        "clinic_id": "lakeside",
+        "aggregate_id": "camp-1",
+        "campaign_id": "camp-1",
+        "kind": "seasonal",
+        "name": "Spring",
+        "launched_by": "staff-1",
+        "patients": ["p1", "p2"],
+        "send_date": "2026-11-02",
+        "send_time": "10:00",
+        "time_zone": "America/New_York",
+    }
+    text = _run("-", "--now", NOW, written=json.dumps(launched))
+    assert text.exit_code == 0, text.output
+    assert "Mon 2026-11-02 10:00, their clocks" in text.stdout
+    (row,) = _simulated(written=launched)["sent"]
+    assert (row["by_their_clocks"], row["recipients"]) == (True, ["patient:p1", "patient:p2"])

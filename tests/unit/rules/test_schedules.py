@@ -78,7 +78,7 @@ def test_none_of_them_is_the_day_itself_or_the_nearest(day: date, direction: int
 
 def test_a_clinic_that_is_open_on_no_weekday_counts_every_day() -> None:
     assert OpenDays((), ()).counted(date(2026, 7, 4), 3, -1) == date(2026, 7, 1)
-    assert clinic_time({"time_zone": "UTC", "open_weekdays": [0, 9], "holidays": []}).open_days.is_open(
+    assert clinic_time({"time_zone": "UTC", "open_weekdays": [0, 9], "holidays": [], "timings": []}).open_days.is_open(
         date(2026, 7, 5)
     )
 
