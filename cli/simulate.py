@@ -8,22 +8,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from typing import Any
+from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-from cli.simulation.checks.every import Checks, checks_for
-from cli.simulation.running import SIMULATED_POLICY, Ran, simulate
+from cli.simulation.checks.every import checks_for
+from cli.simulation.inputs import DAY_MS, Input, NothingToSimulate, exported, made_up
+from cli.simulation.leads import Leads
+from cli.simulation.printing import print_tables, totals_of
+from cli.simulation.running import simulate
 from cli.simulation.telling import Counted
-from connectors.demo.year import script_of
-from schemas.topics import CHANNELS
+from connectors.exports.mapfile import MapError, read_map
 from streams.catalog import Catalog
 
-DAY_MS = 24 * 60 * 60 * 1000
 FIRST_DAY = date(2026, 1, 1)
+# What only a made-up clinic has, by the parameter's name.
+_MADE_UP = ("days", "first", "patients", "appointments_a_day")
 
 
 @click.command("simulate")
@@ -41,92 +43,103 @@ FIRST_DAY = date(2026, 1, 1)
 @click.option(
     "--appointments-a-day", type=click.IntRange(1, 2_000), default=20, show_default=True, help="Booked a day."
 )
+@click.option(
+    "--appointments",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A practice system's export (CSV, .gz allowed) at its own dates, instead of a made-up clinic.",
+)
+@click.option(
+    "--map",
+    "map_path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --appointments: its map file, as for `luxe produce`.",
+)
+@click.option("--limit", type=click.IntRange(1), help="With --appointments: only so many rows.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON line of totals instead of the tables.")
-def command(days: int, seed: int, first: datetime, patients: int, appointments_a_day: int, as_json: bool) -> None:
-    """Let a made-up clinic's days pass under a virtual clock, and print what would be sent.
+@click.pass_context
+def command(
+    context: click.Context,
+    days: int,
+    seed: int,
+    first: datetime,
+    patients: int,
+    appointments_a_day: int,
+    file: Path | None,
+    map_path: Path | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Let a clinic's days pass under a virtual clock, and print what would be sent and every rule broken: none should be.
 
     Intake and notify are the pipeline's own. Nothing is started, stored or sent; the provider is made up, by the seed.
     """
     began = time.monotonic()
-    script = script_of(seed, first.date(), days, patients, appointments_a_day)
-    begins_ms = round(first.replace(tzinfo=UTC).timestamp() * 1000)
+    if file is None or map_path is None:
+        if file is not None or map_path is not None or limit is not None:
+            raise click.UsageError("an export needs both --appointments and --map, and only it has a --limit")
+        given = made_up(seed, first.date(), days, patients, appointments_a_day)
+    else:
+        _refuse_made_up(context)
+        given = _read(file, map_path, limit)
+    zone = str(given.policy["time_zone"])
     catalog = Catalog.load()
-    counted, checks = Counted(str(SIMULATED_POLICY["time_zone"])), checks_for(catalog, SIMULATED_POLICY)
-    ends_ms = begins_ms + days * DAY_MS
-    with _progress(begins_ms, ends_ms) as progress:
+    counted, leads, checks = Counted(zone), Leads(zone), checks_for(catalog, given.policy)
+    with _clock(given.begins_ms, given.ends_ms) as progress:
         ran = simulate(
-            script,
-            begins_ms=begins_ms,
-            ends_ms=ends_ms,
+            given.script,
+            begins_ms=given.begins_ms,
+            ends_ms=given.ends_ms,
             seed=seed,
             catalog=catalog,
-            onlookers=(*checks.onlookers, counted),
+            onlookers=(*checks.onlookers, counted, leads),
+            policies=(given.policy,),
             progress=progress,
         )
-    checks.finish(ends_ms)
-    totals = {"days": days, "seed": seed, "from": str(first.date())} | _totals(counted, checks, ran)
-    click.echo(f"{days} days in {time.monotonic() - began:.1f} s", err=True)
+    checks.finish(given.ends_ms)
+    passed = round((given.ends_ms - given.begins_ms) / DAY_MS)
+    totals = {"days": passed, "seed": seed, "from": str(_day(given.begins_ms))} | totals_of(given, counted, checks, ran)
+    click.echo(f"{passed} days in {time.monotonic() - began:.1f} s", err=True)
     if as_json:
         click.echo(json.dumps(totals))
     else:
-        _print(counted, totals)
+        print_tables(given, counted, checks, leads, totals)
     for violation in checks.shown():
         click.echo(f"violation: {violation.rule}: {violation.subject}: {violation.what}", err=True)
     if checks.violations:
         sys.exit(1)
 
 
-def _totals(counted: Counted, checks: Checks, ran: Ran) -> dict[str, Any]:
-    return {
-        "events": counted.events.total(),
-        "requested": checks.books.requested,
-        "ended": checks.books.ended,
-        "waiting": checks.books.waiting,
-        "sent": {channel: sum(n for (_, c), n in counted.sent.items() if c == channel) for channel in CHANNELS},
-        "refused_by_provider": dict(sorted(counted.refused.items())),
-        "decisions": {
-            outcome: sum(n for (name, _), n in counted.outcomes.items() if name == outcome)
-            for outcome in ("deliver", "defer", "suppress")
-        },
-        "dead_letters": dict(sorted(counted.letters.items())),
-        "timers": ran.timers,
-        "violations": checks.violations,
-    }
+def _refuse_made_up(context: click.Context) -> None:
+    for parameter in context.command.params:
+        given = context.get_parameter_source(str(parameter.name))
+        if parameter.name in _MADE_UP and given is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError(f"{parameter.opts[0]} is of a made-up clinic; an export has its own days and people")
 
 
-def _print(counted: Counted, totals: dict[str, Any]) -> None:
-    console = Console()
-    console.print(_table("sent", "type", sorted({name for name, _ in counted.sent}), counted.sent))
-    hours = {(f"{hour:02d}", channel): count for (hour, channel), count in counted.hours.items()}
-    console.print(_table("sent, by the clinic's hour", "hour", sorted({hour for hour, _ in hours}), hours))
-    reasons = Table(title="decided")
-    for heading in ("outcome", "reason", "decisions"):
-        reasons.add_column(heading, justify="right" if heading == "decisions" else "left")
-    for (outcome, reason), count in sorted(counted.outcomes.items()):
-        reasons.add_row(outcome, reason, f"{count:,}")
-    console.print(reasons)
-    sent = sum(totals["sent"].values())
-    click.echo(
-        f"{totals['events']:,} events called for {totals['requested']:,} notifications; {sent:,} messages were sent."
-    )
-    click.echo(
-        f"{totals['ended']:,} of them ended, {totals['waiting']:,} wait for their time; "
-        f"{totals['violations']:,} violations were found."
-    )
+def _read(file: Path, map_path: Path, limit: int | None) -> Input:
+    try:
+        export = read_map(map_path)
+        with Console(stderr=True).status(f"reading {file.name}") as status:
+            rows = 0
+
+            def count() -> None:
+                nonlocal rows
+                rows += 1
+                if rows % 1000 == 0:
+                    status.update(f"reading {file.name}: {rows:,} rows")
+
+            return exported(file, export, limit, count)
+    except (MapError, NothingToSimulate) as error:
+        raise click.ClickException(str(error)) from error
 
 
-def _table(title: str, first: str, names: list[str], counts: Any) -> Table:
-    table = Table(title=title)
-    table.add_column(first)
-    for channel in CHANNELS:
-        table.add_column(channel, justify="right")
-    for name in names:
-        table.add_row(name, *(f"{counts.get((name, channel), 0):,}" for channel in CHANNELS))
-    return table
+def _day(at_ms: int) -> date:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date()
 
 
 @contextmanager
-def _progress(begins_ms: int, ends_ms: int) -> Iterator[Callable[[int], None]]:
+def _clock(begins_ms: int, ends_ms: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr that moves with the virtual clock."""
     columns = (
         TextColumn("{task.description}"),
@@ -143,8 +156,7 @@ def _progress(begins_ms: int, ends_ms: int) -> Iterator[Callable[[int], None]]:
             nonlocal shown
             if now_ms - shown >= DAY_MS:
                 shown = now_ms
-                day = datetime.fromtimestamp(now_ms / 1000, UTC).date()
-                bar.update(task, completed=now_ms - begins_ms, day=str(day))
+                bar.update(task, completed=now_ms - begins_ms, day=str(_day(now_ms)))
 
         yield show
         bar.update(task, completed=ends_ms - begins_ms)

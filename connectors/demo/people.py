@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from random import Random
 from typing import Any
 
@@ -55,6 +56,11 @@ def make_patients(random: Random, count: int) -> list[Patient]:
     return patients
 
 
+def birthday_of(number: int) -> date:
+    """Of the patient with that number."""
+    return date(1950 + number % 55, 1 + number % 12, 1 + number % 28)
+
+
 def patient_rows(random: Random, patients: list[Patient]) -> list[dict[str, Any]]:
     """Rows for the import: most reachable and consenting, some with wishes of their own, a few with holes."""
     rows: list[dict[str, Any]] = []
@@ -66,7 +72,7 @@ def patient_rows(random: Random, patients: list[Patient]) -> list[dict[str, Any]
             "clinic_id": CLINIC_ID,
             "first_name": first,
             "last_name": last,
-            "birthday": f"{1950 + number % 55}-{1 + number % 12:02d}-{1 + number % 28:02d}",
+            "birthday": str(birthday_of(number)),
             "time_zone": random.choice(_ZONES),
             "locale": "en-US",
             "phone": patient.phone,

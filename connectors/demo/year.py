@@ -7,9 +7,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from random import Random
 from typing import Any
 
+from connectors.demo.beside import Beside
 from connectors.demo.bookings import SUNDAY, Bookings
 from connectors.demo.envelopes import Envelopes
-from connectors.demo.people import Patient, make_patients, patient_rows, staff_rows
+from connectors.demo.minds import changes_of
+from connectors.demo.people import make_patients, patient_rows, staff_rows
 from connectors.demo.script import Happening, Wished
 
 
@@ -21,26 +23,23 @@ def script_of(seed: int, first: date, days: int, patients: int, appointments_a_d
     found: list[Happening] = [
         Wished(begins_ms, cells_of(row)) for row in (*patient_rows(random, people), *staff_rows())
     ]
-    found += _events(random, f"year-{seed}", first, days, people, appointments_a_day)
-    found.sort(key=lambda one: one.at_ms)  # stable: what happens at once keeps its order
-    return found
-
-
-def _events(
-    random: Random, run: str, first: date, days: int, people: list[Patient], appointments_a_day: int
-) -> list[Happening]:
-    bookings = Bookings(random, run, Envelopes(run), people)
-    found: list[Happening] = []
+    run = f"year-{seed}"
+    make = Envelopes(run)
+    found += changes_of(random, first, days, people)
+    beside, bookings = Beside(random, run, make, people), Bookings(random, run, make, people)
+    found += beside.memberships(first, days)
     for number in range(days):
         day = first + timedelta(days=number)
         share = 0.1 if day.isoweekday() == SUNDAY else random.uniform(0.7, 1.3)
         found += bookings.of_day(day, round(appointments_a_day * share))
+        found += beside.of_day(day)
+    found.sort(key=lambda one: one.at_ms)  # stable: what happens at once keeps its order
     return found
 
 
 def cells_of(row: Mapping[str, Any]) -> dict[str, str]:
     """A row of ``luxe recipients import`` as the text of its cells."""
-    return {name: _text(value) for name, value in row.items()}
+    return {name: _text(value) for name, value in row.items() if value is not None}
 
 
 def _text(value: Any) -> str:

@@ -6,12 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from cli.simulation.checks.check import Check, at
 from cli.simulation.checks.wishes import Wishes
+from cli.simulation.leads import lead_of
 
 _MINUTE_MS = 60 * 1000
 # Fields of each event that say when the appointment is.
@@ -31,9 +32,7 @@ _MAY_STOP = frozenset(
 )  # fmt: skip
 _MAY_MOVE = frozenset({"quiet_hours", "clinic_quiet_hours", "before_quiet_hours", "do_not_disturb"})
 _SHIFT = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?)?")
-LEADS = ("same day", "1 day", "2-3 days", "4-7 days", "8-14 days", "15-30 days", "over 30 days")
-_LEAD_DAYS = (0, 1, 3, 7, 14, 30)
-VERDICTS = ("expected", "found", "held", "confirmed", "not sent", "missing", "wrong minute")
+VERDICTS = ("expected", "found", "held", "confirmed", "not sent", "missing", "wrong minute", "too late")
 
 
 @dataclass(slots=True)
@@ -52,7 +51,7 @@ class Reminders(Check):
     """``before``: type → how long before (``PT24H`` elapsed, ``P1D`` on the wall clock), as the catalogue promises it.
 
     ``asking``: those types that ask for a confirmation, and so are not for who has confirmed.
-    ``table``: (lead time, type, verdict) → how many.
+    ``table``: (lead time, type, verdict) → how many; ``too late``: booked when its time had passed, so that none is due.
     """
 
     rule = "reminders"
@@ -85,7 +84,7 @@ class Reminders(Check):
             return
         zone = ZoneInfo(value["time_zone"] or self._clinic_zone)
         starts = datetime.combine(value[names[0]], time.fromisoformat(value[names[1]]), zone)
-        lead = _lead(at(at_ms).astimezone(zone).date(), value[names[0]])
+        lead = lead_of(at_ms, value[names[0]], value[names[1]], zone)
         narrowed = value.get("sms_opt_in") is False or value.get("email_opt_in") is False
         found = self._live[appointment] = {}
         for kind, (days, elapsed) in self._before.items():
@@ -163,8 +162,3 @@ def _parsed(text: str) -> tuple[int, timedelta]:
         raise ValueError(f"{text}: not a time before an appointment that this check can read")
     days, hours, minutes = (int(part or 0) for part in found.groups())
     return days, timedelta(hours=hours, minutes=minutes)
-
-
-def _lead(booked: date, day: date) -> str:
-    days = (day - booked).days
-    return next((name for name, most in zip(LEADS, _LEAD_DAYS, strict=False) if days <= most), LEADS[-1])
