@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from cli.simulate import command
 from streams.rules import decision, quiet, slots
 from streams.rules.findings import PASS
+from streams.rules.moments import compile_moment
 from streams.rules.schedule import Mark
 from streams.waiting import Waiting
 
@@ -44,14 +46,14 @@ def test_quiet_hours_that_hold_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_reminders_that_come_five_minutes_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled: Callable[..., Any] = slots.compile_moment
+    compiled: Callable[..., Any] = compile_moment
 
     def late(moment: Any, fields: Any) -> Callable[..., Any]:
         made = compiled(moment, fields)
 
         def moment_of(*event: Any) -> Any:
             instant = made(*event)
-            return instant if instant is None else instant + slots.timedelta(minutes=5)
+            return instant if instant is None else instant + timedelta(minutes=5)
 
         return moment_of
 
