@@ -11,7 +11,7 @@ from cli.simulation.checks.caps import Caps
 from cli.simulation.checks.ceilings import Ceilings
 from cli.simulation.checks.check import Check, Violation
 from cli.simulation.checks.in_time import InTime, Living
-from cli.simulation.checks.reminders import Reminders
+from cli.simulation.checks.reminders import Promised, Reminders
 from cli.simulation.checks.undisturbed import Undisturbed
 from cli.simulation.checks.wishes import Wishes
 from cli.simulation.onlooker import Onlooker
@@ -65,7 +65,7 @@ def checks_for(catalog: Catalog, policy: Mapping[str, Any]) -> Checks:
         wishes,
         Reminders(
             wishes,
-            {name: _before(kinds[name]) for name in REMINDERS},
+            {name: _promised(kinds[name]) for name in REMINDERS},
             policy["time_zone"],
             [name for name in REMINDERS if kinds[name].asks == "confirmation"],
         ),
@@ -88,10 +88,10 @@ def checks_for(catalog: Catalog, policy: Mapping[str, Any]) -> Checks:
     )
 
 
-def _before(kind: NotificationType) -> str:
-    """The one time before an appointment at which a reminder comes. Raises ValueError where its triggers differ."""
+def _promised(kind: NotificationType) -> Promised:
+    """When a reminder comes, as each of its triggers says. Raises ValueError where they differ."""
     timings = [timing for trigger in kind.triggers if trigger.timing != "immediate" for timing in trigger.timing]
-    found = {str(timing.before) for timing in timings}
+    found = {Promised(str(timing.before), str(timing.skip_if_within or "PT0M")) for timing in timings}
     if len(found) != 1:
         raise ValueError(f"{kind.name}: comes at {len(found)} times, where the check of reminders knows of one")
     return found.pop()

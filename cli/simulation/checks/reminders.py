@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from cli.simulation.checks.check import Check, at
@@ -32,7 +32,17 @@ _MAY_STOP = frozenset(
 )  # fmt: skip
 _MAY_MOVE = frozenset({"quiet_hours", "clinic_quiet_hours", "before_quiet_hours", "do_not_disturb"})
 _SHIFT = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?)?")
-VERDICTS = ("expected", "found", "held", "confirmed", "not sent", "missing", "wrong minute", "too late")
+VERDICTS = ("expected", "found", "held", "confirmed", "not sent", "missing", "wrong minute", "too late", "too soon")
+
+
+class Promised(NamedTuple):
+    """``before``: how long before an appointment a reminder comes (``PT24H`` elapsed, ``P1D`` on the wall clock).
+
+    ``not_within``: it does not come at all within so long after the booking, which told them already.
+    """
+
+    before: str
+    not_within: str = "PT0M"
 
 
 @dataclass(slots=True)
@@ -48,21 +58,23 @@ class _Expected:
 
 
 class Reminders(Check):
-    """``before``: type → how long before (``PT24H`` elapsed, ``P1D`` on the wall clock), as the catalogue promises it.
+    """``promised``: type → how long before it comes, as the catalogue says.
 
     ``asking``: those types that ask for a confirmation, and so are not for who has confirmed.
-    ``table``: (lead time, type, verdict) → how many; ``too late``: booked when its time had passed, so that none is due.
+    ``table``: (lead time, type, verdict) → how many; ``too late``, ``too soon``: none is due, since its time had passed when it was
+    booked, or came so soon after that they had just been told.
     """
 
     rule = "reminders"
 
     def __init__(
-        self, wishes: Wishes, before: Mapping[str, str], clinic_zone: str, asking: Collection[str] = ()
+        self, wishes: Wishes, promised: Mapping[str, Promised], clinic_zone: str, asking: Collection[str] = ()
     ) -> None:
         super().__init__()
         self._asking = frozenset(asking)
         self._wishes, self._clinic_zone = wishes, clinic_zone
-        self._before = {name: _parsed(text) for name, text in before.items()}
+        self._before = {name: _parsed(one.before) for name, one in promised.items()}
+        self._within = {name: _ms_of(one.not_within) for name, one in promised.items()}
         self._live: dict[str, dict[tuple[str, str], _Expected]] = {}  # appointment → (event, type) → what must come
         self.table: Counter[tuple[str, str, str]] = Counter()
 
@@ -90,10 +102,12 @@ class Reminders(Check):
         for kind, (days, elapsed) in self._before.items():
             wall = datetime.combine(starts.date() - timedelta(days=days), starts.time(), zone)
             due_ms = round((wall.astimezone(UTC) - elapsed).timestamp() * 1000)
-            if due_ms > at_ms:
-                found[value["event_id"], kind] = _Expected(due_ms, lead, narrowed)
-            else:
+            if due_ms <= at_ms:
                 self.table[lead, kind, "too late"] += 1
+            elif due_ms < at_ms + self._within[kind]:
+                self.table[lead, kind, "too soon"] += 1
+            else:
+                found[value["event_id"], kind] = _Expected(due_ms, lead, narrowed)
 
     def _is_plain(self, recipient: str) -> bool:
         """Nothing that we know of them stands against a reminder, at any hour."""
@@ -162,3 +176,8 @@ def _parsed(text: str) -> tuple[int, timedelta]:
         raise ValueError(f"{text}: not a time before an appointment that this check can read")
     days, hours, minutes = (int(part or 0) for part in found.groups())
     return days, timedelta(hours=hours, minutes=minutes)
+
+
+def _ms_of(text: str) -> int:
+    days, elapsed = _parsed(text)
+    return round((timedelta(days=days) + elapsed).total_seconds() * 1000)

@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 
 from cli.simulation.checks.every import Checks
-from cli.simulation.checks.reminders import Reminders
+from cli.simulation.checks.reminders import Promised, Reminders
 from cli.simulation.checks.wishes import Wishes
 from tests.unit.simulation.seen import (
     NOON,
@@ -106,13 +106,22 @@ def test_a_moved_appointment_calls_for_none_of_the_old_ones_and_for_all_of_the_n
 @pytest.mark.parametrize(("before", "clock"), [("P1D", "14:00"), ("PT24H", "13:00")])
 def test_a_day_before_is_the_same_hour_on_the_wall_and_a_day_of_hours_is_not(before: str, clock: str) -> None:
     """New York's clocks go forward in the night to March 8th, 2026."""
-    check = Reminders(Wishes(), {REMINDER: before}, "America/New_York")
+    check = Reminders(Wishes(), {REMINDER: Promised(before)}, "America/New_York")
     event = appointment("appointment.created", 1, date(2026, 3, 8))
     check.event(event["event_type"], event, NOON)
     decision = {"notification_type": REMINDER, "aggregate_id": "a1", "event_id": "e1", "recipient": "patient:p1"}
     check.decision(decision | {"outcome": "deliver", "reason": "deliver"}, ms(f"2026-03-07T{clock}"))
     check.finish(NOON + 90 * 86_400_000)
     assert (check.table["over 30 days", REMINDER, "found"], check.count) == (1, 0)
+
+
+@pytest.mark.parametrize(("not_within", "verdict"), [("PT6H", "too soon"), ("PT5H", "missing")])
+def test_a_reminder_right_after_the_booking_is_none(not_within: str, verdict: str) -> None:
+    check = Reminders(Wishes(), {REMINDER: Promised("P1D", not_within)}, "America/New_York")
+    event = appointment("appointment.created", 1, date(2026, 1, 14))
+    check.event(event["event_type"], event, ms("2026-01-13T09:00"))
+    check.finish(NOON + 90 * 86_400_000)
+    assert check.table["1 day", REMINDER, verdict] == 1
 
 
 def test_books_that_close(checks: Checks) -> None:
