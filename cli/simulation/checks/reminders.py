@@ -61,8 +61,8 @@ class Reminders(Check):
     """``promised``: type → how long before it comes, as the catalogue says.
 
     ``asking``: those types that ask for a confirmation, and so are not for who has confirmed.
-    ``table``: (lead time, type, verdict) → how many; ``too late``, ``too soon``: none is due, since its time had passed when it was
-    booked, or came so soon after that they had just been told.
+    ``table``: (lead time, type, verdict) → how many; ``too late``, ``too soon``: none is due, since its time had passed when
+    the appointment was booked, or came so soon after that they had just been told.
     """
 
     rule = "reminders"
