@@ -197,3 +197,14 @@ def test_what_is_back_is_asked_about_anew(hops: Hops) -> None:
     reasons = {one["notification_type"]: one["reason"] for one in hops.notify.decisions(hops.tell(BACK))}
     assert reasons["appointment_reminder_48h"] == reasons["appointment_reminder_24h"] == "not_due"
     assert reasons["appointment_restored"] == "deliver"
+
+
+def test_who_confirmed_by_text_is_thanked_once_though_the_practice_says_it_too(hops: Hops) -> None:
+    ours = event("appointment.confirmed", version=1, confirmed_version=1, confirmed_by="patient")
+    theirs = event("appointment.confirmed", version=2, confirmed_by="system")
+    reasons = Counter(
+        one["reason"]
+        for one in hops.notify.decisions(hops.tell(BOOKED, ours, theirs))
+        if one["notification_type"] == "appointment_confirmed"
+    )
+    assert reasons == Counter({"deliver": 1, "duplicate": 1})
