@@ -27,3 +27,5 @@ ASK_WHAT_IF = CARE
 SEND_NOTIFICATIONS = frozenset({"staff", "provider", "marketing", "admin", "service"})
 CANCEL_NOTIFICATIONS = SEND_NOTIFICATIONS
 READ_NOTIFICATIONS = CARE
+# Whose turn it is at a waitlist's slot, or staff who talk with her.
+ANSWER_OFFERS = CARE

@@ -34,6 +34,8 @@ from api import (
     registry,
     sending,
     suppressions,
+    waitlist,
+    waitlist_pages,
     what_if,
 )
 from api.answering import OUTAGE, answering, preflight
@@ -90,7 +92,9 @@ TABLES: tuple[tuple[Route, ...], ...] = (
     notifications.ROUTES,
     explanations.ROUTES,
     what_if.ROUTES,
+    waitlist.ROUTES,
     pages.ROUTES,
+    waitlist_pages.ROUTES,
     following.ROUTES,
     inbox_pages.ROUTES,
     registry.ROUTES,

@@ -32,6 +32,7 @@ _TAGS = {
     "suppressions": "What must not be sent to.",
     "policies": "What a clinic decided for itself.",
     "notifications": "Sent by hand, cancelled, listed, followed.",
+    "waitlist": "Slots that opened: whose turn it is, claim, decline.",
     "explanations": "Why somebody did, or did not, get a notification; and whether they would.",
     "schemas": "The read protocol of a Confluent schema registry.",
     "service": "Whether the service is well.",

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "what-if": ("cli.what_if", "Would somebody get it at some time? Nothing is sent."),
     "watch": ("cli.watch", "Follow deliveries live: one line for each decision and status."),
     "send": ("cli.send", "Send one notification by hand, as the API does."),
+    "waitlist": ("cli.waitlist", "Waitlist slots and whose turn it is; play one through in seconds."),
     "query": ("cli.query", "Ask ClickHouse; without a query, list what can be asked."),
     "topics": ("cli.topics", "Print, create and compare the topic table."),
     "produce": ("cli.produce", "Turn a practice system's CSV export into events."),

@@ -117,6 +117,13 @@ class Settings(BaseSettings):
         "luxe://notifications/", description="What the app opens for a push message; the notification's id follows."
     )
 
+    waitlist_window_seconds: int = Field(
+        1_800,
+        ge=1,
+        le=86_400,
+        description="How long one patient of a waitlist has a slot to herself, at most; a slot's own expires_at may say less.",
+    )
+
     inbox_days: int = Field(
         365, ge=1, le=3650, description="How long an in-app message stays in its inbox; alerts stay until they expire."
     )

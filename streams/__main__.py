@@ -1,4 +1,4 @@
-"""`python -m streams intake|notify`: one hop as a process of its own."""
+"""`python -m streams intake|notify|coordinator`: one hop, or the waitlist's coordinator, as a process of its own."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from schemas.registry import RegistryError
 from streams.catalog import CatalogError
 
 HOPS = ("intake", "notify")
+COORDINATOR = "coordinator"
 
 
 def main(arguments: list[str]) -> NoReturn:
     """Runs the hop until it is told to end. Exit status 1: not a hop; 78: it cannot be configured; else the runtime's own."""
-    if len(arguments) != 1 or arguments[0] not in HOPS:
-        sys.exit(f"usage: python -m streams {'|'.join(HOPS)}")
+    if len(arguments) != 1 or arguments[0] not in (*HOPS, COORDINATOR):
+        sys.exit(f"usage: python -m streams {'|'.join((*HOPS, COORDINATOR))}")
     try:
         settings = Settings()
         configure_logging(settings.log_format)
+        if arguments[0] == COORDINATOR:
+            from streams.waitlist.process import run
+
+            sys.exit(run(settings))
         if arguments[0] == "intake":
             from streams.intake import build_intake as build
         else:

@@ -6,7 +6,7 @@ The one part of ``streams`` that the API may import (see pyproject.toml): rules,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -59,7 +59,8 @@ class Question:
     """``at``: without a zone, by the recipient's clocks, else the clinic's. Exactly one of the two names is given.
 
     ``about``: the appointment, payment … that it would be about; who was told the same of it within the type's window is not
-    told again.
+    told again. ``as_optional``: as if the type were neither critical nor essential, so that nights hold it and preferences
+    close it.
     """
 
     at: datetime
@@ -68,6 +69,7 @@ class Question:
     expires_at: datetime | None = None
     event_opt_outs: Sequence[Channel] = ()
     about: str | None = None
+    as_optional: bool = False
 
 
 class Counts(NamedTuple):
@@ -142,6 +144,8 @@ async def what_if(
     for kind in kinds:
         shut = await _shut(connection, records, person, kind.sender_class, at)
         terms = Terms.of(kind)
+        if question.as_optional:
+            terms = replace(terms, critical=False, essential=False)
         expires_at = question.expires_at
         given = Given(
             terms,

@@ -6,37 +6,13 @@ person, an address, or what a provider or a caller wrote.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-Kind = Literal["counter", "gauge", "histogram"]
+from connectors.metrics.metric import BATCH_ROWS, BATCH_SECONDS, CALL_SECONDS, RANGE_ROWS, REQUEST_SECONDS
+from connectors.metrics.metric import Metric as Metric
 
 SINKS = ("sms", "email", "push", "in_app")
 STREAMS = ("intake", "notify")
 HTTP = ("api", "webhooks")
-RELAY, WEBHOOKS, CLICKHOUSE, SEGMENTS = "relay", "webhooks", "clickhouse", "segments"
-
-# A provider answers in tens of milliseconds, and a call is given up after 10 to 60 s (architecture §7).
-CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-# Ours answer in milliseconds; a request is given up after 10 s.
-REQUEST_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-# A transaction of one record commits in 2 ms, a full batch is a quarter of a second's work.
-BATCH_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-BATCH_ROWS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0)
-RANGE_ROWS = (10.0, 100.0, 1_000.0, 10_000.0, 50_000.0, 100_000.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric. ``services``: whose processes have it. ``buckets``: of a histogram, upper bounds in its unit."""
-
-    name: str
-    kind: Kind
-    labels: tuple[str, ...]
-    services: tuple[str, ...]
-    meaning: str
-    buckets: tuple[float, ...] = ()
-
+RELAY, WEBHOOKS, CLICKHOUSE, SEGMENTS, COORDINATOR = "relay", "webhooks", "clickhouse", "segments", "coordinator"
 
 # Queues
 
@@ -44,7 +20,7 @@ LAG = Metric(
     "luxe_consumer_lag_records",
     "gauge",
     ("topic", "partition"),
-    (*STREAMS, *SINKS, CLICKHOUSE),
+    (*STREAMS, *SINKS, CLICKHOUSE, COORDINATOR),
     "Records on the topic that this process, which owns the partition, has not read yet. Up to 10 s old.",
 )
 QUEUE = Metric(
@@ -173,7 +149,7 @@ DEAD_LETTERS = Metric(
     "luxe_dead_letters_total",
     "counter",
     ("stage", "code"),
-    (*STREAMS, *SINKS, WEBHOOKS),
+    (*STREAMS, *SINKS, WEBHOOKS, COORDINATOR),
     "Records, or entries of a provider's batch, that went to dead-letters, by their code (`luxe dead-letters`).",
 )
 
@@ -301,6 +277,29 @@ OUTCOMES = Metric(
     "What was made of events (intake: as mapped), of requests, due timers and statuses (notify: deliver, defer, suppress, …).",
 )
 
+WAITLIST_TOLD = Metric(
+    "luxe_waitlist_told_total",
+    "counter",
+    ("what",),
+    (COORDINATOR,),
+    "What it told of slots: offer_made, expired, taken, withdrawn, declined, nobody_left, too_late, claimed_twice.",
+)
+WAITLIST_SKIPPED = Metric(
+    "luxe_waitlist_skipped_total",
+    "counter",
+    ("reason",),
+    (COORDINATOR,),
+    "Candidates who could not be asked, by the rule that said so.",
+)
+WAITLIST_LATE = Metric(
+    "luxe_waitlist_late_seconds",
+    "histogram",
+    (),
+    (COORDINATOR,),
+    "From a slot's time to when it was looked at.",
+    REQUEST_SECONDS,
+)
+
 # Postgres
 
 OUTBOX_ROWS = Metric(
@@ -392,7 +391,7 @@ SCRAPE_FAULTS = Metric(
     "luxe_metrics_unreadable_total",
     "counter",
     ("metric",),
-    (*STREAMS, *SINKS, RELAY, WEBHOOKS, CLICKHOUSE, SEGMENTS, "api"),
+    (*STREAMS, *SINKS, RELAY, WEBHOOKS, CLICKHOUSE, SEGMENTS, COORDINATOR, "api"),
     "Times that a metric could not be read when asked for (Postgres away, say); it was left out of that answer.",
 )
 

@@ -20,6 +20,7 @@ PIPELINE: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     (RELAY, ("connectors.postgres", "relay"), (KAFKA, POSTGRES)),
     ("intake", ("streams", "intake"), (KAFKA,)),
     ("notify", ("streams", "notify"), (KAFKA,)),
+    ("coordinator", ("streams", "coordinator"), (KAFKA, POSTGRES, RELAY)),
     ("webhooks", ("connectors.webhooks",), (KAFKA, POSTGRES, RELAY)),
     ("api", ("api",), (KAFKA, POSTGRES, RELAY)),
     ("sms", ("sinks", "sms"), (KAFKA, POSTGRES, LOOPBACK_PROVIDER)),

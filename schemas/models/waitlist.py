@@ -9,9 +9,53 @@ from pydantic import AwareDatetime, Field
 
 from schemas.models.base import Event
 
+OfferOutcome = Literal["claimed", "declined", "expired", "taken", "withdrawn"]
+UnfilledCause = Literal["nobody_left", "too_late"]
+
+
+class WaitlistOfferEnded(Event):
+    """An offer is over, however it ended; made by the coordinator."""
+
+    RECORD: ClassVar[str] = "luxe.events.WaitlistOfferEnded"
+
+    event_type: Literal["waitlist.offer_ended"] = "waitlist.offer_ended"
+    slot_id: str
+    offer_id: str
+    offer_number: int
+    patient_id: str
+    outcome: OfferOutcome
+    service: str
+    provider: str
+    provider_id: str | None = None
+    date: dt.date
+    time: str
+    ended_at: AwareDatetime
+    time_zone: str | None = None
+
+
+class WaitlistOfferMade(Event):
+    """The coordinator offers the slot to one patient: nobody else holds it meanwhile."""
+
+    RECORD: ClassVar[str] = "luxe.events.WaitlistOfferMade"
+
+    event_type: Literal["waitlist.offer_made"] = "waitlist.offer_made"
+    slot_id: str
+    offer_id: str
+    offer_number: int
+    patient_id: str
+    service: str
+    provider: str
+    provider_id: str | None = None
+    date: dt.date
+    time: str
+    offer_ends_at: AwareDatetime
+    duration: int | None = None
+    time_zone: str | None = None
+    claim_url: str | None = None
+
 
 class WaitlistSlotAvailable(Event):
-    """A slot opened; the waitlist is asked."""
+    """A slot opened; the waitlist is asked, one patient after the other."""
 
     RECORD: ClassVar[str] = "luxe.events.WaitlistSlotAvailable"
 
@@ -67,3 +111,31 @@ class WaitlistSlotDeclined(Event):
     keep_on_waitlist: bool = True
     reason: str | None = None
     time_zone: str | None = None
+
+
+class WaitlistSlotUnfilled(Event):
+    """Nobody of the waitlist is left to ask, or it is too late to; the slot is still open."""
+
+    RECORD: ClassVar[str] = "luxe.events.WaitlistSlotUnfilled"
+
+    event_type: Literal["waitlist.slot_unfilled"] = "waitlist.slot_unfilled"
+    slot_id: str
+    cause: UnfilledCause
+    offers_made: int = 0
+    service: str
+    provider: str
+    provider_id: str | None = None
+    date: dt.date
+    time: str
+    unfilled_at: AwareDatetime
+    time_zone: str | None = None
+
+
+class WaitlistSlotWithdrawn(Event):
+    """The clinic takes the slot back; whoever holds an offer is told, nobody else is asked."""
+
+    RECORD: ClassVar[str] = "luxe.events.WaitlistSlotWithdrawn"
+
+    event_type: Literal["waitlist.slot_withdrawn"] = "waitlist.slot_withdrawn"
+    slot_id: str
+    withdrawn_at: AwareDatetime

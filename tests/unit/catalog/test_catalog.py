@@ -30,7 +30,8 @@ def _refused(tmp_path: Path, old: str, new: str) -> str:
 
 
 def test_every_event_type_tells_somebody_or_withdraws() -> None:
-    assert set(CATALOG.event_types) == set(EVENT_TYPES)
+    # A slot that opens tells the coordinator alone.
+    assert set(CATALOG.event_types) == set(EVENT_TYPES) - {"waitlist.slot_available"}
 
 
 @pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
@@ -110,8 +111,8 @@ def test_version_changes_with_content_only(tmp_path: Path) -> None:
             "expiry",
             "after: and before:",
         ),
-        ("audience: {patients: waitlist_patients}", "audience: {patients: waitlist}", "audience", "no list of texts"),
-        ("audience: {patients: waitlist_patients}", "audience: {roles: [staff]}", "audience", "reaches other people"),
+        ("audience: {patients: affected_patients}", "audience: {patients: affected}", "audience", "no list of texts"),
+        ("audience: {patients: affected_patients}", "audience: {roles: [staff]}", "audience", "reaches other people"),
         ("    template_id: appointment_waitlist\n", "    template_id: nothing\n", "template_id", "no such template"),
         ("    profile: appointment\n", "    profile: appointments\n", "profile", "no such profile"),
         (

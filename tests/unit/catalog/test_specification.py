@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from connectors.settings import Settings
 from streams.catalog import Catalog
 
 CATALOG = Catalog.load()
@@ -154,7 +155,8 @@ MAPPING: tuple[tuple[str, str, str, tuple[str, ...], str, str], ...] = (
     ("appointment.completed", "treatment_followup_24hr", "PT24H", ("sms",), "normal", "treatment_followup_24hr"),
     ("appointment.completed", "treatment_followup_3day", "P3D", ("sms",), "low", "treatment_followup_3day"),
     ("appointment.completed", "review_request", "P7D", ("sms", "email"), "low", "review_request"),
-    ("waitlist.slot_available", "waitlist_opening", "immediate", ("sms", "push"), "critical", "appointment_waitlist"),
+    # slot_available by way of the coordinator, which asks one after the other: docs/adr/0025-waitlist.md.
+    ("waitlist.offer_made", "waitlist_opening", "immediate", ("sms", "push"), "critical", "appointment_waitlist"),
     ("payment.received", "payment_confirmation", "immediate", ("sms", "email"), "normal", "financial_payment_received"),
     ("inventory.low_stock", "low_stock_alert", "immediate", ("in_app", "email"), "normal", "admin_low_stock"),
 )  # fmt: skip
@@ -174,8 +176,10 @@ EXISTING: dict[str, tuple[str, ...]] = {
 
 # What the event types say that the specification only names, or that it shows in its events alone.
 IMPLIED: dict[str, tuple[str, ...]] = {
-    "waitlist.slot_claimed": ("waitlist_claimed", "waitlist_slot_filled", "staff_slot_claimed"),
-    "waitlist.slot_declined": ("waitlist_declined", "waitlist_opening", "staff_slot_open"),
+    "waitlist.slot_claimed": ("waitlist_claimed", "staff_slot_claimed"),
+    "waitlist.slot_declined": ("waitlist_declined",),
+    "waitlist.offer_ended": ("waitlist_slot_filled",),
+    "waitlist.slot_unfilled": ("staff_slot_open",),
     "appointment.restored": ("appointment_restored", "appointment_reminder_24h", "provider_appointment_moved"),
     "appointment.confirmed": ("appointment_confirmed",),
     "appointment.reschedule_requested": ("reschedule_request_received", "staff_reschedule_request"),
@@ -234,10 +238,9 @@ def test_every_row_of_the_mapping(row: tuple[str, str, str, tuple[str, ...], str
 
 
 def test_the_waitlist_gives_thirty_minutes() -> None:
-    entry = next(
-        entry for entry in CATALOG.for_event("waitlist.slot_available") if entry.type.name == "waitlist_opening"
-    )
-    assert [expiry.of for expiry in entry.trigger.expiry] == [("expires_at",)]
+    (entry,) = CATALOG.for_event("waitlist.offer_made")
+    assert [expiry.of for expiry in entry.trigger.expiry] == [("offer_ends_at",)]
+    assert Settings.model_fields["waitlist_window_seconds"].default == 30 * 60
 
 
 def test_low_stock_goes_to_admins_and_inventory_managers() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from schemas.topics import AGGREGATE_GATES, DEAD_LETTERS
 from streams.forgetting import FORGET_MS
 from streams.runtime import FatalError, Output
 from tests.intake_world import IntakeWorld
-from tests.unit.rules.events import NOW, event
+from tests.unit.rules.events import event
 
 TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -67,11 +67,11 @@ def test_a_new_data_key_is_used_at_once(world: IntakeWorld) -> None:
     assert world.opened(request, "patient:p1")["patient_id"] == "p1"
 
 
-def test_each_of_a_waitlist_keeps_only_themselves(world: IntakeWorld) -> None:
-    opened = event("waitlist.slot_available", waitlist_patients=["p1", "p2"], expires_at=NOW + timedelta(minutes=30))
-    requests = world.requests(world.ask(opened))
+def test_each_of_many_keeps_only_themselves(world: IntakeWorld) -> None:
+    closed = event("clinic.closure", affected_patients=["p1", "p2"])
+    requests = [one for one in world.requests(world.ask(closed)) if one["recipient"].startswith("patient:")]
     lists = {
-        one["recipient"]: world.opened(one, key)["waitlist_patients"]
+        one["recipient"]: world.opened(one, key)["affected_patients"]
         for one, key in zip(requests, ("patient:p1", "clinic:clinic-1"), strict=True)
     }
     assert lists == {"patient:p1": ["p1"], "patient:p2": ["p2"]}

@@ -189,30 +189,6 @@ def test_a_cancelled_appointment_is_reopened_by_a_newer_event_that_says_it_stand
     assert _map(event("appointment.cancelled", version=3), restored.memory).outcome == "superseded"
 
 
-def test_the_waitlist_is_asked_one_by_one_and_the_others_are_told_it_is_gone() -> None:
-    opened = event(
-        "waitlist.slot_available", waitlist_patients=["p1", "p2", "p3"], expires_at=NOW + timedelta(minutes=30)
-    )
-    mapped = _map(opened)
-    assert _told(mapped) == {"waitlist_opening": {"patient:p1", "patient:p2", "patient:p3"}}
-    assert {request["expires_at"] for request in mapped.requests} == {NOW + timedelta(minutes=30)}
-    claimed = _map(event("waitlist.slot_claimed", version=2, patient_id="p2", other_patients=["p1"]), mapped.memory)
-    told = _told(claimed)
-    assert told["waitlist_claimed"] == {"patient:p2"}
-    assert told["waitlist_slot_filled"] == {"patient:p1", "patient:p3"}
-    withdrawn = {request["recipient"] for request in claimed.requests if request["withdraws"] == "all"}
-    assert {"patient:p1", "patient:p2", "patient:p3"} <= withdrawn
-
-
-def test_declining_withdraws_from_the_one_who_declined_alone() -> None:
-    opened = _after(event("waitlist.slot_available", waitlist_patients=["p1", "p2"]))
-    declined = _map(event("waitlist.slot_declined", version=2, patient_id="p1", next_patient_id="p4"), opened)
-    assert _told(declined)["waitlist_opening"] == {"patient:p4"}
-    assert {request["recipient"] for request in declined.requests if request["withdraws"] != "none"} == {"patient:p1"}
-    assert declined.gate is None
-    assert set(declined.memory.recipients) >= {"patient:p1", "patient:p2", "patient:p4"}
-
-
 def test_nobody_keeps_a_list_of_the_others() -> None:
     opened = event("waitlist.slot_available", waitlist_patients=["p1", "p2", "p3"])
     mapping = _mapping(opened)

@@ -102,6 +102,13 @@ EVENTS_OF_THE_ARCHITECTURE = [
     "birthday.due",
     "patient.inactive",
 ]
+# The waitlist's coordinator: what it tells, and what it must be told (docs/adr/0025-waitlist.md).
+EVENTS_OF_OURS = [
+    "waitlist.offer_made",
+    "waitlist.offer_ended",
+    "waitlist.slot_unfilled",
+    "waitlist.slot_withdrawn",
+]
 
 # The specification's "Domain Events": every field of every payload, renamed to snake_case.
 FIELDS_OF_THE_SPECIFICATION = {
@@ -134,7 +141,7 @@ FIELDS = [entry for schema in definitions().values() for entry in all_fields(sch
 
 
 def test_every_event_of_the_architecture_exists_and_no_other() -> None:
-    assert sorted(EVENTS_OF_THE_ARCHITECTURE) == sorted(EVENT_TYPES)
+    assert sorted(EVENTS_OF_THE_ARCHITECTURE + EVENTS_OF_OURS) == sorted(EVENT_TYPES)
 
 
 @pytest.mark.parametrize(("event_type", "names"), FIELDS_OF_THE_SPECIFICATION.items())
@@ -218,7 +225,7 @@ def test_a_type_that_several_records_share_is_the_same_in_all() -> None:
 
 def test_every_event_about_a_patient_says_who() -> None:
     without_patients = {"inventory.low_stock", "staff.message", "staff.assistance_needed", "staff.assignment_changed"}
-    without_patients |= {"sync.error", "system.alert"}
+    without_patients |= {"sync.error", "system.alert", "waitlist.slot_unfilled", "waitlist.slot_withdrawn"}
     people = {"patient_id", "patients", "waitlist_patients", "affected_patients", "recipient"}
     for event_type, contract in EVENT_TYPES.items():
         names = {field["name"] for field in definition(contract.record)["fields"]}
