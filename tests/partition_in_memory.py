@@ -16,7 +16,7 @@ from streams.runtime.batch import DeadLetter
 from streams.runtime.clients import Topics, TransactionalProducer
 from streams.runtime.metrics import Metrics
 from streams.runtime.partition import Partition, Phase, Plan
-from streams.runtime.rows import TIMER, due_key_of
+from streams.runtime.rows import COUNT, TIMER, due_key_of
 from streams.runtime.store import Store
 from streams.runtime.tuning import Tuning
 
@@ -216,6 +216,7 @@ class Owner:
             rows: list[tuple[bytes, bytes | None]] = [(key, value)]
             if key[:1] == TIMER and value is not None:
                 rows.append((due_key_of(key, value), b""))
+            rows.append((COUNT, None))
             store.write(rows)
         self._restored = len(self.producer.changelog)
         self.store = store

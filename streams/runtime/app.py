@@ -25,6 +25,7 @@ from connectors.settings import Settings
 from streams.runtime import mends
 from streams.runtime.batch import DeadLetter
 from streams.runtime.clients import Topics
+from streams.runtime.clock import SettledClock
 from streams.runtime.consumer import BatchedConsumer, Transport, plane_of
 from streams.runtime.counted import sources_of
 from streams.runtime.errors import FatalError, end_process
@@ -48,11 +49,6 @@ _MAX_POLL_SECONDS = 7 * 24 * 3600.0
 _READY_DIRECTORY = "ready"
 _REPEAT_SECONDS = 10.0
 _CHATTY = ("aiokafka", "aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator", "aiokafka.conn")
-
-
-def wall_clock_ms() -> int:
-    """Now, in ms since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 class _BootStrategy(BootStrategy):
@@ -219,12 +215,14 @@ def build_app(
     partitions: int,
     views: Sequence[View] = (),
     tuning: Tuning | None = None,
-    clock_ms: Callable[[], int] = wall_clock_ms,
+    clock_ms: Callable[[], int] | None = None,
 ) -> RuntimeApp:
     """An app that reads ``inputs`` (same key, same ``partitions`` each), keeps state behind ``changelog`` and joins ``views``.
 
     ``dead_letter(subject, error, batch)`` makes the output that keeps an event which cannot be handled; it must not fail.
+    ``clock_ms``: now, in ms since the epoch, for timers and decisions; None: the machine's, settled.
     """
+    tuning = tuning or Tuning()
     return RuntimeApp(
         name,
         inputs=inputs,
@@ -233,8 +231,8 @@ def build_app(
         dead_letter=dead_letter,
         views=views,
         partitions=partitions,
-        tuning=tuning or Tuning(),
-        clock_ms=clock_ms,
+        tuning=tuning,
+        clock_ms=clock_ms or SettledClock(tuning.clock_settle_seconds),
     )
 
 

@@ -27,10 +27,10 @@ from streams.runtime.errors import FatalError
 from streams.runtime.metrics import Metrics
 from streams.runtime.records import Record
 from streams.runtime.restore import SOURCE, Restore, source_value
-from streams.runtime.rows import OUTPUT, POSITION, position_of, position_value
+from streams.runtime.rows import COUNT, OUTPUT, POSITION, position_of, position_value
 from streams.runtime.settle import outputs_between, outputs_of, settle, wait_decided
 from streams.runtime.store import Store
-from streams.runtime.timers import DueIndex, count_timers
+from streams.runtime.timers import DueIndex, count_timers, count_value
 from streams.runtime.tuning import Tuning
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ __all__ = ["Batch", "Event", "Partition", "Plan"]
 _FIRST_BATCH_RECORDS = 64
 _BATCH_GROWTH = 4
 _ASK_AGAIN_SECONDS = 1.0  # while the broker is away
+# Nothing more to fetch for so long: what the fetcher has read is in the queue by then.
+_CAUGHT_UP_SECONDS = 0.1
 
 
 class Phase(enum.Enum):
@@ -96,6 +98,9 @@ class Partition:
         self._batch_records = min(_FIRST_BATCH_RECORDS, plan.tuning.batch_records)
         self._began = 0.0
         self._outputs: set[str] = set()
+        self._backlog: Mapping[str, int] = {}  # topic → end of its log when we came; read past it, empty
+        self._backlog_until = 0.0  # on the monotonic clock
+        self._caught_up_at: float | None = None
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -219,15 +224,36 @@ class Partition:
         tuning = self._plan.tuning
         return self.queued_records * 2 <= tuning.queue_records and self.queued_bytes * 2 <= tuning.queue_bytes
 
+    def catch_up(self, ends: Mapping[str, int]) -> None:
+        """Timers wait until the input before these ends (by topic) was worked on, for it may withdraw them; not for ever."""
+        self._backlog, self._caught_up_at = ends, None
+        self._backlog_until = time.monotonic() + self._plan.tuning.catch_up_seconds
+
+    def may_fire(self, fetched: Callable[[], Mapping[tuple[str, int], int]]) -> bool:
+        """Whether it has caught up with its input. ``fetched``: the fetcher's positions."""
+        if not self._backlog:
+            return True
+        now, positions = time.monotonic(), fetched()
+        behind = (positions.get((topic, self.number), -1) < end for topic, end in self._backlog.items())
+        if now < self._backlog_until:
+            if self.queued_records or any(behind):
+                self._caught_up_at = None
+                return False
+            self._caught_up_at = self._caught_up_at or now
+            if now - self._caught_up_at < _CAUGHT_UP_SECONDS:
+                return False
+        self._backlog = {}
+        return True
+
     # -- one transaction ----------------------------------------------------------------------------------------------
 
-    def has_work(self, now_ms: int) -> bool:
-        """Whether a batch can begin now."""
+    def has_work(self, now_ms: int, *, timers: bool = True) -> bool:
+        """Whether a batch can begin now, with due timers or without."""
         if self.phase is not Phase.RUNNING or not self.idle.is_set():
             return False
         if self._queue:
             return True
-        earliest_ms = self._due.earliest_ms()
+        earliest_ms = self._due.earliest_ms() if timers else None
         return earliest_ms is not None and earliest_ms <= now_ms
 
     def earliest_due_ms(self) -> int | None:
@@ -240,10 +266,14 @@ class Partition:
         due: DueIndex | None = getattr(self, "_due", None)
         return None if due is None else due.known_ms
 
-    def begin(self, now_ms: int) -> Batch | None:
-        """Begins a transaction over the next records and due timers; None when all of them were done in an earlier one."""
+    def begin(self, now_ms: int, *, timers: bool = True) -> Batch | None:
+        """Begins a transaction over the next records and due timers; None when all of them were done in an earlier one.
+
+        Neither starves the other: records have all the batch they need, timers what is left of it, and half of one at least.
+        """
         records = self._take()
-        due = self._due.due(now_ms, self._plan.tuning.batch_timers)
+        room = max(self._batch_records - len(records), (self._batch_records + 1) // 2)
+        due = self._due.due(now_ms, min(room, self._plan.tuning.batch_timers)) if timers else []
         if not records and not due:
             return None
         self._producer.begin()
@@ -317,6 +347,8 @@ class Partition:
             rows.append((row, value))
         producer.commit()
         rows += batch._due_changes.items()
+        if batch.timers:
+            rows.append((COUNT, count_value(self._plan.metrics.timers[number] + batch.timers)))
         if self._changelog_next >= 0:
             rows.append((SOURCE, source_value(self._changelog_id, self._changelog_next, self._plan.clock_ms())))
         self._store.write(rows)

@@ -34,7 +34,8 @@ T = TypeVar("T")
 # too early, and librdkafka then waits 20 ms. Other partitions work meanwhile, and what comes in is one transaction, not two.
 _REST_SECONDS = 0.005
 # A wall clock can be set, and a broker can go away and come back: no partition sleeps longer without looking.
-_MAX_WAIT_SECONDS = 5.0
+_MAX_WAIT_SECONDS = 1.0
+_CATCH_UP_SECONDS = 0.05  # between two looks whether the input of an absence was worked on
 
 
 class DataPlane:
@@ -137,9 +138,11 @@ class DataPlane:
     async def _start(self, partition: Partition, generation: int) -> None:
         positions = {(topic, partition.number): partition.next_offset(topic) for topic in self.plan.inputs}
         offsets = await self.in_thread(self._offsets, positions)
+        ends = await self.in_thread(self.plan.topics.ends, positions)
         if generation != self._generation:
             return  # another rebalance came in between; it starts this partition
         partition.clear_queue()
+        partition.catch_up({topic: ends[topic, partition.number] for topic in self.plan.inputs})
         self._begin(partition, offsets)
         partition.phase = Phase.RUNNING
         partition.progress_at = time.monotonic()
@@ -259,10 +262,11 @@ class DataPlane:
                 continue
             partition.work.clear()
             now_ms = self.plan.clock_ms()
-            if not partition.has_work(now_ms):
-                await self._wait_for_work(partition, now_ms)
+            fires = partition.may_fire(self.fetcher.positions)
+            if not partition.has_work(now_ms, timers=fires):
+                await self._wait_for_work(partition, now_ms, fires)
                 continue
-            batch = partition.begin(now_ms)
+            batch = partition.begin(now_ms, timers=fires)
             if partition.paused and partition.has_room:
                 partition.paused = False
                 self.fetcher.go_on(self._places(partition))
@@ -270,9 +274,9 @@ class DataPlane:
                 self.metrics.batches += 1
                 return batch
 
-    async def _wait_for_work(self, partition: Partition, now_ms: int) -> None:
-        wait_seconds = _MAX_WAIT_SECONDS
-        if partition.phase is Phase.RUNNING and (due_ms := partition.earliest_due_ms()) is not None:
+    async def _wait_for_work(self, partition: Partition, now_ms: int, fires: bool) -> None:
+        wait_seconds = _MAX_WAIT_SECONDS if fires else _CATCH_UP_SECONDS
+        if fires and partition.phase is Phase.RUNNING and (due_ms := partition.earliest_due_ms()) is not None:
             wait_seconds = min(wait_seconds, (due_ms - now_ms) / 1000)
         alarm = asyncio.get_running_loop().call_later(max(wait_seconds, 0.001), partition.work.set)
         try:

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from connectors.settings import Settings
 from streams.runtime.clients import is_end, log_start, reader, transient
 from streams.runtime.errors import FatalError, fatal_from
-from streams.runtime.rows import META, TIMER, due_key_of
+from streams.runtime.rows import COUNT, META, TIMER, due_key_of
 from streams.runtime.store import Store
 from streams.runtime.tuning import Tuning
 
@@ -96,7 +96,8 @@ class Restore:
                 consumer.assign([TopicPartition(self._topic, self._partition, start)])
                 self._read(consumer, start, end, progress)
                 self._store.flush()  # before the row that vouches for it
-            self._store.write([(SOURCE, source_value(self._topic_id, max(start, end), self._clock_ms()))])
+            source = source_value(self._topic_id, max(start, end), self._clock_ms())
+            self._store.write([(SOURCE, source), *([(COUNT, None)] if self.records else [])])
         except KafkaException as error:
             raise fatal_from(f"restore of {self._topic}[{self._partition}]", error) from error
         finally:

@@ -25,6 +25,7 @@ POSITION = b"p"
 OUTPUT = b"o"
 DUE = b"d"
 META = b"m"
+COUNT = META + b"timers"  # how many the store holds; a restore that changed anything removes it
 
 _TIMER_VALUE = struct.Struct(">qB")
 _DUE_KEY = struct.Struct(">cBQ")

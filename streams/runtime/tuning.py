@@ -25,7 +25,17 @@ class Tuning(BaseSettings):
     batch_seconds: float = Field(
         0.25, gt=0, le=5, description="Work aimed at in one batch: slow work makes them smaller."
     )
-    batch_timers: int = Field(500, ge=1, le=10_000, description="Due timers fired in one transaction.")
+    # A storm of due timers is paced by these: half a batch at least is theirs, and all that records leave.
+    batch_timers: int = Field(500, ge=1, le=10_000, description="Due timers fired in one transaction, at most.")
+    catch_up_seconds: float = Field(
+        10.0,
+        ge=0,
+        le=3600,
+        description="After an absence, how long timers wait for the input that lies there: it may withdraw them.",
+    )
+    clock_settle_seconds: float = Field(
+        5.0, ge=0, le=300, description="A wall clock that steps forward is believed after so long."
+    )
     transaction_timeout_seconds: float = Field(
         30.0, ge=10, le=60, description="After it the broker aborts a silent owner's."
     )

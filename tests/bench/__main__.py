@@ -27,6 +27,7 @@ from tests.bench import (
     sealing,
     sinks,
     streams_runtime,
+    timers,
 )
 from tests.bench.report import RESULTS, Figure, write
 from tests.bench.stack import running_stack
@@ -62,6 +63,7 @@ ON_A_STACK: Mapping[str, Bench] = {
         lambda stack, say: [Figure(**raced) for raced in streams_runtime.benchmarks(stack.settings, say=say)],
         environment=SEVERAL_PARTITIONS,
     ),
+    "timers": Bench(lambda stack, say: timers.figures(stack.settings, say)),
     "sinks": Bench(sinks.figures, environment=SEVERAL_PARTITIONS),
     "lanes": Bench(lanes.figures, environment=SEVERAL_PARTITIONS),
     "postgres": Bench(postgres.figures, environment=SEVERAL_PARTITIONS),

@@ -25,8 +25,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from connectors.kafka import make_producer
 from connectors.settings import Settings
 from streams.runtime import Batch, DueTimer, Output, Record, Tuning, build_app
-from streams.runtime.app import wall_clock_ms
 from streams.runtime.clients import Topics
+from streams.runtime.clock import wall_clock_ms
 from streams.runtime.restore import Restore
 from streams.runtime.rows import STATE
 from streams.runtime.store import Store, block_cache
@@ -145,12 +145,13 @@ def ours(events: int, topics: dict[str, str], settings: Settings) -> None:
     app.run()
 
 
-def _make_topics(settings: Settings, *names: str) -> dict[str, str]:
+def make_topics(settings: Settings, *names: str, partitions: int = PARTITIONS) -> dict[str, str]:
+    """Topics of its own: asked-for name → real name. ``state`` is compacted."""
     ending = uuid.uuid4().hex[:8]
     topics = {name: f"bench.{name}.{ending}" for name in names}
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap})
     wanted = [
-        NewTopic(name, PARTITIONS, 1, config={"cleanup.policy": "compact"} if asked == "state" else {})
+        NewTopic(name, partitions, 1, config={"cleanup.policy": "compact"} if asked == "state" else {})
         for asked, name in topics.items()
     ]
     for made in admin.create_topics(wanted, operation_timeout=30).values():
@@ -182,7 +183,7 @@ def _race(name: str, events: int, topics: dict[str, str], settings: Settings, fo
 
 def restore_rate(settings: Settings, folder: Path) -> float:
     """Records a second from a changelog partition into an empty store; the broker's cache is warm."""
-    topic = _make_topics(settings, "state")["state"]
+    topic = make_topics(settings, "state")["state"]
     producer = make_producer(settings, queue_buffering_max_messages=RESTORED_RECORDS + 1)
     for number in range(RESTORED_RECORDS):
         producer.produce(topic, b"x" * 100, STATE + b"patient:%d" % number, 0)
@@ -198,12 +199,12 @@ def restore_rate(settings: Settings, folder: Path) -> float:
 
 def benchmarks(settings: Settings, events: int = 60_000, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
     """Races both over the same input and returns their figures. About 20 s."""
-    topics = _make_topics(settings, "in")
+    topics = make_topics(settings, "in")
     _fill(settings, topics["in"], events)
     figures: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="luxe-bench-") as folder:
         for name in ("bare", "ours"):
-            own = topics | _make_topics(settings, "out", "state")
+            own = topics | make_topics(settings, "out", "state")
             figures[name] = _race(name, events, own, settings, Path(folder))
             one = figures[name]
             say(f"{name}: {one['events_per_second']:,.0f} events/s, {one['cpu_us_per_event']:.1f} µs CPU an event")

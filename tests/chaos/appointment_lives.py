@@ -23,6 +23,7 @@ from schemas.topics import DEAD_LETTERS, DECISIONS, REQUESTED, STATUS, TEMPLATES
 from streams.catalog import Catalog
 from streams.render.sources import load_templates
 from streams.runtime import Output
+from streams.runtime.rows import TIMER
 from streams.runtime.tuning import Tuning
 from tests.intake_world import IntakeWorld
 from tests.notify_world import World
@@ -220,6 +221,9 @@ class _Living:
             self._faults.append(f"{len(doubled)} notifications ended twice")
         if left := [row for row, _ in self._notify.store.items(b"") if row.startswith((b"tn", b"sw"))]:
             self._faults.append(f"{len(left)} rows still wait")
+        held = sum(row.startswith(TIMER) for row, _ in self._notify.store.items(b""))
+        if self._notify.metrics.timers[0] != held:
+            self._faults.append(f"{held} timers are counted as {self._notify.metrics.timers[0]}")
         return "; ".join(self._faults) or None
 
     def _live(self) -> None:

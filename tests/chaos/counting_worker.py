@@ -2,8 +2,9 @@
 
 Configured by environment: COUNT_APP, COUNT_INPUTS (comma-separated), COUNT_OUTPUT, COUNT_CHANGELOG, COUNT_DEAD, COUNT_PARTITIONS.
 With COUNT_VIEW (a compacted topic) each output ends in what the view says of the key ``word``.
-A value that begins with ``poison`` fails; ``timer:<ms>:`` sets a timer that far ahead of now; ``slow:<ms>:`` takes that long;
-``hang`` blocks the event loop for ever.
+With COUNT_CLOCK (a file) the wall clock is so many ms from the machine's as that says.
+A value that begins with ``poison`` fails; ``timer:<ms>:<name>`` sets a timer that far ahead of now, ``cancel:<name>`` removes it;
+``slow:<ms>:`` takes that long; ``hang`` blocks the event loop for ever.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from pathlib import Path
 
 from connectors.settings import Settings
-from streams.runtime import Batch, Batches, DueTimer, Event, Output, PoisonError, Record, View, build_app
+from streams.runtime import Batch, Batches, DueTimer, Event, Output, PoisonError, Record, Tuning, View, build_app
+from streams.runtime.clock import SettledClock, wall_clock_ms
 from tests.chaos.orphans import end_with_parent
 
 APP = os.environ["COUNT_APP"]
@@ -31,6 +34,11 @@ def dead_letter(subject: Record | DueTimer, error: BaseException, batch: Batch) 
     return Output(DEAD, subject.timer_id, subject.payload, (("error", type(error).__name__.encode()),))
 
 
+def stepped_ms() -> int:
+    """The wall clock, as somebody set it."""
+    return wall_clock_ms() + int(Path(os.environ["COUNT_CLOCK"]).read_text())
+
+
 view = View(os.environ["COUNT_VIEW"]) if "COUNT_VIEW" in os.environ else None
 app = build_app(
     APP,
@@ -40,6 +48,7 @@ app = build_app(
     dead_letter=dead_letter,
     partitions=PARTITIONS,
     views=[view] if view is not None else [],
+    clock_ms=SettledClock(Tuning().clock_settle_seconds, stepped_ms) if "COUNT_CLOCK" in os.environ else None,
 )
 
 
@@ -72,6 +81,8 @@ async def counting(batches: Batches) -> None:
                 if value.startswith(b"timer:"):
                     _, delay_ms, name = value.split(b":", 2)
                     event.set_timer(name, batch.now_ms + int(delay_ms), key + b"|" + value)
+                if value.startswith(b"cancel:"):
+                    event.cancel_timer(value.partition(b":")[2])
                 count(event, key, value)
 
 

@@ -1,4 +1,7 @@
-"""The broker is killed and stays away for longer than every time-out: workers end, are started again, and nothing is lost."""
+"""The broker is killed and stays away for longer than every time-out: workers end, are started again, and nothing is lost.
+
+What was due meanwhile fires when it is back, once.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ from tests.conftest import Stack
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
 
 # Of the workers under test: session 6 s, transaction and delivery 10 s. (In the full form also the watchdog's 60 s.)
-SHORT_OUTAGE_SECONDS, FULL_OUTAGE_SECONDS = 16.0, 75.0
+SHORT_OUTAGE_SECONDS, FULL_OUTAGE_SECONDS = 16.0, 600.0
+DUE_MEANWHILE = 200
 
 
 @pytest.fixture
@@ -63,13 +67,17 @@ def test_an_outage_of_the_broker_loses_and_doubles_nothing(broker: LocalStack, t
         ):  # killed, and started again by its supervisor at once: see streams/runtime/settle.py
             kill(broker)
             keep_alive(crew, 12)
+        outage_seconds = FULL_OUTAGE_SECONDS if full else SHORT_OUTAGE_SECONDS
+        # All due while the broker is away: after the seconds that are given to set them, and before it is back.
+        feed.set_timers(DUE_MEANWHILE, from_ms=5_000, to_ms=int(outage_seconds * 1000))
+        time.sleep(4)
         kill(broker)
         broker.down()
-        keep_alive(crew, FULL_OUTAGE_SECONDS if full else SHORT_OUTAGE_SECONDS)
+        keep_alive(crew, outage_seconds)
         broker.up(["kafka"])
         time.sleep(3)
         feed.finish()
-        account = wait_until_done(crew, feed.sent, timeout_seconds=120)
+        account = wait_until_done(crew, [*feed.sent, *feed.timed], timeout_seconds=120)
         print(
             f"\n{len(feed.sent)} events around an outage: {account}; ended: {[worker.statuses for worker in crew.workers]}"
         )

@@ -132,6 +132,7 @@ class Feed(threading.Thread):
         self._crew, self._rate, self._random = crew, rate, random.Random(seed)
         self._stopping = threading.Event()
         self.sent: list[tuple[bytes, bytes]] = []  # key, value
+        self.timed: list[tuple[bytes, bytes]] = []  # those of set_timers
         self._producer: Producer = make_producer(crew.settings, message_timeout_ms=0)
 
     def run(self) -> None:
@@ -151,6 +152,18 @@ class Feed(threading.Thread):
             self._producer.poll(0)
             self._stopping.wait(0.02)
         self._producer.flush()
+
+    def set_timers(self, count: int, from_ms: int, to_ms: int) -> None:
+        """Events beside the steady ones, each setting a timer that is due between so many ms after it is worked on. Blocking."""
+        producer = make_producer(self._crew.settings)
+        for number in range(len(self.timed), len(self.timed) + count):
+            key, value = (
+                b"k%d" % (number % KEYS),
+                b"timer:%d:timed%d" % (self._random.randrange(from_ms, to_ms), number),
+            )
+            self.timed.append((key, value))
+            producer.produce(self._crew.topics["left"], value, key)
+        producer.flush()
 
     def finish(self) -> None:
         self._stopping.set()
