@@ -123,7 +123,7 @@ class Decisions:
         value["decision_id"] = decision_id(request["notification_id"], asked.sequence)
         value["sequence"] = asked.sequence
         value["outcome"] = made.outcome
-        value["reason"] = made.reason.value
+        value["reason"] = str(made.reason)
         value["until"] = made.until
         value["steps"] = made.steps
         value["rules"] = self._encoded_rules(tuple(made.rules))

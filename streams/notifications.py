@@ -62,7 +62,7 @@ class Notifications:
         request = asked.request
         key = id_bytes(request["notification_id"])
         topic, partition, offset = asked.source
-        reason = made.reason.value
+        reason = str(made.reason)
         attempt = 1 if taken is None else taken.attempt
         row = {
             "notification_id": request["notification_id"],

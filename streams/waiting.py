@@ -213,7 +213,7 @@ class Waiting:
                 "aggregate_id": request["aggregate_id"],
                 "aggregate_version": request["aggregate_version"],
                 "sequence": sequence,
-                "reason": reason.value,
+                "reason": str(reason),
                 "request": wire,
             },
         )

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _SLICE_SECONDS = 5.0  # one blocking call into librdkafka: short enough to notice a deadline, long enough not to spin
 _RECORD_OVERHEAD_BYTES = 128  # batch header (61) and record framing (≤ 21 + header framing), rounded up
+_HEADER_OVERHEAD_BYTES = 10  # the lengths of one header's name and content
 _ADMIN_TIMEOUT_SECONDS = 30.0
 _ISOLATION_LEVELS = (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
 _VISIBLE_SECONDS = 10.0  # a topic made a moment ago is known to the controller at once, to a broker soon
@@ -168,6 +169,9 @@ class TransactionalProducer:
         self._working = False
         self.doubtful = False
         self.used: set[str] = set()
+        self._limits: dict[str, int] = {}  # topic → the largest record for it
+        self._sized: Headers | None = None
+        self._sized_bytes = 0
         config = producer_config(settings)
         timeout_ms = int(tuning.transaction_timeout_seconds * 1000)
         config |= {
@@ -213,10 +217,26 @@ class TransactionalProducer:
         """Raises OutputTooLarge for a record that its topic would refuse: a refusal by the broker would abort its neighbours."""
         size = _RECORD_OVERHEAD_BYTES + (len(key) if key else 0) + (len(value) if value else 0)
         if headers:
-            size += sum(len(name) + (len(content) if content else 0) + 10 for name, content in headers)
-        if size > self._output_bytes or size > self._topics.limit_bytes(topic):
-            limit = min(self._output_bytes, self._topics.limit_bytes(topic))
+            if headers is not self._sized:  # those of an event's outputs are the same ones
+                self._sized, self._sized_bytes = headers, _headers_bytes(headers)
+            size += self._sized_bytes
+        limit = self._limits.get(topic) or self._limit_of(topic)
+        if size > limit:
             raise OutputTooLarge(f"record for {topic}: {size} bytes, the topic takes {limit}")
+
+    def _limit_of(self, topic: str) -> int:
+        limit = self._limits[topic] = min(self._output_bytes, self._topics.limit_bytes(topic))
+        return limit
+
+    def log(self, topic: str, partition: int, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Hands rows (key, value) to the open transaction, as ``produce`` does one; whoever kept them checked their size."""
+        self.used.add(topic)
+        hand_over = self._produce
+        for row, value in rows:
+            try:
+                hand_over(topic, value, row, partition)
+            except (BufferError, KafkaException):
+                self.produce(topic, value, row, partition)  # waits, or says what is wrong
 
     def produce(
         self,
@@ -291,6 +311,13 @@ class TransactionalProducer:
                     raise fatal_from(doing, error) from error
             else:
                 return
+
+
+def _headers_bytes(headers: Headers) -> int:
+    size = 0
+    for name, content in headers:
+        size += len(name) + len(content or b"") + _HEADER_OVERHEAD_BYTES
+    return size
 
 
 # Told to a reader while it goes on trying by itself.

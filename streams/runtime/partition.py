@@ -334,8 +334,7 @@ class Partition:
             fresh = producer.used - self._outputs
             rows += [(OUTPUT + topic.encode(), b"") for topic in fresh]
             self._outputs |= fresh
-        for row, value in rows:
-            producer.produce(changelog, value, row, number)
+        producer.log(changelog, number, rows)
         positions: dict[str, int] = {}
         for record in batch.records:
             positions[record.topic] = record.offset + 1
