@@ -100,6 +100,11 @@ class ProducerInMemory:
         self.used.add(topic)
         self._open.append(Output(topic, key, value, headers))
 
+    def log(self, topic: str, partition: int, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Adds rows of the changelog."""
+        for row, value in rows:
+            self.produce(topic, value, row, partition)
+
     def commit(self) -> None:
         """From here on it has happened."""
         for output in self._open:
