@@ -5,6 +5,8 @@
                ├─► failed              for good
                └─► unknown             nobody knows, and it is not sent again
 
+No statement needs another one's transaction: each is committed by itself, so that a worker that stands still holds up nobody.
+
 A later attempt, decided by notify, begins anew whatever the one before came to, whose message id at the provider is remembered:
 a late receipt of it is known for what it is, and never taken for the later one's.
 
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from connectors.postgres.pool import Pool
+from connectors.postgres.pool import Pool, each_by_itself
 
 # Outlives the providers' HTTP time-out, so that an attempt is over, one way or the other, before another may take it.
 LEASE_SECONDS = 60
@@ -202,7 +204,7 @@ async def begin(pool: Pool, attempts: Sequence[Attempt], lease_seconds: float = 
     if not first:
         return []
     columns = [[getattr(attempt, name) for attempt in first.values()] for name in _FIELDS]
-    async with pool.connection() as connection:
+    async with each_by_itself(pool) as connection:
         cursor = await connection.execute(_BEGIN, (lease_seconds, *columns))
         entered = {row[0]: BeginResult(*row) for row in await cursor.fetchall()}
         left = [delivery_id for delivery_id in first if delivery_id not in entered]
@@ -227,7 +229,7 @@ async def renew(
 
     ``lease_until``: as ``begin`` or the last renewal gave it; it names whose lease it is. Raises psycopg.Error.
     """
-    async with pool.connection() as connection:
+    async with each_by_itself(pool) as connection:
         cursor = await connection.execute(
             """UPDATE deliveries SET lease_until = now() + make_interval(secs => %s), updated_at = now()
                WHERE delivery_id = %s AND state = 'attempting' AND lease_until = %s RETURNING lease_until""",
@@ -242,7 +244,7 @@ async def release(pool: Pool, delivery_id: str, lease_until: datetime, *, in_dou
 
     ``lease_until``: as for ``renew``; an attempt that another has taken up stays as it is. Raises psycopg.Error.
     """
-    async with pool.connection() as connection:
+    async with each_by_itself(pool) as connection:
         for statement in (_LEFT_IN_DOUBT,) if in_doubt else (_AS_IT_WAS, _UNBEGUN):
             await connection.execute(statement, (delivery_id, lease_until))
 
@@ -259,7 +261,7 @@ async def finish(pool: Pool, results: Sequence[Finish]) -> Finished:
     if not latest:
         return Finished([], frozenset())
     columns = [[result[place] for result in latest.values()] for place in range(len(Finish._fields))]
-    async with pool.connection() as connection:
+    async with each_by_itself(pool) as connection:
         cursor = await connection.execute(_FINISH, columns)
         entered: dict[str, bool] = dict(await cursor.fetchall())
     return Finished([one for one, twice in entered.items() if twice], frozenset(latest.keys() - entered.keys()))
@@ -283,7 +285,7 @@ _BY_EARLIER_IDS = """
 async def find_by_provider_ids(pool: Pool, provider: str, ids: Sequence[str]) -> dict[str, Delivery]:
     """Provider's message id → its delivery, of those that the ledger knows; an earlier attempt's as of that attempt."""
     wanted = list(ids)
-    async with pool.connection() as connection:
+    async with each_by_itself(pool) as connection:
         cursor = await connection.execute(_BY_PROVIDER_IDS, (provider, wanted))
         found = {message_id: Delivery(*columns) for message_id, *columns in await cursor.fetchall()}
         missing = [message_id for message_id in wanted if message_id not in found]
@@ -300,7 +302,7 @@ async def remember_earlier(pool: Pool, earlier: Sequence[tuple[str, int, str]]) 
     """
     if not earlier:
         return
-    async with pool.connection() as connection:
+    async with each_by_itself(pool) as connection:
         await connection.execute(
             """UPDATE deliveries d SET earlier_message_ids = d.earlier_message_ids || n.ids, updated_at = now()
                FROM (SELECT e.delivery_id, array_agg(DISTINCT e.message_id) AS ids
@@ -316,7 +318,7 @@ async def remember_earlier(pool: Pool, earlier: Sequence[tuple[str, int, str]]) 
 
 async def find(pool: Pool, delivery_ids: Sequence[str]) -> dict[str, Delivery]:
     """Delivery id → delivery, of those that the ledger knows; also while the provider's message id is not known yet."""
-    async with pool.connection() as connection:
+    async with each_by_itself(pool) as connection:
         cursor = await connection.execute(
             """SELECT delivery_id, notification_id, recipient, clinic_id, notification_type, category, lane, channel, step,
                       attempt, provider, template_id, template_version, occurred_at, correlation_id, provider_message_id,

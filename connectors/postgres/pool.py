@@ -70,6 +70,22 @@ async def open_pool(
         await pool.close()
 
 
+@asynccontextmanager
+async def each_by_itself(pool: Pool) -> AsyncIterator[psycopg.AsyncConnection]:
+    """A connection of the pool on which each statement is committed by the server as it ends.
+
+    A process that stands still between statement and commit would hold its rows' locks, and all who want them, until
+    ``idle_in_transaction_session_timeout``. Raises psycopg.Error.
+    """
+    async with pool.connection() as connection:
+        await connection.set_autocommit(True)
+        try:
+            yield connection
+        finally:
+            if not connection.closed:
+                await connection.set_autocommit(False)
+
+
 def connect(settings: Settings, name: str) -> psycopg.Connection:
     """One synchronous connection in autocommit mode. Raises psycopg.OperationalError."""
     return psycopg.connect(

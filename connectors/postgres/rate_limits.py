@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from connectors.postgres.pool import Pool
+from connectors.postgres.pool import Pool, each_by_itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ _LEASE = """
 
 async def make(pool: Pool, names: Sequence[str]) -> None:
     """Make the rows of limits that have none. Raises psycopg.Error."""
-    async with pool.connection() as connection:
+    async with each_by_itself(pool) as connection:
         await connection.execute(_MAKE, (sorted(names),))
 
 
@@ -121,6 +121,6 @@ async def lease(pool: Pool, wants: Sequence[Want]) -> dict[str, Lease]:
         [want.critical for want in wants],
         [want.other for want in wants],
     )
-    async with pool.connection() as connection:
+    async with each_by_itself(pool) as connection:
         cursor = await connection.execute(_LEASE, (*columns, names))
         return {name: Lease(tokens, seconds) for name, tokens, seconds in await cursor.fetchall()}

@@ -25,7 +25,8 @@ async def patiently(ask: Callable[[], Awaitable[Result]], *, retry_seconds: floa
     while True:
         try:
             return await ask()
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
+            # The latter: we stood still for a minute, and the server gave our transaction up; nothing of it was done.
             if not told:
                 log.warning("Postgres does not answer (%s); deliveries wait for it", type(error).__name__)
                 told = True

@@ -12,7 +12,7 @@ from connectors.postgres import deliveries, parked, policies
 from connectors.postgres.deliveries import Attempt, Finish, Verdict
 from connectors.postgres.housekeeping import DELIVERY_RETENTION_DAYS, keep_house
 from connectors.postgres.parked import Receipt
-from connectors.postgres.pool import Pool
+from connectors.postgres.pool import Pool, each_by_itself
 from connectors.postgres.records import Records
 from connectors.settings import Settings
 from tests.integration.postgres.test_relay import connected
@@ -300,3 +300,15 @@ async def test_what_an_earlier_attempt_was_called_is_remembered_and_says_nothing
         "SM2": ("d2", 1),
     }
     assert await verdicts(pool, attempt("d1", 2)) == ["leased"]  # it goes on
+
+
+async def test_a_worker_that_stands_still_after_its_statement_holds_up_nobody(pool: Pool) -> None:
+    """Its statement has ended: another's must not wait for its locks."""
+    async with each_by_itself(pool) as stalled:
+        await stalled.execute("INSERT INTO rate_limits (name) VALUES ('stalled')")
+        async with asyncio.timeout(10), each_by_itself(pool) as other:
+            await other.execute("UPDATE rate_limits SET leased = 1 WHERE name = 'stalled'")
+            cursor = await other.execute("SELECT leased FROM rate_limits WHERE name = 'stalled'")
+            assert await cursor.fetchone() == (1,)
+    async with pool.connection() as connection:
+        assert not connection.autocommit
