@@ -23,6 +23,8 @@ EXPIRED_LINK_DAYS = 30
 SEGMENT_RETENTION_DAYS = 400
 # A question is over when its appointment begins; its row is kept while the answer may be posted again.
 QUESTION_DAYS = 7
+# A waitlist's slot that is over: as long as what was sent about it. Its offers go with it.
+WAITLIST_RETENTION_DAYS = 35
 DELETE_ROWS = 5_000
 
 
@@ -68,6 +70,12 @@ def keep_house(connection: psycopg.Connection) -> None:
            UPDATE inboxes b SET forgotten = greatest(b.forgotten, highest.version)
            FROM highest WHERE b.recipient = highest.recipient""",
         (EXPIRED_ITEM_HOURS, DELETE_ROWS),
+    )
+    connection.execute(
+        """DELETE FROM waitlist_slots WHERE (clinic_id, slot_id) IN (
+               SELECT clinic_id, slot_id FROM waitlist_slots
+               WHERE due_at IS NULL AND updated_at < now() - make_interval(days => %s) LIMIT %s)""",
+        (WAITLIST_RETENTION_DAYS, DELETE_ROWS),
     )
     connection.execute(
         """DELETE FROM short_links WHERE code IN (

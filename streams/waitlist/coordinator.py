@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 CANDIDATES_A_TURN = 50
 # A night is slept through; who cannot be asked for longer (do not disturb until Monday) does not hold up the others.
 LONGEST_HOLD = timedelta(hours=14)
+# What is heard so late comes from a backlog: the claim of that very slot may lie behind it, so that is heard first.
+LATE = timedelta(seconds=5)
+SETTLE = timedelta(seconds=5)
 # A slot that nobody can make sense of now is looked at again then; the others are looked at meanwhile.
 PUT_OFF = timedelta(minutes=1)
 
@@ -84,6 +87,8 @@ class Coordinator:
         )
         if step.slot.candidates != row.slot.candidates or row.sealed is None:
             row = await self._rows.announce(connection, row, Details.of(event), event["correlation_id"])
+        if step.slot.due_at == now and now - event["occurred_at"] > LATE:
+            step = Step(slots.held(step.slot, now + SETTLE).slot, step.said)
         return row, step
 
     async def _clinic_zone(self, connection: psycopg.AsyncConnection, clinic_id: str) -> str:

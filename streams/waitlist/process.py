@@ -45,6 +45,9 @@ LOOK_SECONDS = 0.25
 # One that was killed is given up after so long; meanwhile its partitions wait, not what is due. The least that brokers allow.
 SESSION_TIMEOUT_MS = 6_000
 BACKOFF_SECONDS = 1.0
+# Before the first look: for the group to give us partitions, and then for what lies on them.
+LISTEN_FIRST_SECONDS = 10.0
+SETTLE_SECONDS = 1.0
 POOL_CONNECTIONS = 4
 # What passes: Postgres restarts, `luxe up` has not stored the first policy yet, a key ring is being put in place.
 PASSING = (psycopg.OperationalError, PoolTimeout, NoPolicy, SealError, KeyRingError)
@@ -93,7 +96,7 @@ async def _serve(settings: Settings) -> None:
             with exporting(settings, NAME, sources):
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(_listen(consumer, coordinator, letters, stop))
-                    tasks.create_task(_keep_time(coordinator, stop))
+                    tasks.create_task(_keep_time(coordinator, ready, stop))
                     tasks.create_task(_tell_ready(settings, ready, stop))
     except* (psycopg.OperationalError, KafkaException) as group:
         raise group.exceptions[0] from None
@@ -137,8 +140,11 @@ async def _hear(message: Message, coordinator: Coordinator, letters: Letters) ->
         await letters.bury(message, event, error, now)
 
 
-async def _keep_time(coordinator: Coordinator, stop: asyncio.Event) -> None:
-    """Slots, each when it is due."""
+async def _keep_time(coordinator: Coordinator, ready: asyncio.Event, stop: asyncio.Event) -> None:
+    """Slots, each when it is due; first hearing what was said while nobody was here, if Kafka is not away."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(_first(ready, stop), LISTEN_FIRST_SECONDS)
+        await asyncio.wait_for(stop.wait(), SETTLE_SECONDS)
     ahead_seconds = 0.0
 
     async def look() -> None:

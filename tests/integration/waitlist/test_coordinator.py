@@ -9,8 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from connectors.postgres.pool import Pool
+from connectors.postgres.housekeeping import keep_house
+from connectors.postgres.pool import Pool, connect
 from connectors.postgres.records import Records
+from connectors.settings import Settings
 from connectors.waitlist.keeping import SlotRows
 from connectors.waitlist.slot import OfferMade, Slot, Step
 from schemas.topics import event_topic
@@ -146,6 +148,16 @@ async def test_a_claim_before_anything_else(desk: Desk, pool: Pool, records: Rec
     assert await desk.told() == [("system.alert", "slot_claimed_twice")]
 
 
+async def test_a_backlog_is_heard_before_anybody_is_asked(desk: Desk, pool: Pool, records: Records) -> None:
+    await patients(pool, records, "a")
+    later = NOON + timedelta(minutes=10)
+    await desk.hear("waitlist.slot_available", later, occurred_at=NOON, waitlist_patients=["a"])
+    await desk.turns(later)
+    assert await desk.told() == []
+    await desk.turns(later + timedelta(seconds=5))
+    assert await desk.told() == [("offer_made", "a")]
+
+
 async def test_taken_back(desk: Desk, pool: Pool, records: Records) -> None:
     await patients(pool, records, "a", "b")
     await desk.hear("waitlist.slot_available", waitlist_patients=["a", "b"])
@@ -177,6 +189,23 @@ async def test_the_database_itself_refuses_a_second_holder(
         async with pool.connection() as connection:
             await rows.keep(connection, await rows.locked(connection, CLINIC, "s1"), wrong, NOON)
     assert (await desk.slot()).holder == "a"
+
+
+async def test_what_is_over_is_forgotten_after_a_while_and_what_stands_is_not(
+    desk: Desk, pool: Pool, records: Records, settings: Settings
+) -> None:
+    await patients(pool, records, "a")
+    for slot_id in ("over", "stands"):
+        await desk.hear("waitlist.slot_available", slot_id=slot_id, waitlist_patients=["a"])
+    await desk.turns(NOON)
+    await desk.hear("waitlist.slot_claimed", slot_id="over", patient_id="a", version=2)
+    async with pool.connection() as connection:
+        await connection.execute("UPDATE waitlist_slots SET updated_at = now() - interval '36 days'")
+    with connect(settings, "test") as housekeeper:
+        keep_house(housekeeper)
+    assert (await desk.slot("stands")).state == "offered"
+    with pytest.raises(LookupError):
+        await desk.slot("over")
 
 
 @pytest.mark.parametrize(
