@@ -36,7 +36,7 @@ _CONTENT = "luxe.pipeline.MessageContent"
 _ACCEPTS = frozenset({"sent", "delivered", "read"})
 # A provider that is asked what became of a text answers that fast.
 _ASKED_MS = 1_000
-_BASE_URL = "https://luxe.example"
+BASE_URL = "https://luxe.example"
 _EMAIL_FROM = "care@luxe.example"
 
 
@@ -59,7 +59,7 @@ class World:
             policies=tables.policies,
             gates=tables.notify_gates,
             templates=tables.templates,
-            links=Links(tables.ring, _BASE_URL, unsubscribe_days=180),
+            links=Links(tables.ring, BASE_URL, unsubscribe_days=180),
             email_from=_EMAIL_FROM,
         )
         self._intake = VirtualPartition(intake.work, intake_letters, folder / "intake")

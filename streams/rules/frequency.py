@@ -41,7 +41,7 @@ def caps(given: Given) -> Finding:
     """The clinic's notifications a day, of all categories and of one, in the recipient's calendar day."""
     terms, limits = given.terms, given.limits
     of_category = limits.by_category.get(terms.category, 0)
-    if _is_free(terms) or given.digest_due or not (limits.daily or of_category):
+    if _is_free(terms) or not (limits.daily or of_category) or (given.digest_due and not given.told_singly):
         return NOT_APPLICABLE
     start_ms, end_ms = day_of(given.person.time_zone or given.zone, given.now_ms)
     today = [one for one in given.tally.sent if one.at_ms >= start_ms]

@@ -20,7 +20,7 @@ class Given:
     ``clinic_quiet``: the clinic's. ``spread``: 0 to 65535, drawn from the notification's id: where within the minutes after a
     window's end it is released. ``is_duplicate``: the same was told within the type's window.
     ``limits``: the clinic's; ``tally``: what the recipient was sent lately, without this one. ``digest_due``: it was collected,
-    and its digest is due.
+    and its digest is due; ``told_singly``: which cannot be sent, and another of its parts has taken its place.
     """
 
     terms: Terms
@@ -40,3 +40,4 @@ class Given:
     limits: Limits = NO_LIMITS
     tally: Tally = NOTHING_SENT
     digest_due: bool = False
+    told_singly: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import date
@@ -71,9 +72,9 @@ class Caps(Check):
         if value["channel"] != "in_app" and name not in self._judged:
             self._judged.add(name)
             if not value["essential"] and kind not in self._free:
-                before = [
-                    one for one in sent if one.notification_id not in self._failed and one.notification_id != name
-                ]
+                # What came before its own first message: a next channel takes the place that was taken then.
+                earlier = itertools.takewhile(lambda one: one.notification_id != name, sent)
+                before = [one for one in earlier if one.notification_id not in self._failed]
                 self._judge(value, before, at_ms, is_marketing)
         if name in self._counted:
             return

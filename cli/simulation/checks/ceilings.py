@@ -8,9 +8,12 @@ from typing import Any
 
 from cli.simulation.checks.check import Check
 from cli.simulation.checks.wishes import Wishes
+from cli.simulation.world import BASE_URL
 
 _WORD = re.compile(r"[^\W\d_][\w'-]*")
 _AMOUNT = re.compile(r"[$€£]\s?\d|\d\s?(?:USD|EUR|GBP)\b")
+# Our own links end in sealed tokens, whose letters say nothing and may spell anything.
+_LINK = re.compile(rf"{re.escape(BASE_URL)}/\S+")
 # Words of a campaign are its own, written by the clinic for everybody.
 _PUBLIC = frozenset({"marketing", "engagement"})
 
@@ -49,6 +52,7 @@ class Ceilings(Check):
             self._look(message, channel, told, 1)
 
     def _look(self, message: Mapping[str, Any], surface: str, text: str, level: int) -> None:
+        text = _LINK.sub("", text)
         lower = text.lower()
         what = ""
         if any(service in lower for service in self._services):

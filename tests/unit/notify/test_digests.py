@@ -108,6 +108,14 @@ def test_a_digest_is_told_in_one_message_on_a_day_that_is_full_already(world: Wo
     assert message["notification_type"] == "patient_digest"
 
 
+def test_what_may_not_be_told_together_keeps_to_the_cap(world: World) -> None:
+    """She has no email, so that no digest comes: one of its parts takes the digest's place, the next day has the next."""
+    world.add_policy(CLINIC, daily_cap=1, digest_categories=["clinical"], digest_hour=9)
+    world.add_recipient("patient:1", emails=[], time_zone="America/New_York")
+    world.ask(*(asked(world, number, expires_at=at_ms(NINE + 9 * 86_400_000)) for number in (1, 2, 3)), now_ms=NOON)
+    assert len(world.messages(world.work(now_ms=NINE + 600_000))) == 1
+
+
 def id_of(named: dict[str, Any]) -> bytes:
     return UUID(named["notification_id"]).bytes
 

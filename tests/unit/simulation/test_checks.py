@@ -124,6 +124,8 @@ def test_what_a_cancelled_appointments_own_version_still_says(checks: Checks) ->
         ({"channel": "email"}, {"subject": "With Dr. Jennifer Smith"}, {"PHI ceiling"}),
         ({"channel": "email"}, {"body": "With Dr. Jennifer Smith"}, set()),
         ({"channel": "email"}, {"body": "Your Botox"}, {"PHI ceiling"}),
+        ({"channel": "email"}, {"body": "Stop: https://luxe.example/u/castillo-9USD"}, set()),  # a sealed token
+        ({"channel": "email"}, {"body": "Pay: https://elsewhere.example/castillo"}, {"PHI ceiling"}),
         ({"channel": "in_app"}, {"body": "Ana Castillo: Botox, $120.00"}, set()),
     ],
 )
@@ -159,6 +161,14 @@ def test_one_digest_a_day_and_no_second_may_be_above_the_cap(checks: Checks) -> 
     assert checks.violations == 0
     called(checks, NOON + 10, kind="patient_digest", delivery_id="d10", notification_id="n10", channel="email")
     assert rules(checks) == {"caps"}
+
+
+def test_a_next_channel_takes_the_place_of_its_first(checks: Checks) -> None:
+    called(checks, NOON, channel="in_app", delivery_id="d0", notification_id="n0")
+    for number in range(1, 7):
+        called(checks, NOON + number, kind=REMINDER, delivery_id=f"d{number}", notification_id=f"n{number}")
+    called(checks, NOON + 9, step=1, delivery_id="d9", notification_id="n0")
+    assert checks.violations == 0
 
 
 def test_marketing_within_its_gap(checks: Checks) -> None:
