@@ -202,14 +202,14 @@ class Notify:
             with event.part(timer):
                 together = self._tell_together(event, timer.payload.decode(), parts, batch)
         if not together:
-            # One alone is no digest. What may not be told together is told singly: one in the digest's place, the rest as caps allow.
+            # One alone is no digest. What may not be told together is told singly: one in its place, the rest as caps allow.
             for number, part in enumerate(parts):
                 with event.part(part.collected):
-                    outcome: Outcome = part.outcome
+                    decided: Outcome = part.outcome
                     if number:
                         part.joined.given.told_singly = True
-                        outcome = self._decided(event, part.item.asked, part.joined)
-                    self._act(event, part.item.asked, part.joined, outcome, batch)
+                        decided = self._decided(event, part.item.asked, part.joined)
+                    self._act(event, part.item.asked, part.joined, decided, batch)
 
     def _tell_together(self, event: Event, digest: str, parts: Sequence[_Part], batch: Batch) -> bool:
         """In one message of that type. False: it may not be sent."""
