@@ -19,7 +19,7 @@ from connectors.postgres.records import Records
 from connectors.segments import projection, runs
 from connectors.segments.definitions import Segment, SegmentsError, load
 from connectors.segments.runs import Clinic, Latest, Tally
-from connectors.segments.scanner import Look, OutboxFull, Scanner
+from connectors.segments.scanner import Look, OutboxFull, Scanner, is_scanned
 from connectors.settings import Settings
 from schemas.codec import CodecError
 
@@ -57,7 +57,7 @@ def list_segments(as_json: bool) -> None:
                 continue
             day = "–" if run is None else f"{run.day}{'' if run.finished else ' (under way)'}"
             table.add_row(
-                *(segment.name, clinic.clinic_id, f"{segment.hour:02}:00" if segment.enabled else "off"),
+                *(segment.name, clinic.clinic_id, _hour(segment, clinic)),
                 *(str(segment.days or "–"), segment.event, day, f"{tally.emitted:,}", f"{tally.missed:,}"),
             )
     if not as_json:
@@ -93,7 +93,7 @@ def run(name: str | None, clinic_id: str | None, day: str | None, dry_run: bool,
             await _scanned(connection, scanner, segment.at(clinic.clinic_id), clinic, wanted, dry_run=dry_run)
             for clinic in found
             for segment in segments
-            if segment.at(clinic.clinic_id).enabled
+            if is_scanned(segment.at(clinic.clinic_id), clinic)
         ]
 
     try:
@@ -197,11 +197,17 @@ def _segments() -> tuple[Segment, ...]:
         raise click.ClickException(str(error)) from error
 
 
+def _hour(segment: Segment, clinic: Clinic) -> str:
+    if not segment.enabled:
+        return "off"
+    return f"{segment.hour:02}:00" if is_scanned(segment, clinic) else "no portal_url"
+
+
 def _listed(segment: Segment, clinic: Clinic, run: Latest | None, tally: Tally) -> dict[str, Any]:
     return {
         "segment": segment.name,
         "clinic_id": clinic.clinic_id,
-        "enabled": segment.enabled,
+        "enabled": is_scanned(segment, clinic),
         "hour": segment.hour,
         "time_zone": clinic.zone.key,
         "days": segment.days,

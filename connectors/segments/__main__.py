@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
+import sys
 from datetime import UTC, date, datetime
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import click
@@ -18,25 +19,31 @@ from connectors.metrics.counting import Counts, Read, Source, one
 from connectors.metrics.exporter import exporting
 from connectors.postgres.pool import connect_async, where
 from connectors.postgres.records import Records
+from connectors.readiness import mark_ready
+from connectors.sealing import KeyRingError, SealError
 from connectors.segments import runs
-from connectors.segments.definitions import Segment, load
+from connectors.segments.definitions import Segment, SegmentsError, load
 from connectors.segments.occasions import day_to_scan
 from connectors.segments.projection import Projection
 from connectors.segments.runs import Latest
-from connectors.segments.scanner import Look, Scanner
-from connectors.settings import Settings
+from connectors.segments.scanner import Look, Scanner, is_scanned
+from connectors.settings import Settings, SettingsError
+from schemas.registry import RegistryError
 
 log = logging.getLogger("connectors.segments")
 
 # How late a look begins after its hour at most, and how soon one that Postgres interrupted goes on.
 LOOK_SECONDS = 30.0
+# EX_CONFIG of sysexits.h: starting again does not help.
+EXIT_SETTINGS = 78
 
 
 class Daily:
     """Scans every clinic for every segment once its day's hour has come. ``emitted`` and ``missed`` count by segment."""
 
-    def __init__(self, settings: Settings, segments: tuple[Segment, ...]) -> None:
+    def __init__(self, settings: Settings, segments: tuple[Segment, ...], records: Records) -> None:
         self._settings = settings
+        self._records = records
         self._segments = segments
         self.emitted = Counts(SEGMENT_EVENTS)
         self.missed = Counts(SEGMENT_MISSED)
@@ -46,24 +53,23 @@ class Daily:
         while True:
             try:
                 async with await connect_async(self._settings, "scanner") as connection:
-                    records = Records.open(self._settings)
                     while True:
-                        await self.look(connection, records, datetime.now(UTC))
+                        await self.look(connection, datetime.now(UTC))
                         await asyncio.sleep(LOOK_SECONDS)
             except psycopg.OperationalError as error:
                 log.warning("Postgres at %s: %s; trying again", where(self._settings), type(error).__name__)
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def look(self, connection: psycopg.AsyncConnection, records: Records, now: datetime) -> None:
+    async def look(self, connection: psycopg.AsyncConnection, now: datetime) -> None:
         """Scan what is due now. Raises psycopg.Error."""
-        scanner = Scanner(connection, records)
+        scanner = Scanner(connection, self._records)
         latest = await runs.latest_runs(connection)
         for clinic in await runs.clinics(connection):
             for shipped in self._segments:
                 segment = shipped.at(clinic.clinic_id)
                 before = latest.get((segment.name, clinic.clinic_id))
                 day = _due(segment, clinic.zone, before, now)
-                if day is None or not segment.enabled:
+                if day is None or not is_scanned(segment, clinic):
                     continue
                 last = await runs.last_finished_before(connection, segment.name, clinic.clinic_id, day)
                 tally = await scanner.scan(Look(segment, clinic, day, last))
@@ -102,16 +108,21 @@ async def _work(daily: Daily, projection: Projection) -> None:
 @click.command()
 def main() -> None:
     """Project and scan until SIGTERM or SIGINT. Run as many as you like: one projects, scanners take turns."""
-    settings = Settings()
-    configure_logging(settings.log_format)
-    segments = load(settings.segments_file)
-    ready = settings.state_dir / "ready" / os.environ.get("LUXE_SERVICE_NAME", "segments")
+    try:
+        settings = Settings()
+        configure_logging(settings.log_format)
+        segments, records = load(settings.segments_file), Records.open(settings)
+        _serve(settings, segments, records)
+    except (SettingsError, SegmentsError, KeyRingError, RegistryError, SealError) as error:
+        click.echo(f"segments: {error}", err=True)
+        sys.exit(EXIT_SETTINGS)
 
-    def on_ready() -> None:
-        ready.parent.mkdir(parents=True, exist_ok=True)
-        ready.touch()
 
-    daily, projection = Daily(settings, segments), Projection(settings, Records.open(settings), on_ready)
+def _serve(settings: Settings, segments: tuple[Segment, ...], records: Records) -> None:
+    daily, projection = (
+        Daily(settings, segments, records),
+        Projection(settings, records, partial(mark_ready, settings, "segments")),
+    )
     sources: list[Source] = [
         *(daily.emitted, daily.missed),
         Read(SEGMENTS_PROJECTED, one(lambda: projection.projected)),

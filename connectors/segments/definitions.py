@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,17 +18,26 @@ DEFAULT_BATCH = 500
 
 
 class Selection(NamedTuple):
-    """A kind of selection. ``days``: bounds of its threshold; None where it has none."""
+    """A kind of selection. ``days``: bounds of its threshold; None where it has none. ``reads``: what of a patient it opens.
+
+    ``needs_portal``: what it says leads to the clinic's portal; a clinic whose policy names none is not scanned.
+    """
 
     event: str
     once_per: tuple[str, ...]
     days: tuple[int, int] | None
+    reads: Literal["record", "standing"]
+    needs_portal: bool = False
 
 
 SELECTIONS: Mapping[str, Selection] = {
-    "birthday": Selection("birthday.due", ("year",), None),
+    "birthday": Selection("birthday.due", ("year",), None, "record"),
     # Below two weeks nobody is missed yet; past three years the data protection officer asks why we still write.
-    "inactive": Selection("patient.inactive", ("absence", "year"), (14, 1095)),
+    "inactive": Selection("patient.inactive", ("absence", "year"), (14, 1095), "standing"),
+    "credits_expiring": Selection("membership.credits_expiring", ("expiry",), (1, 60), "standing"),
+    # Standings keep what was due for 150 days.
+    "balance_open": Selection("payment.due", ("debt",), (1, 90), "standing"),
+    "consent_expiring": Selection("consent.due", ("expiry",), (1, 90), "record", needs_portal=True),
 }
 
 
@@ -90,6 +99,11 @@ class Segment(_Model):
         if kind.days is not None and not all(one is not None and kind.days[0] <= one <= kind.days[1] for one in wanted):
             raise ValueError(f"days: write {kind.days[0]} to {kind.days[1]}")
         return self
+
+    @property
+    def kind(self) -> Selection:
+        """What the selection is like."""
+        return SELECTIONS[self.selection]
 
     def at(self, clinic_id: str) -> Segment:
         """The segment as this clinic wants it."""

@@ -21,7 +21,8 @@ from connectors.kafka_admin import topic_ids
 from connectors.postgres.pool import connect_async, where
 from connectors.postgres.records import Records
 from connectors.segments import standings
-from connectors.segments.standing import EVENT_TYPES, Standing, folded
+from connectors.segments.facts import EVENT_TYPES
+from connectors.segments.standing import Standing, folded
 from connectors.segments.telling import PATIENT_PREFIX, SOURCE
 from connectors.settings import Settings
 from schemas.codec import CodecError

@@ -23,7 +23,7 @@ from connectors.segments import runs
 from connectors.segments.definitions import Segment
 from connectors.segments.occasions import Occasion, Person, occasions, verdict
 from connectors.segments.runs import Clinic, Tally
-from connectors.segments.standing import NOTHING, Standing
+from connectors.segments.standing import Standing
 from connectors.segments.standings import open_standing
 from connectors.segments.telling import Telling, Told
 from schemas.codec import CodecError
@@ -49,6 +49,11 @@ class Look:
     clinic: Clinic
     day: date
     last: date | None
+
+
+def is_scanned(segment: Segment, clinic: Clinic) -> bool:
+    """Whether a clinic is looked at for this at all."""
+    return segment.enabled and not (segment.kind.needs_portal and clinic.portal_url is None)
 
 
 class _Row(NamedTuple):
@@ -153,7 +158,7 @@ class Scanner:
                     "segment %s: a patient's record cannot be opened (%s)", look.segment.name, type(error).__name__
                 )
                 continue
-            for occasion in occasions(look.segment, person, look.day, look.clinic.zone):
+            for occasion in occasions(look.segment, person, look.day, look.clinic.clinic_id, look.clinic.zone):
                 match verdict(look.segment, occasion, look.day, look.last):
                     case "due":
                         self._add(look, row.recipient, occasion, now, due, tally)
@@ -173,13 +178,18 @@ class Scanner:
 
     def _person(self, segment: Segment, row: _Row) -> Person:
         """What the selection looks at, and no more. Raises SealError, CodecError, ValueError."""
-        if segment.selection == "birthday":
+        if segment.kind.reads == "record":
             # Not from the cache: a clinic's patients are gone through once.
             key = self._records.ring.unwrap(row.wrapped, row.recipient, row.key_clinic_id)
             content = self._records.decode_content(self._records.open_content(key, row.recipient, row.sealed))
-            return Person(content["birthday"], NOTHING)
+            ends = {
+                one["consent_type"]: one["expires_at"]
+                for one in content["consents"]
+                if one["status"] == "opted_in" and one["expires_at"] is not None
+            }
+            return Person(birthday=content["birthday"], consents=ends)
         if row.standing is None:
-            return Person(None, NOTHING)
+            return Person()
         if row.standing_subject is None or row.standing_clinic_id is None or row.standing_wrapped is None:
             raise SealError("unknown_kek", "the key of a patient's standing is gone")
         key = (
@@ -187,7 +197,7 @@ class Scanner:
             if row.standing_subject == row.recipient
             else self._records.keys.get(row.standing_wrapped, row.standing_subject, row.standing_clinic_id)
         )
-        return Person(None, Standing.decoded(open_standing(key, row.recipient, row.standing)))
+        return Person(standing=Standing.decoded(open_standing(key, row.recipient, row.standing)))
 
     async def _tell(self, look: Look, due: Sequence[Told]) -> int:
         """Those told now, for the first time in their period; how many. In the caller's transaction."""

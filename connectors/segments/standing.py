@@ -1,4 +1,4 @@
-"""What events told of a patient, folded into one small record: last visit, what is booked. Pure.
+"""What events told of a patient, folded into one small record: last visit, what is booked, running out or owed. Pure.
 
 The fold does not care in which order events come, nor how often: of each thing the newest is kept, by (version, time, event id),
 and of visits the latest. So what is projected again after a crash, or read again from the start, changes nothing.
@@ -6,12 +6,14 @@ and of visits the latest. So what is projected again after a crash, or read agai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
+
+from connectors.segments.facts import belongs_to, facts_of, visited_at
 
 # What is kept longest of something that is over: longer than events stay in Kafka, so that none of them read again revives it.
 KEEP_DAYS = 150
@@ -49,10 +51,13 @@ class Standing:
 
     def is_booked_on_or_after(self, day: date) -> bool:
         """Whether an appointment lies ahead."""
-        return any(
-            key.startswith("appointment:") and fact.value["booked"] and fact.on >= day
-            for key, fact in self.facts.items()
-        )
+        return any(fact.value["booked"] and fact.on >= day for _, fact in self.of_kind("appointment"))
+
+    def of_kind(self, kind: str) -> Iterator[tuple[str, Fact]]:
+        """(id, fact) of each thing of a kind, by id."""
+        for key, fact in sorted(self.facts.items()):
+            if key.startswith(f"{kind}:"):
+                yield key.partition(":")[2], fact
 
     def encoded(self) -> bytes:
         """As it is sealed."""
@@ -78,42 +83,24 @@ class Standing:
 
 NOTHING = Standing()
 
-# Event types that say when an appointment is, and the fields of its day.
-_BOOKED = {
-    "appointment.created": "appointment_date",
-    "appointment.confirmed": "appointment_date",
-    "appointment.restored": "appointment_date",
-    "appointment.rescheduled": "new_date",
-}
-_VISITED = {"appointment.completed": "completed_at", "appointment.checked_in": "checked_in_at"}
-_GONE = {"appointment.cancelled": "appointment_date", "appointment.no_show": "scheduled_date"}
-
-EVENT_TYPES = frozenset({*_BOOKED, *_VISITED, *_GONE})
-
 
 def folded(standing: Standing, event: Mapping[str, Any], today: date) -> Standing:
     """The standing with one more event of ``EVENT_TYPES``. ``today``: what is long over then is dropped."""
-    kind = event["event_type"]
-    if kind in _VISITED:
-        visited_at: datetime = event[_VISITED[kind]]
-        if standing.visited_at is None or visited_at > standing.visited_at:
-            standing = replace(standing, visited_at=visited_at)
-        return _with(standing, event, "appointment", visited_at.date(), {"booked": False}, today)
-    if kind in _BOOKED:
-        return _with(standing, event, "appointment", event[_BOOKED[kind]], {"booked": True}, today)
-    return _with(standing, event, "appointment", event[_GONE[kind]], {"booked": False}, today)
-
-
-def _with(
-    standing: Standing, event: Mapping[str, Any], kind: str, on: date, value: Mapping[str, Any], today: date
-) -> Standing:
-    key = f"{kind}:{event[f'{kind}_id']}"
+    visited = visited_at(event)
+    if visited is not None and (standing.visited_at is None or visited > standing.visited_at):
+        standing = replace(standing, visited_at=visited)
     order = Order(event["aggregate_version"], round(event["occurred_at"].timestamp() * 1000), event["event_id"])
-    known = standing.facts.get(key)
     facts = dict(standing.facts)
-    if known is None or order > known.order:
-        facts[key] = Fact(order, event["clinic_id"], on, value)
-    kept = {key: fact for key, fact in facts.items() if today - fact.on <= timedelta(days=KEEP_DAYS)}
-    if len(kept) > MOST_FACTS:
-        kept = dict(sorted(kept.items(), key=lambda item: (item[1].on, item[0]))[-MOST_FACTS:])
-    return replace(standing, facts=kept)
+    for told in facts_of(event):
+        known = facts.get(told.key)
+        if known is None or order > known.order:
+            facts[told.key] = Fact(order, event["clinic_id"], told.on, told.value)
+    return replace(standing, facts=_kept(facts, today))
+
+
+def _kept(facts: Mapping[str, Fact], today: date) -> dict[str, Fact]:
+    recent = {key: fact for key, fact in facts.items() if today - fact.on <= timedelta(days=KEEP_DAYS)}
+    if len(recent) > MOST_FACTS:
+        recent = dict(sorted(recent.items(), key=lambda item: (item[1].on, item[0]))[-MOST_FACTS:])
+    # That something is paid must be known for as long as that it was due.
+    return recent | {key: fact for key, fact in facts.items() if key not in recent and belongs_to(key, recent)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import psycopg
@@ -9,8 +10,10 @@ import psycopg
 from connectors.postgres import data_keys
 from connectors.postgres.policies import strangers_key
 from connectors.postgres.records import Records
-from connectors.sealing import DataKey, open_sealed, seal
+from connectors.sealing import DataKey, SealError, open_sealed, seal
 from connectors.segments.standing import NOTHING, Standing
+
+log = logging.getLogger(__name__)
 
 _RECORD_TYPE = "PatientStanding"
 
@@ -61,7 +64,10 @@ async def change(
 async def _opened(
     connection: psycopg.AsyncConnection, records: Records, recipients: Sequence[str]
 ) -> dict[str, tuple[Standing, str]]:
-    """The standings of those that have one, and whose key seals each. One whose key is gone is as if it never was."""
+    """The standings of those that have one, and whose key seals each. One whose key is gone is as if it never was.
+
+    Raises SealError where a key cannot be unwrapped.
+    """
     cursor = await connection.execute(
         """SELECT s.recipient, s.sealed, k.subject, k.clinic_id, k.wrapped
            FROM patient_standings s JOIN data_keys k ON k.subject = s.key_subject WHERE s.recipient = ANY(%s)""",
@@ -70,7 +76,11 @@ async def _opened(
     found = {}
     for recipient, sealed, subject, clinic_id, wrapped in await cursor.fetchall():
         key = records.keys.get(wrapped, subject, clinic_id)
-        found[recipient] = Standing.decoded(open_standing(key, recipient, sealed)), subject
+        try:
+            found[recipient] = Standing.decoded(open_standing(key, recipient, sealed)), subject
+        except (SealError, ValueError) as error:
+            # One damaged row must not keep all others from going on; that a key is missing is another matter, and raised.
+            log.warning("a patient's standing cannot be opened (%s); it begins anew", type(error).__name__)
     return found
 
 

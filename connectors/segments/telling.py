@@ -58,6 +58,11 @@ class Telling:
         patient_id = recipient.removeprefix(PATIENT_PREFIX)
         event_id = self.event_id(segment.name, recipient, occasion.period)
         version = occasion.aggregate_version
+        extra: dict[str, Any] = {}
+        if segment.event in _WITH_BOOKING:
+            extra["booking_url"] = clinic.booking_url
+        if segment.event == "consent.due":
+            extra |= {"consent_request_id": event_id, "consent_url": clinic.portal_url}
         event: Mapping[str, Any] = {
             "event_id": event_id,
             "event_type": segment.event,
@@ -66,14 +71,14 @@ class Telling:
             "source": SOURCE,
             "correlation_id": None,
             "clinic_id": clinic.clinic_id,
-            "aggregate_id": occasion.aggregate_id or patient_id,
+            "aggregate_id": occasion.aggregate_id or extra.get("consent_request_id", patient_id),
             # By the day, not by the clock: one that was set back must not make the next event an older one.
             "aggregate_version": day_version(occasion.due_on) if version is None else version,
             "metadata": {"segment": segment.name},
             "patient_id": patient_id,
             "time_zone": clinic.zone.key,
             **occasion.fields,
-            **({"booking_url": clinic.booking_url} if segment.event in _WITH_BOOKING else {}),
+            **extra,
         }
         if violations(contract.record, event):
             return None
@@ -81,7 +86,7 @@ class Telling:
         return Told(event_id, recipient, OutboxRow(contract.topic, str(event["aggregate_id"]).encode(), value))
 
 
-_WITH_BOOKING = frozenset({"patient.inactive"})
+_WITH_BOOKING = frozenset({"patient.inactive", "membership.credits_expiring"})
 
 
 def day_version(day: date) -> int:

@@ -25,6 +25,7 @@ from tests.bench import (
     pipeline,
     postgres,
     sealing,
+    segments,
     sinks,
     streams_runtime,
     timers,
@@ -67,6 +68,7 @@ ON_A_STACK: Mapping[str, Bench] = {
     "sinks": Bench(sinks.figures, environment=SEVERAL_PARTITIONS),
     "lanes": Bench(lanes.figures, environment=SEVERAL_PARTITIONS),
     "postgres": Bench(postgres.figures, environment=SEVERAL_PARTITIONS),
+    "segments": Bench(segments.figures),
     "clickhouse": Bench(clickhouse.figures, environment=SEVERAL_PARTITIONS),
 }
 NAMES = (*ALONE, *ON_A_STACK)

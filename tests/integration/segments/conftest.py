@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +12,15 @@ import pytest
 
 from connectors.postgres import policies
 from connectors.postgres.pool import connect_async
-from connectors.postgres.recipients import Recipient, upsert_many
+from connectors.postgres.recipients import Recipient, get_many, upsert_many
 from connectors.postgres.records import Records
 from connectors.segments import standings
 from connectors.segments.runs import Clinic, clinics
-from connectors.segments.standing import Standing
+from connectors.segments.standing import Standing, folded
 from connectors.settings import Settings
+from schemas.events import EVENT_TYPES
 from tests.conftest import Stack
+from tests.contract.golden import golden_value
 from tests.integration.stores import own_stores
 
 CLINIC = "north"
@@ -52,6 +54,21 @@ class World(NamedTuple):
                 dict.fromkeys(recipients, CLINIC),
             )
 
+    async def happened(self, recipient: str, events: Sequence[Mapping[str, Any]]) -> None:
+        def fold(standing: Standing) -> Standing:
+            for event in events:
+                standing = folded(standing, event, NOON.date())
+            return standing
+
+        async with self.connection.transaction():
+            await standings.change(self.connection, self.records, {recipient: fold}, {recipient: CLINIC})
+
+    async def consents(self, recipient: str, consent: Mapping[str, Any]) -> None:
+        async with self.connection.transaction():
+            stored = (await get_many(self.connection, self.records, [recipient]))[recipient]
+            content = {**stored.content, "consents": [consent]}
+            await upsert_many(self.connection, self.records, [Recipient(recipient, CLINIC, content)])
+
     async def clinic(self, clinic_id: str = CLINIC) -> Clinic:
         return next(one for one in await clinics(self.connection) if one.clinic_id == clinic_id)
 
@@ -64,6 +81,14 @@ class World(NamedTuple):
             "SELECT topic, value FROM outbox WHERE topic LIKE 'events.%' ORDER BY id"
         )
         return [(topic, self.records.codec.decode(value).value) for topic, value in await cursor.fetchall()]
+
+
+def golden(event_type: str, *changes: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+    """An event of the type, whole, with these changes."""
+    value = golden_value(EVENT_TYPES[event_type].record)
+    for change in changes:
+        value |= change
+    return value | fields
 
 
 @pytest.fixture

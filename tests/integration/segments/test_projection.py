@@ -20,8 +20,7 @@ from connectors.segments.projection import Projection, positions, rebuild
 from connectors.segments.standing import Standing
 from connectors.segments.telling import SOURCE
 from schemas.events import EVENT_TYPES
-from tests.contract.golden import golden_value
-from tests.integration.segments.conftest import CLINIC, World
+from tests.integration.segments.conftest import CLINIC, World, golden
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -30,13 +29,13 @@ SOON = NOW.date() + timedelta(days=9)
 
 
 def event(event_type: str, patient: str, appointment: str, version: int, **fields: Any) -> dict[str, Any]:
-    value = golden_value(EVENT_TYPES[event_type].record)
     # The same each time it is made: what is sent twice is a duplicate.
     event_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{event_type}{appointment}{version}"))
-    return value | {
+    changes = {
         **{"event_id": event_id, "occurred_at": NOW, "clinic_id": CLINIC, "source": "test", "patient_id": patient},
-        **{"aggregate_id": appointment, "appointment_id": appointment, "aggregate_version": version, **fields},
+        **{"aggregate_id": appointment, "appointment_id": appointment, "aggregate_version": version},
     }
+    return golden(event_type, changes, **fields)
 
 
 def history(patient: str) -> list[dict[str, Any]]:

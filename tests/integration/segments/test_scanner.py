@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from connectors.postgres import keys, recipients
+from connectors.postgres import keys, policies, recipients
 from connectors.postgres.pool import connect_async
 from connectors.postgres.records import Records
 from connectors.segments import runs
@@ -24,7 +25,7 @@ from connectors.segments.definitions import Segment, load
 from connectors.segments.runs import Clinic, Tally
 from connectors.segments.scanner import Look, OutboxFull, Scanner
 from connectors.settings import Settings
-from tests.integration.segments.conftest import CLINIC, NOON, World
+from tests.integration.segments.conftest import CLINIC, NOON, World, golden
 
 pytestmark = pytest.mark.integration
 
@@ -89,6 +90,40 @@ async def test_inactive_once_an_absence(world: World) -> None:
     await world.visited([ada], datetime(2026, 5, 20, 15, tzinfo=UTC))
     later = date(2026, 5, 20) + timedelta(days=90)
     assert (await scan(world, INACTIVE_90, later)).emitted == 1
+
+
+async def test_what_runs_out_or_is_owed_becomes_an_event_that_keeps_its_contract(world: World) -> None:
+    (ada,) = await world.patients([None])
+    event = {"clinic_id": CLINIC, "patient_id": "p-000000", "occurred_at": NOON, "source": "test"}
+    happened = [
+        golden("membership.credits_added", event, expiry_date=DAY + timedelta(days=30), new_balance=Decimal("80.00")),
+        golden("payment.due", event, due_date=DAY - timedelta(days=7), days_overdue=None, autopay=False, plan_id=None),
+    ]
+    await world.happened(ada, happened)
+    consent = {"consent_type": "sms_transactional", "status": "opted_in", "expires_at": NOON + timedelta(days=30)}
+    await world.consents(ada, consent | {"consent_date": NOON, "method": "portal", "source": "test"})
+    async with world.connection.transaction():
+        policy = {"clinic_id": CLINIC, "name": "Luxe", "time_zone": "America/New_York"}
+        await policies.put(world.connection, world.records, policy | {"portal_url": "https://luxe.example/p"}, "test")
+    await world.forget_outbox()
+    for name in ("credits_expiring", "balance_open_7", "consent_expiring"):
+        segment = next(one for one in load() if one.name == name)
+        assert (await scan(world, segment)).emitted == 1
+        assert (await scan(world, segment, again=True)).repeated == 1
+    member, debt, consented = [event for _, event in await world.told()]
+    assert (member["aggregate_id"], member["aggregate_version"]) == (
+        happened[0]["aggregate_id"],
+        happened[0]["aggregate_version"],
+    )
+    assert (member["credits_expiring"], member["days_left"]) == (Decimal("80.00"), 30)
+    assert (debt["payment_id"], debt["amount"], debt["days_overdue"]) == (
+        happened[1]["payment_id"],
+        happened[1]["amount"],
+        7,
+    )
+    assert (consented["consent_type"], consented["due_date"]) == ("sms_transactional", DAY + timedelta(days=30))
+    assert consented["consent_url"] == "https://luxe.example/p"
+    assert consented["consent_request_id"] == consented["aggregate_id"] == consented["event_id"]
 
 
 async def test_days_on_which_nothing_ran_are_made_up_for_or_said(world: World) -> None:
@@ -188,11 +223,11 @@ async def test_a_full_outbox_is_waited_for_and_then_said(world: World) -> None:
 async def test_each_clinic_is_looked_at_once_its_hour_has_come(world: World) -> None:
     await world.patients([BORN])
     await world.patients([BORN], clinic_id="south", prefix="s")
-    daily = Daily(world.settings, (BIRTHDAY,))
+    daily = Daily(world.settings, (BIRTHDAY,), world.records)
 
     async def at(hour_utc: int, minute: int = 0) -> list[str]:
         now = datetime(2026, 5, 6, hour_utc, minute, tzinfo=UTC)
-        await daily.look(world.connection, world.records, now)
+        await daily.look(world.connection, now)
         return [event["clinic_id"] for _, event in await world.told()]
 
     assert await at(9, 59) == []
@@ -208,6 +243,32 @@ async def test_a_record_that_cannot_be_opened_is_counted_and_keeps_nobody_up(wor
     await world.connection.execute("UPDATE recipients SET sealed = '\\x00' WHERE recipient = %s", (ada,))
     tally = await scan(world)
     assert (tally.emitted, tally.unreadable) == (1, 1)
+
+
+async def test_a_damaged_standing_begins_anew_and_keeps_nobody_up(world: World) -> None:
+    ada, bea = await world.patients([None, None])
+    await world.visited([ada, bea], NOON)
+    await world.connection.execute("UPDATE patient_standings SET sealed = '\\x00' WHERE recipient = %s", (ada,))
+    assert (await scan(world, INACTIVE_90)).unreadable == 1
+    await world.visited([ada, bea], NOON)
+    assert (await scan(world, INACTIVE_90, again=True)).unreadable == 0
+
+
+async def test_a_process_that_cannot_be_configured_says_why_in_a_line(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "segments.yaml"
+    file.write_text("segments: {birthday: 3}\n")
+    done = await asyncio.to_thread(
+        lambda: subprocess.run(
+            [sys.executable, "-m", "connectors.segments"],
+            env=os.environ | {"LUXE_STATE_DIR": str(world.settings.state_dir), "LUXE_SEGMENTS_FILE": str(file)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    )
+    assert done.returncode == 78
+    assert done.stderr == f"segments: {file}:1: segments.birthday: expected a mapping\n"
 
 
 async def test_an_erased_patients_traces_go(world: World) -> None:

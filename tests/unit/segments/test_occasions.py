@@ -1,8 +1,9 @@
-"""Who is due on which day: birthdays, absences, the clinic's hour across changes of time."""
+"""Who is due on which day: birthdays, absences, what runs out or is owed; the clinic's hour across changes of time."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,21 +15,25 @@ from connectors.segments.occasions import Person, birthday_in, day_to_scan, occa
 from connectors.segments.standing import Fact, Order, Standing
 
 NEW_YORK = ZoneInfo("America/New_York")
-BIRTHDAY, INACTIVE_90, INACTIVE_180 = (one for one in load() if one.selection in ("birthday", "inactive"))
+CLINIC = "north"
+NAMED = {one.name: one for one in load()}
+BIRTHDAY, INACTIVE_90, INACTIVE_180 = (NAMED[name] for name in ("birthday", "inactive_90", "inactive_180"))
 DAYS = st.dates(date(1900, 1, 1), date(2100, 12, 31))
 
 
 def born(day: date | None) -> Person:
-    return Person(day, Standing())
+    return Person(birthday=day)
 
 
 def visited(at: datetime | None, booked_on: date | None = None) -> Person:
     fact = Fact(Order(1, 0, "e"), "north", booked_on or date(2026, 1, 1), {"booked": booked_on is not None})
-    return Person(None, Standing(at, {"appointment:A-1": fact}))
+    return Person(standing=Standing(at, {"appointment:A-1": fact}))
 
 
 def due(segment: Segment, person: Person, day: date, last: date | None = None) -> list[tuple[str, str]]:
-    found = [(one.period, verdict(segment, one, day, last)) for one in occasions(segment, person, day, NEW_YORK)]
+    found = [
+        (one.period, verdict(segment, one, day, last)) for one in occasions(segment, person, day, CLINIC, NEW_YORK)
+    ]
     return [(period, said) for period, said in found if said is not None]
 
 
@@ -108,11 +113,115 @@ def test_a_clinic_has_its_own_threshold_and_offer() -> None:
     assert segment.at("south") == segment
     changed = segment.at("north")
     assert (changed.days, changed.hour) == (120, INACTIVE_90.hour)
-    (one,) = occasions(changed, visited(LAST_VISIT), date(2026, 6, 29), NEW_YORK)
+    (one,) = occasions(changed, visited(LAST_VISIT), date(2026, 6, 29), CLINIC, NEW_YORK)
     assert one.fields["offer_ends_on"] == date(2026, 7, 29)
     assert one.fields["days_inactive"] == 120
     by_year = INACTIVE_90.model_copy(update={"once_per": "year"})
-    assert [one.period for one in occasions(by_year, visited(LAST_VISIT), date(2026, 5, 30), NEW_YORK)] == ["2026"]
+    assert [one.period for one in occasions(by_year, visited(LAST_VISIT), date(2026, 5, 30), CLINIC, NEW_YORK)] == [
+        "2026"
+    ]
+
+
+EXPIRES, DUE_ON = date(2026, 6, 30), date(2026, 6, 1)
+
+
+def fact(on: date, version: int = 1, clinic_id: str = CLINIC, **value: Any) -> Fact:
+    return Fact(Order(version, 0, "e"), clinic_id, on, value)
+
+
+def credits(**changes: Any) -> Fact:
+    value: dict[str, Any] = {"on": EXPIRES, "aggregate": "M-1", "balance": "40.00", "tier": "Gold"}
+    return fact(**value | changes)
+
+
+@pytest.mark.parametrize(
+    ("facts", "day", "expected"),
+    [
+        ({"credits:M-1": credits()}, date(2026, 5, 30), []),
+        ({"credits:M-1": credits()}, date(2026, 5, 31), [("M-1 2026-06-30", "due")]),
+        ({"credits:M-1": credits()}, date(2026, 6, 28), [("M-1 2026-06-30", "due")]),
+        ({"credits:M-1": credits()}, date(2026, 7, 1), []),
+        ({"credits:M-1": credits(balance="0.00")}, date(2026, 5, 31), []),
+        ({"credits:M-1": credits(clinic_id="south")}, date(2026, 5, 31), []),
+        ({"credits:M-1": credits(), "credits_announced:M-1": fact(EXPIRES)}, date(2026, 5, 31), []),
+        (  # what was announced were the month's before
+            {"credits:M-1": credits(), "credits_announced:M-1": fact(date(2026, 5, 31))},
+            date(2026, 5, 31),
+            [("M-1 2026-06-30", "due")],
+        ),
+    ],
+)
+def test_credits_that_run_out(facts: dict[str, Fact], day: date, expected: list[tuple[str, str]]) -> None:
+    assert due(NAMED["credits_expiring"], Person(standing=Standing(None, facts)), day) == expected
+
+
+def test_what_runs_out_before_it_is_told_is_missed() -> None:
+    short = NAMED["credits_expiring"].model_copy(update={"days": 3})
+    person = Person(standing=Standing(None, {"credits:M-1": credits()}))
+    assert due(short, person, EXPIRES, date(2026, 6, 1)) == [("M-1 2026-06-30", "due")]
+    assert due(short, person, EXPIRES + timedelta(days=1), date(2026, 6, 1)) == [("M-1 2026-06-30", "missed")]
+
+
+def debt(**changes: Any) -> Fact:
+    value: dict[str, Any] = {"aggregate": "P-1", "amount": "120.00", "autopay": False} | dict.fromkeys(
+        ("currency", "kind", "invoice_id", "plan_id", "appointment_id", "payment_url")
+    )
+    return fact(**value | {"on": DUE_ON} | changes)
+
+
+@pytest.mark.parametrize(
+    ("facts", "amount"),
+    [
+        ({"due:P-1": debt()}, "120.00"),
+        ({"due:P-1": debt(autopay=True)}, None),
+        ({"due:P-1": debt(clinic_id="south")}, None),
+        ({"due:P-1": debt(), "paid:P-1": fact(DUE_ON, 2, left=None)}, None),
+        ({"due:P-1": debt(), "paid:P-1": fact(DUE_ON, 2, left="20.00")}, "20.00"),
+        ({"due:P-1": debt(version=3), "paid:P-1": fact(DUE_ON, 2, left=None)}, "120.00"),  # owed anew
+        ({"due:P-1": debt(), "due_announced:P-1": fact(DUE_ON)}, None),
+        ({"due:P-1": debt(plan_id="N-1")}, "120.00"),
+        ({"due:P-1": debt(plan_id="N-1"), "plan:N-1": fact(DUE_ON, stands=True)}, "120.00"),
+        ({"due:P-1": debt(plan_id="N-1"), "plan:N-1": fact(DUE_ON, stands=False)}, None),
+    ],
+)
+def test_a_balance_that_is_open(facts: dict[str, Fact], amount: str | None) -> None:
+    segment, person = NAMED["balance_open_7"], Person(standing=Standing(None, facts))
+    assert due(segment, person, date(2026, 6, 7)) == []
+    assert due(segment, person, date(2026, 6, 16)) == []
+    found = list(occasions(segment, person, date(2026, 6, 8), CLINIC, NEW_YORK))
+    assert [str(one.fields["amount"]) for one in found] == ([] if amount is None else [amount])
+    assert all((one.fields["days_overdue"], one.aggregate_id) == (7, "P-1") for one in found)
+
+
+def test_consents_that_end() -> None:
+    ends = datetime(2026, 7, 1, 2, tzinfo=UTC)  # the evening of 30 June in New York
+    kinds = ("sms_transactional", "sms_marketing", "portal_notifications")
+    person, segment = Person(consents=dict.fromkeys(kinds, ends)), NAMED["consent_expiring"]
+    assert due(segment, person, date(2026, 5, 30)) == []
+    assert due(segment, person, date(2026, 5, 31)) == [("sms_transactional 2026-06-30", "due")]
+    assert due(segment, person, date(2026, 7, 1)) == []
+
+
+@given(DAYS, st.lists(st.integers(1, 40), min_size=1, max_size=40), st.integers(0, 28))
+def test_with_gaps_of_any_length_each_occasion_is_told_or_missed_and_never_both(
+    birthday: date, gaps: list[int], useful_days: int
+) -> None:
+    segment = BIRTHDAY.model_copy(update={"useful_days": useful_days})
+    first = day = birthday + timedelta(days=365 * 3)
+    last: date | None = None
+    told: list[str] = []
+    missed: list[str] = []
+    for gap in gaps:
+        for period, said in due(segment, born(birthday), day, last):
+            if said == "missed":
+                missed.append(period)
+            elif period not in told:
+                told.append(period)
+        last, day = day, day + timedelta(days=gap)
+    assert last is not None
+    expected = [str(year) for year in range(first.year, last.year + 1) if first < birthday_in(year, birthday) <= last]
+    assert len(told + missed) == len({*told, *missed})
+    assert {*expected} <= {*told, *missed}
 
 
 # 8 March 2026: 02:00 to 03:00 is skipped in New York; 1 November: 01:00 to 02:00 comes twice.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from hypothesis import given
@@ -50,6 +51,38 @@ def of(*events: dict[str, Any]) -> Standing:
     return standing
 
 
+def member(version: int, expires: date, balance: str = "10") -> dict[str, Any]:
+    fields: dict[str, Any] = {"aggregate_id": "M-1", "membership_id": "M-1", "tier": None, "expiry_date": expires}
+    return event("membership.credits_added", version, new_balance=Decimal(balance), **fields)
+
+
+def announced(version: int, expires: date) -> dict[str, Any]:
+    return event("membership.credits_expiring", version, membership_id="M-1", expiry_date=expires)
+
+
+def owed(version: int, on: date, overdue: int | None = None) -> dict[str, Any]:
+    fields: dict[str, Any] = dict.fromkeys(("currency", "kind", "invoice_id", "appointment_id", "payment_url"))
+    fields |= {"aggregate_id": "P-1", "payment_id": "P-1", "plan_id": "N-1", "autopay": False}
+    return event("payment.due", version, amount=Decimal(5), due_date=on, days_overdue=overdue, **fields)
+
+
+def paid(version: int) -> dict[str, Any]:
+    return event("payment.received", version, payment_id="P-1", remaining_balance=None)
+
+
+def plan(version: int, change: str) -> dict[str, Any]:
+    return event("payment.plan_updated", version, plan_id="N-1", change=change)
+
+
+def test_that_it_is_paid_is_known_for_as_long_as_that_it_was_due() -> None:
+    far = TODAY + timedelta(days=KEEP_DAYS * 2)
+    standing = of(owed(1, far), paid(2), plan(1, "cancelled"))
+    for days in range(0, KEEP_DAYS * 4, 30):
+        standing = folded(standing, created(1, TODAY + timedelta(days=days)), TODAY + timedelta(days=days))
+        assert ("paid:P-1" in standing.facts) == ("due:P-1" in standing.facts) == ("plan:N-1" in standing.facts)
+    assert "due:P-1" not in standing.facts
+
+
 SOON, LATER = TODAY + timedelta(days=3), TODAY + timedelta(days=30)
 
 
@@ -89,6 +122,11 @@ def test_it_prints_nothing_and_comes_back_as_it_was() -> None:
 
 DAYS = st.integers(-100, 100).map(lambda days: TODAY + timedelta(days=days))
 EVENTS = st.one_of(
+    st.builds(member, st.integers(1, 5), DAYS),
+    st.builds(announced, st.integers(1, 5), DAYS),
+    st.builds(owed, st.integers(1, 5), DAYS, st.sampled_from([None, 3])),
+    st.builds(paid, st.integers(1, 5)),
+    st.builds(plan, st.integers(1, 5), st.sampled_from(["paused", "resumed"])),
     st.builds(created, st.integers(1, 5), DAYS, st.integers(1, 3)),
     st.builds(moved, st.integers(1, 5), DAYS, st.integers(1, 3)),
     st.builds(cancelled, st.integers(1, 5), DAYS, st.integers(1, 3)),
