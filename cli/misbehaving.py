@@ -23,7 +23,7 @@ from connectors.settings import Settings
 from connectors.stack.stack import LocalStack
 
 # Who may be killed: every process of ours between an event and its last receipt.
-WORKERS = ("relay", "intake", "notify", "sms", "email", "push", "in_app", "webhooks", "clickhouse", "api")
+WORKERS = ("relay", "intake", "notify", "sms", "email", "push", "in_app", "webhooks", "segments", "clickhouse", "api")
 # One every few seconds; the same one not again before the supervisor, whose pauses double, has it running for long.
 KILL_SECONDS = 3.0
 KILLS_OF_ONE = 2

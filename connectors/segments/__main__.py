@@ -6,6 +6,8 @@ import asyncio
 import logging
 import signal
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -25,7 +27,7 @@ from connectors.segments import runs
 from connectors.segments.definitions import Segment, SegmentsError, load
 from connectors.segments.occasions import day_to_scan
 from connectors.segments.projection import Projection
-from connectors.segments.runs import Latest
+from connectors.segments.runs import Clinic, Latest, Tally
 from connectors.segments.scanner import Look, Scanner, is_scanned
 from connectors.settings import Settings, SettingsError
 from schemas.registry import RegistryError
@@ -34,6 +36,7 @@ log = logging.getLogger("connectors.segments")
 
 # How late a look begins after its hour at most, and how soon one that Postgres interrupted goes on.
 LOOK_SECONDS = 30.0
+PROGRESS_SECONDS = 10.0
 # EX_CONFIG of sysexits.h: starting again does not help.
 EXIT_SETTINGS = 78
 
@@ -72,7 +75,7 @@ class Daily:
                 if day is None or not is_scanned(segment, clinic):
                     continue
                 last = await runs.last_finished_before(connection, segment.name, clinic.clinic_id, day)
-                tally = await scanner.scan(Look(segment, clinic, day, last))
+                tally = await scanner.scan(Look(segment, clinic, day, last), progress=_progress(segment, clinic))
                 self.emitted.add(segment.name, by=tally.emitted)
                 self.missed.add(segment.name, by=tally.missed)
                 log.log(
@@ -81,6 +84,19 @@ class Daily:
                     *(segment.name, clinic.clinic_id, day, tally.scanned, tally.emitted, tally.repeated),
                     *(tally.missed, tally.unreadable),
                 )
+
+
+def _progress(segment: Segment, clinic: Clinic) -> Callable[[Tally], None]:
+    """Says how far a long look is."""
+    said_at = time.monotonic()
+
+    def progress(tally: Tally) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at >= PROGRESS_SECONDS:
+            said_at = time.monotonic()
+            log.info("segment %s, clinic %s: %d patients so far", segment.name, clinic.clinic_id, tally.scanned)
+
+    return progress
 
 
 def _due(segment: Segment, zone: ZoneInfo, before: Latest | None, now: datetime) -> date | None:
