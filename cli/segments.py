@@ -47,7 +47,7 @@ def list_segments(as_json: bool) -> None:
         return await runs.clinics(connection), await runs.latest_runs(connection), await runs.latest_tallies(connection)
 
     clinics, latest, tallies = in_database(Settings(), work)
-    table = Table("segment", "clinic", "hour", "days", "event", "latest day", "told", "missed", box=None)
+    table = _table("segment", "clinic", "hour", "days", "latest day", "told", "missed")
     for shipped in segments:
         for clinic in clinics:
             segment, at = shipped.at(clinic.clinic_id), (shipped.name, clinic.clinic_id)
@@ -58,7 +58,7 @@ def list_segments(as_json: bool) -> None:
             day = "–" if run is None else f"{run.day}{'' if run.finished else ' (under way)'}"
             table.add_row(
                 *(segment.name, clinic.clinic_id, _hour(segment, clinic)),
-                *(str(segment.days or "–"), segment.event, day, f"{tally.emitted:,}", f"{tally.missed:,}"),
+                *(str(segment.days or "–"), day, f"{tally.emitted:,}", f"{tally.missed:,}"),
             )
     if not as_json:
         Console().print(table)
@@ -160,8 +160,8 @@ def _report(scanned: Sequence[dict[str, Any]], *, as_json: bool, dry_run: bool) 
         for one in scanned:
             click.echo(json.dumps(one))
     else:
-        table = Table("segment", "clinic", "day", "patients", "would tell" if dry_run else "told", box=None)
-        for heading in ("told before", "missed", "unreadable"):
+        table = _table("segment", "clinic", "day", "patients", "would tell" if dry_run else "told", "before")
+        for heading in ("missed", "unreadable"):
             table.add_column(heading)
         for one in scanned:
             counts = (one[name] for name in ("scanned", "emitted", "repeated", "missed", "unreadable"))
@@ -181,6 +181,14 @@ def _report(scanned: Sequence[dict[str, Any]], *, as_json: bool, dry_run: bool) 
             if dry_run
             else "the relay publishes them to Kafka; what becomes of each, `luxe explain` says"
         )
+
+
+def _table(*headings: str) -> Table:
+    """Names whole, on a narrow screen and in a file too."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading == "segment", overflow="fold")
+    return table
 
 
 def _day(text: str) -> date:
