@@ -21,7 +21,7 @@ from connectors.postgres.records import Records
 from connectors.sealing import ensure_key_ring
 from connectors.segments import standings
 from connectors.segments.definitions import load
-from connectors.segments.runs import clinics
+from connectors.segments.runs import Tally, clinics
 from connectors.segments.scanner import Look, Scanner
 from connectors.segments.standing import Standing
 from connectors.settings import Settings
@@ -71,15 +71,26 @@ async def _looks(settings: Settings, say: Callable[[str], None]) -> tuple[float,
         (clinic,) = await clinics(connection)
         scanner, found = Scanner(connection, records), []
         for name in ("birthday", "inactive_90"):
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            held = [_resident_mib()]
             started = time.perf_counter()
             look = Look(next(one for one in load() if one.name == name), clinic, DAY, None)
-            tally = await scanner.scan(look)
+            tally = await scanner.scan(look, progress=partial(_note, held))
             seconds = time.perf_counter() - started
-            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
-            say(f"{name}: {tally.scanned:,} in {seconds:.1f} s, {tally.emitted:,} told, {grown} MiB more than before")
+            say(
+                f"{name}: {tally.scanned:,} in {seconds:.1f} s, {tally.emitted:,} told; "
+                f"the process had {held[0]} MiB before, at most {max(held)} MiB meanwhile"
+            )
             found.append(tally.scanned / seconds)
     return found[0], found[1]
+
+
+def _note(held: list[int], _: Tally) -> None:
+    held.append(_resident_mib())
+
+
+def _resident_mib() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() // 2**20
 
 
 def _patient(number: int) -> Recipient:
