@@ -101,7 +101,7 @@ async def test_what_runs_out_or_is_owed_becomes_an_event_that_keeps_its_contract
     ]
     await world.happened(ada, happened)
     consent = {"consent_type": "sms_transactional", "status": "opted_in", "expires_at": NOON + timedelta(days=30)}
-    await world.consents(ada, consent | {"consent_date": NOON, "method": "portal", "source": "test"})
+    await world.consents(ada, consent | {"consent_date": NOON, "method": "electronic", "source": "test"})
     async with world.connection.transaction():
         policy = {"clinic_id": CLINIC, "name": "Luxe", "time_zone": "America/New_York"}
         await policies.put(world.connection, world.records, policy | {"portal_url": "https://luxe.example/p"}, "test")
