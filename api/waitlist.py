@@ -5,6 +5,7 @@ A slot is named by its id, or by the id of an offer of it, which is what in-app 
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import psycopg
@@ -28,6 +29,7 @@ PATH = "/v1/waitlist/{slot}"
 SLOT = Parameter("slot", "path", "The slot's id, or the id of an offer of it.", required=True)
 PATIENT = Parameter("patient", "query", "Whose; staff name one, a patient asks for herself.")
 MAX_ID_CHARACTERS = 200
+_ID = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_ID_CHARACTERS}}}")
 
 Stands = Literal["offered", "claimed", "declined", "taken", "over", "waiting"]
 _REFUSALS = {
@@ -90,6 +92,13 @@ def saying(word: Word) -> Handler:
     return handle
 
 
+def named(text: str) -> str:
+    """A slot's or an offer's id. Raises Problem 404 for what can be neither: Postgres takes no NUL, and no half of a character."""
+    if _ID.fullmatch(text) is None:
+        raise not_found()
+    return text
+
+
 def rows_of(app: web.Application) -> SlotRows:
     """Reads and writes slots."""
     return SlotRows(app[RECORDS], app[SETTINGS].pages_url)
@@ -116,7 +125,7 @@ def _patient(identity: Identity, named: str | None, field: str) -> str:
 
 async def _seen(request: web.Request, connection: psycopg.AsyncConnection, identity: Identity, patient: str) -> Row:
     """The slot, where this patient is of its list and the caller may say so. Raises Problem."""
-    rows = await rows_of(request.app).find(connection, request.match_info["slot"])
+    rows = await rows_of(request.app).find(connection, named(request.match_info["slot"]))
     mine = [row for row in rows if _may_see(row, identity, patient)]
     if not mine:
         raise not_found()
