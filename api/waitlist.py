@@ -93,7 +93,7 @@ def saying(word: Word) -> Handler:
 
 
 def named(text: str) -> str:
-    """A slot's or an offer's id. Raises Problem 404 for what can be neither: Postgres takes no NUL, and no half of a character."""
+    """A slot's or an offer's id. Raises Problem 404 for what can be neither: Postgres takes no NUL, no lone surrogate."""
     if _ID.fullmatch(text) is None:
         raise not_found()
     return text
