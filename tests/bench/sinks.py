@@ -2,7 +2,7 @@
 
 The sink decodes, opens, looks its gates up, keeps a ledger in Postgres and writes three statuses a message; the reference posts
 the same bodies to the same provider over as many connections. Broker, Postgres, provider and sender share the machine; receipts
-are off. In turns, and the median counts.
+are off. In turns, and the median counts. Then texts and emails once more while their receipts come in, through the webhooks.
 """
 
 from __future__ import annotations
@@ -41,10 +41,13 @@ from tests.bench.report import Figure, rate
 from tests.bench.stack import worker_environment
 from tests.conftest import Stack
 from tests.integration.sinks.outgoing import Outbox, Outgoing
+from tests.integration.sinks.rig import free_port, webhooks
 
 GOAL_MESSAGES_PER_SECOND = 1_000
 # A bound of our own: beside posting, a message is entered in the ledger twice, told three statuses, and made by the real SDK.
 GOAL_OF_POSTING = 0.1
+# The rate is asked for with receipts off. With them two requests of the provider's come back for each of ours, to the same cores.
+GOAL_WITH_RECEIPTS = 0.2
 MESSAGES = 5_000
 ROUNDS = 3
 RECIPIENTS = 500
@@ -72,6 +75,7 @@ def figures(stack: Stack, say: Callable[[str], None]) -> list[Figure]:
     """About two minutes. The stack's own sinks must not run."""
     set_up(stack.settings, lambda _: None)
     found: list[Figure] = []
+    asked = [float(GOAL_MESSAGES_PER_SECOND)]
     for channel in ("sms", "email", "push"):
         ours: list[float] = []
         reference: list[float] = []
@@ -86,12 +90,40 @@ def figures(stack: Stack, say: Callable[[str], None]) -> list[Figure]:
                 f"round {number}: {channel}: {messages_per_second:,.0f} messages/s ({cpu_us:,.0f} µs CPU each); "
                 f"only posting {reference[-1]:,.0f}"
             )
-        asked = [float(GOAL_MESSAGES_PER_SECOND)]
         found += [
             rate(f"{channel} sink, receipts off ÷ the rate asked for", ours, asked, "messages/s", 1.0),
             rate(f"{channel} sink, receipts off ÷ only posting", ours, reference, "messages/s", GOAL_OF_POSTING),
         ]
+    for channel in ("sms", "email"):
+        with_receipts = [_with_receipts(stack.settings, channel) for _ in range(ROUNDS)]
+        say(f"{channel}, receipts on: {', '.join(f'{one:,.0f}' for one in with_receipts)} messages/s")
+        found.append(
+            rate(
+                f"{channel} sink, receipts on ÷ the rate asked for",
+                with_receipts,
+                asked,
+                "messages/s",
+                GOAL_WITH_RECEIPTS,
+            ),
+        )
     return found
+
+
+def _with_receipts(settings: Settings, channel: str) -> float:
+    """Messages a second that the provider took while it posted two receipts of each to webhooks of ours."""
+    asyncio.run(_fill(settings, channel))
+    port = free_port()
+    with loopback(port) as provider:
+        key = requests.get(f"{provider.url}/sendgrid/public-key", timeout=10).text.strip()
+        own = settings.model_copy(
+            update={
+                "webhook_port": port,
+                "public_base_url": f"http://127.0.0.1:{port}",
+                "sendgrid_webhook_public_key": key,
+            }
+        )
+        with webhooks(own):
+            return _sink(own, provider, channel)[0]
 
 
 async def _fill(settings: Settings, channel: str) -> list[Outgoing]:
@@ -109,6 +141,7 @@ def _sink(settings: Settings, provider: Provider, channel: str) -> tuple[float, 
         "LUXE_TWILIO_BASE_URL": provider.url,
         "LUXE_SENDGRID_BASE_URL": provider.url,
         "LUXE_FCM_BASE_URL": provider.url,
+        "LUXE_PUBLIC_BASE_URL": settings.public_base_url,
         "LUXE_FCM_SERVICE_ACCOUNT_FILE": str(provider.service_account),
         **LIMITS,
     }
@@ -226,13 +259,16 @@ def _email(settings: Settings, one: Outgoing) -> Email:
 
 
 @contextlib.contextmanager
-def loopback() -> Iterator[Provider]:
-    """A loopback provider of our own, receipts off."""
+def loopback(webhooks_port: int | None = None) -> Iterator[Provider]:
+    """A loopback provider of our own; its receipts go to that port, and without one nowhere."""
+    receipts = (
+        ("--receipts", "off") if webhooks_port is None else ("--webhook-url", f"http://127.0.0.1:{webhooks_port}")
+    )
     with tempfile.TemporaryDirectory(prefix="luxe-bench-") as folder:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "connectors.loopback", "--port", "0"),
-                *("--state-dir", str(Path(folder) / "loopback"), "--receipts", "off"),
+                *("--state-dir", str(Path(folder) / "loopback"), *receipts),
             ],
             stdout=subprocess.PIPE,
             text=True,
