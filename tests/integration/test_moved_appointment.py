@@ -211,10 +211,10 @@ def test_a_patient_confirms_and_asks_for_another_time_by_text(clinic: Clinic) ->
     def until(version: int, kind: str, state: str) -> list[dict[str, Any]]:
         return clinic.wait(lambda found: state in _states(found, version, kind), asked)
 
-    # Its reminders fell due since it was booked, a moment ago.
+    # Its reminders fell due a moment ago, and it was booked long enough before them that they are not noise.
     now = datetime.now(UTC)
     soon, later = now + timedelta(hours=24) - timedelta(minutes=5), now + timedelta(hours=48) - timedelta(minutes=5)
-    then = now - timedelta(minutes=30)
+    then = now - timedelta(hours=14)
     clinic.happens("appointment.created", 1, then, asked, **BOOKED, **clinic.day(later, "appointment"))
     until(1, "appointment_reminder_48h", "delivered")
     clinic.texts("C")
