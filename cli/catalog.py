@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
 
 import click
 import orjson
@@ -67,7 +66,7 @@ def check(file: Path) -> None:
 
 
 @command.command("simulate")
-@click.argument("event", type=click.File("r", encoding="utf-8"))
+@click.argument("event", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option(
     "--policy",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -78,7 +77,7 @@ def check(file: Path) -> None:
     "--catalog", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another catalogue."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def simulate(event: TextIO, policy: Path | None, at: str | None, path: Path | None, as_json: bool) -> None:
+def simulate(event: Path, policy: Path | None, at: str | None, path: Path | None, as_json: bool) -> None:
     """Print the whole calendar that one event causes; nothing is sent, stored or asked.
 
     EVENT is a file (`-`: standard input) with one event as JSON, as `luxe produce` takes it.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
 from cli.policies import read_policies
 from connectors.exports.event_file import EventFile
+from connectors.exports.publishing import open_text
 from connectors.exports.rows import MappedEvent
 from connectors.postgres.policies import weekday_faults
 from connectors.postgres.records import POLICY
@@ -53,9 +55,10 @@ class EveryRole:
         return (f"staff:(every {role})",)
 
 
-def read_event(file: TextIO, now: datetime) -> MappedEvent:
-    """The one event of a file that `luxe produce` takes. Raises ClickException naming line, field, shape and mend."""
-    rows = list(islice(EventFile(now, CORRELATION_ID).rows(file), 2))
+def read_event(path: Path, now: datetime) -> MappedEvent:
+    """The one event of a file that `luxe produce` takes (``-``: standard input). Raises ClickException."""
+    with sys.stdin if str(path) == "-" else open_text(path, "utf-8-sig") as file:
+        rows = list(islice(EventFile(now, CORRELATION_ID).rows(file), 2))
     if len(rows) != 1:
         raise click.ClickException(f"{'several events' if rows else 'no event'} in the file; simulate one at a time")
     if rows[0].rejected is not None:

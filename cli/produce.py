@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from connectors.exports.event_file import EventFile
 from connectors.exports.mapfile import ExportMap, MapError, read_map
 from connectors.exports.publishing import (
+    UNREADABLE,
     PublishError,
     Standing,
     fingerprint,
@@ -26,6 +27,7 @@ from connectors.exports.publishing import (
     standing_path,
 )
 from connectors.exports.rows import MappedRow, RowMapper, find_shift_days
+from connectors.kafka import make_admin
 from connectors.settings import Settings
 from schemas.codec import CodecError
 from schemas.events import EVENT_TYPES
@@ -33,6 +35,8 @@ from schemas.phi import class_of
 from schemas.shapes import shape_of
 
 DRY_RUN_RECORDS = 3
+# A person waits: a broker that is up answers in milliseconds.
+ANSWER_SECONDS = 5.0
 
 
 @click.command("produce")
@@ -146,7 +150,7 @@ class _Source(NamedTuple):
 
 def _source(file: Path, export: ExportMap | None, now: datetime, standing: Standing) -> _Source:
     if export is None:
-        return _Source(file, "utf-8", 0, EventFile(now, standing.correlation_id))
+        return _Source(file, "utf-8-sig", 0, EventFile(now, standing.correlation_id))
     mapper = RowMapper(export, now, standing.shift_days, standing.correlation_id)
     return _Source(file, export.encoding, 1, mapper)
 
@@ -171,6 +175,8 @@ def _publish(
         return
     if standing.rows:
         click.echo(f"going on after row {standing.rows}", err=True)
+    # Asked for first: a producer would wait a minute for a broker that is not there.
+    make_admin(settings).list_topics(timeout=ANSWER_SECONDS)
     total = min(_count_rows(source), limit or sys.maxsize)
     with source.open() as text, _progress() as progress, _rejects_file(rejects) as out:
         task = progress.add_task(f"publishing {file.name}", total=total, completed=standing.rows)
@@ -190,7 +196,8 @@ def _publish(
         f"{standing.rows} rows = {standing.rows - standing.rejected} taken + {standing.rejected} rejected; "
         f"{standing.events} events published "
         f"({', '.join(f'{count} {name}' for name, count in sorted(standing.by_type.items()))}); "
-        f"dates moved by {standing.shift_days} days; correlation id {standing.correlation_id}",
+        f"dates moved by {standing.shift_days} days; correlation id {standing.correlation_id}; "
+        f"to Kafka at {settings.kafka_bootstrap}",
         err=True,
     )
 
@@ -267,7 +274,10 @@ def _report_rejected(row: MappedRow, out: TextIO | None, console: Console | None
 def _count_rows(source: _Source) -> int:
     # For the bar only: quoted line breaks, or an event over several lines, make it too large.
     with source.open() as text:
-        return max(sum(1 for _ in text) - source.heading_lines, 1)
+        try:
+            return max(sum(1 for _ in text) - source.heading_lines, 1)
+        except UNREADABLE:
+            return 1  # whoever reads it next says what is wrong
 
 
 def _rejects_file(path: Path | None) -> Any:

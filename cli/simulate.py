@@ -1,4 +1,4 @@
-"""``luxe simulate``: a clinic's year in seconds, by the pipeline's own rules under a virtual clock."""
+"""``luxe simulate``: a clinic's year in minutes, by the pipeline's own rules under a virtual clock."""
 
 from __future__ import annotations
 
@@ -24,13 +24,21 @@ from connectors.exports.mapfile import MapError, read_map
 from streams.catalog import Catalog
 
 FIRST_DAY = date(2026, 1, 1)
+# Events are refused before the one (schemas/validation.py), and three years from the other there are no dates any more.
+_FIRST_DAYS = (date(2000, 1, 1), date(2190, 12, 31))
 # What only a made-up clinic has, by the parameter's name.
 _MADE_UP = ("days", "first", "patients", "appointments_a_day")
 
 
 @click.command("simulate")
 @click.option("--days", type=click.IntRange(1, 1_000), default=30, show_default=True, help="How long, from --from on.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another clinic and provider.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=1,
+    show_default=True,
+    help="Another seed, another clinic and provider.",
+)
 @click.option(
     "--from",
     "first",
@@ -78,6 +86,9 @@ def command(
     if file is None or map_path is None:
         if file is not None or map_path is not None or limit is not None:
             raise click.UsageError("an export needs both --appointments and --map, and only it has a --limit")
+        if not _FIRST_DAYS[0] <= first.date() <= _FIRST_DAYS[1]:
+            earliest, latest = _FIRST_DAYS
+            raise click.BadParameter(f"choose a day from {earliest} to {latest}", param_hint="--from")
         given = made_up(seed, first.date(), days, patients, appointments_a_day)
     else:
         _refuse_made_up(context)
@@ -106,7 +117,9 @@ def command(
         print_tables(given, counted, checks, leads, totals)
     for violation in checks.shown():
         click.echo(f"violation: {violation.rule}: {violation.subject}: {violation.what}", err=True)
-    if checks.violations:
+    if not totals["requested"]:
+        click.echo("nothing was asked for: every event was refused, or there was none", err=True)
+    if checks.violations or not totals["requested"]:
         sys.exit(1)
 
 

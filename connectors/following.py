@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from connectors.kafka import consumer_config
+from connectors.kafka import QUIET, consumer_config
 from connectors.settings import Settings
 
 POLL_SECONDS = 0.2
@@ -26,9 +26,7 @@ def follow(settings: Settings, topics: Sequence[str], since: datetime | None = N
     ``since``: from then on; None: from now on. Ends never. Raises KafkaException: a topic does not exist, or Kafka is away.
     """
     outage = _Outage()
-    # What is wrong is said in our words, once: librdkafka's own log would say it for each attempt.
-    quiet = {"error_cb": outage.heard, "log_level": 0}
-    consumer = Consumer(consumer_config(settings, "luxe-watcher") | quiet)
+    consumer = Consumer(consumer_config(settings, "luxe-watcher") | QUIET | {"error_cb": outage.heard})
     try:
         consumer.assign(_starts(consumer, topics, since))
         while True:

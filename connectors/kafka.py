@@ -25,6 +25,11 @@ MESSAGE_MAX_BYTES = DEAD_LETTER_MAX_MESSAGE_BYTES + 64 * 1024
 ADMIN_TIMEOUT_SECONDS = 15.0
 
 
+# For clients whose every failure is raised, or told to a callback: librdkafka's own log says "connection refused" twenty times a
+# second, and buries what we say once.
+QUIET: dict[str, Any] = {"log_level": 0}
+
+
 def client_config(settings: Settings) -> dict[str, Any]:
     """What producers, consumers and admin clients have in common."""
     return {"bootstrap.servers": settings.kafka_bootstrap, "log_level": 3}
@@ -80,7 +85,7 @@ def make_consumer(settings: Settings, group: str, **overrides: Any) -> Consumer:
 
 def make_admin(settings: Settings) -> AdminClient:
     """An admin client."""
-    return AdminClient(client_config(settings))
+    return AdminClient(client_config(settings) | QUIET)
 
 
 def read_to_end(settings: Settings, topics: Sequence[str], *, batch: int = 5_000) -> Iterator[Message]:
@@ -88,7 +93,7 @@ def read_to_end(settings: Settings, topics: Sequence[str], *, batch: int = 5_000
 
     Ends at the end seen when each partition is reached. Raises KafkaException, also when a topic does not exist.
     """
-    consumer = make_consumer(settings, "luxe-reader", enable_partition_eof=True)
+    consumer = Consumer(consumer_config(settings, "luxe-reader", enable_partition_eof=True) | QUIET)
     try:
         known = consumer.list_topics(timeout=ADMIN_TIMEOUT_SECONDS).topics
         missing = [topic for topic in topics if topic not in known or known[topic].error is not None]

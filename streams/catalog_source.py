@@ -43,11 +43,15 @@ class Source:
         self._lines: dict[At, int] = {}
         try:
             node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        except UnicodeDecodeError as error:
+            raise CatalogError(f"{path}: not UTF-8 (byte {error.start}): save it as UTF-8") from error
         except OSError as error:
             raise CatalogError(f"{path}: cannot be read ({type(error).__name__}): is the file there?") from error
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise CatalogError(f"{path}:{line}: not YAML ({error.problem}): mend the indentation or quoting") from error
+        except yaml.YAMLError as error:
+            raise CatalogError(f"{path}: not YAML (a character that it may not hold): save it as UTF-8 text") from error
         value = self._value(node, ())
         if not isinstance(value, dict):
             raise CatalogError(f"{path}:1: expected a mapping with `profiles`, `events` and `types`")

@@ -6,8 +6,11 @@ its own does), where from, and an id made from what it says, so that the same fi
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 import uuid
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -17,7 +20,8 @@ from pydantic import ValidationError
 
 from connectors.exports.cells import RowError
 from connectors.exports.rows import MappedEvent, MappedRow
-from schemas.definitions import UnknownRecordError
+from schemas.definitions import UnknownRecordError, definition
+from schemas.faults import fault_in_value
 from schemas.models import model_of
 from schemas.shapes import Violation, shape_of
 from schemas.validation import check_event
@@ -27,6 +31,7 @@ SOURCE = "luxe-produce"
 MAX_WHOLE_CHARACTERS = 50_000_000
 _NAMESPACE = uuid.UUID("5b7a1d52-8f0e-5c43-9a55-0f3d3a5d9c21")
 _EVENT = "(event)"
+_BETWEEN = re.compile(r"[\s,]*")
 
 
 class EventFile:
@@ -71,13 +76,23 @@ def event_of(value: object, now: datetime, correlation_id: str | None = None) ->
         raise _refused(error, value) from None
     if "aggregate_version" not in value:
         record["aggregate_version"] = int(record["occurred_at"].timestamp() * 1000)
-    for violation in check_event(model.RECORD, record, now):
+    fault = fault_in_value(definition(model.RECORD), record)
+    for violation in (*check_event(model.RECORD, record, now), *([fault] if fault else [])):
         raise RowError(*violation)
     return MappedEvent(str(event_type), record)
 
 
 def _values(file: TextIO) -> Iterator[tuple[int, Any]]:
-    """(line it begins on, what it holds); a RowError for what is no JSON."""
+    """(line it begins on, what it holds); a RowError for what is no JSON, or no text at all."""
+    try:
+        yield from _read(file)
+    except UnicodeDecodeError as error:
+        yield 1, RowError("(file)", f"not UTF-8 (byte {error.start} of a block)", "save it as UTF-8")
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        yield 1, RowError("(file)", "not gzip, or cut short", ".gz is for files that are")
+
+
+def _read(file: TextIO) -> Iterator[tuple[int, Any]]:
     for line, text in enumerate(file, 1):
         if not text.strip():
             continue
@@ -89,13 +104,24 @@ def _values(file: TextIO) -> Iterator[tuple[int, Any]]:
         rest = file.read(MAX_WHOLE_CHARACTERS)
         whole = _json(text + rest) if rest or found is None else found
         if isinstance(whole, list):
-            yield from ((number, one) for number, one in enumerate(whole, 1))
+            yield from _items(text + rest, line)
         elif isinstance(whole, RowError) and len(rest) == MAX_WHOLE_CHARACTERS:
             mend = "write one event a line"
             yield line, RowError("(file)", f"more than {MAX_WHOLE_CHARACTERS:,} characters in one piece", mend)
         else:
             yield line, whole
         return
+
+
+def _items(text: str, line: int) -> Iterator[tuple[int, Any]]:
+    """Each of an array that can be read, and the line that it begins on."""
+    decoder, at = json.JSONDecoder(), text.index("[") + 1
+    line += text.count("\n", 0, at)
+    while (begins := _BETWEEN.match(text, at)) is not None and text[begins.end()] != "]":
+        line += text.count("\n", at, begins.end())
+        value, at = decoder.raw_decode(text, begins.end())
+        yield line, value
+        line += text.count("\n", begins.end(), at)
 
 
 def _json(text: str) -> Any:
@@ -115,8 +141,23 @@ def _refused(error: ValidationError, value: dict[str, Any]) -> RowError:
         return RowError(_EVENT, f"a field of {len(names[-1])} characters that the type does not have", "leave it out")
     if not names:  # by our own rules, which name the field themselves
         return RowError(*_told(str(first["ctx"]["error"])))
-    said = first["msg"]
+    said = next((mend for kind, mend in _MENDS if first["type"].startswith(kind)), first["msg"])
     return RowError(".".join(names), _shape(value, names[0]), f"{said[:1].lower()}{said[1:]}")
+
+
+# What to write instead, by how pydantic's names of errors begin.
+_MENDS = (
+    ("missing", "write it; it has no default"),
+    ("datetime", "write a time with its zone: 2026-11-28T09:30:00Z"),
+    ("timezone_aware", "write a time with its zone: 2026-11-28T09:30:00Z"),
+    ("date", "write a day as YYYY-MM-DD"),
+    ("string", "write a text, in quotes"),
+    ("int", "write a whole number"),
+    ("bool", "write true or false"),
+    ("decimal", "write an amount, 12.50 say"),
+    ("list", "write an array"),
+    ("dict", "write an object"),
+)
 
 
 def _told(text: str) -> Violation:

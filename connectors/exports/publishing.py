@@ -9,16 +9,17 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, Message, Producer
 
 from connectors.exports.rows import MappedRow
-from connectors.kafka import make_producer
+from connectors.kafka import QUIET, producer_config
 from connectors.settings import Settings
 from schemas.codec import Codec
 from schemas.events import EVENT_TYPES
@@ -53,6 +54,10 @@ def fingerprint(path: Path, map_path: Path | None) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()[:16]
+
+
+# What reading such a file raises where it is not what its name or map says. OSError itself, a full disk say, goes up.
+UNREADABLE = (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error)
 
 
 def open_text(path: Path, encoding: str) -> TextIO:
@@ -97,7 +102,7 @@ def publish(
     codec = Codec(
         open_registry(settings.schema_registry_url, registry_auth.get_secret_value() if registry_auth else None)
     )
-    producer = make_producer(settings, linger_ms=20)
+    producer = Producer(producer_config(settings, linger_ms=20) | QUIET)
     failed: Counter[str] = Counter()
     by_type = Counter(standing.by_type)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import re
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -147,11 +149,11 @@ def find_shift_days(file: TextIO, export: ExportMap, today: date) -> int:
 def _read(file: TextIO, export: ExportMap) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(MAX_CELL_CHARACTERS)
     reader = csv.DictReader(file, delimiter=export.delimiter, strict=True)
-    header = reader.fieldnames or []
-    missing = sorted(export.columns() - set(header))
-    if missing:
-        raise MapError(f"the file has no column {', '.join(missing)}; it has {', '.join(header) or 'no header'}")
     try:
+        header = reader.fieldnames or []
+        missing = sorted(export.columns() - set(header))
+        if missing:
+            raise MapError(f"the file has no column {', '.join(missing)}; it has {', '.join(header) or 'no header'}")
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:
@@ -160,6 +162,8 @@ def _read(file: TextIO, export: ExportMap) -> Iterator[tuple[int, Row]]:
         raise MapError(
             f"after line {reader.line_num}: not {export.encoding} (byte {error.start} of the block); set the map's encoding"
         ) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise MapError(f"after line {reader.line_num}: not gzip, or cut short; .gz is for files that are") from None
 
 
 def _require_whole(row: Row) -> None:

@@ -157,6 +157,13 @@ def test_a_fault_is_named_with_file_line_field_and_mend(
     assert mend in told
 
 
+@pytest.mark.parametrize("content", [b"\xff\x00\x01", "profiles: é".encode("latin-1"), b"profiles: \x01"])
+def test_a_file_that_is_no_text_says_how_to_save_it(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "catalog.yaml").write_bytes(content)
+    with pytest.raises(CatalogError, match="save it as UTF-8"):
+        Catalog.load(tmp_path / "catalog.yaml")
+
+
 def test_the_line_is_the_one_to_mend(tmp_path: Path) -> None:
     path = _written(tmp_path, "about: An appointment was booked", "about: 12")
     line = path.read_text(encoding="utf-8").split("\n").index("    about: 12") + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import pytest
 
 from connectors.exports.cells import RowError
 from connectors.exports.event_file import SOURCE, EventFile, event_of
+from connectors.exports.publishing import open_text
 from connectors.exports.rows import MappedRow
 from schemas.codec import Codec
 from schemas.events import EVENT_TYPES
@@ -117,3 +119,42 @@ def test_what_is_no_json_is_one_rejected_row(text: str) -> None:
 def test_an_empty_file_has_no_rows() -> None:
     assert read("") == []
     assert read("[]") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("utf-16.json", json.dumps({"a": 1}).encode("utf-16"), "not UTF-8 (byte 0 of a block)"),
+        ("named-so.json.gz", b"{}", "not gzip, or cut short"),
+        ("cut.json.gz", gzip.compress(b'{"a": 1}' * 1000)[:-9], "not gzip, or cut short"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_with_what_to_save_it_as(
+    tmp_path: Path, name: str, content: bytes, problem: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with open_text(tmp_path / name, "utf-8-sig") as file:
+        (row,) = EventFile(NOW, "run").rows(file)
+    assert row.rejected is not None
+    assert (row.rejected.column, row.rejected.problem) == ("(file)", problem)
+
+
+def test_a_mark_of_byte_order_is_no_part_of_the_event(tmp_path: Path) -> None:
+    (tmp_path / "marked.json").write_text(json.dumps(example()), encoding="utf-8-sig")
+    with open_text(tmp_path / "marked.json", "utf-8-sig") as file:
+        (row,) = EventFile(NOW, "run").rows(file)
+    assert row.rejected is None
+
+
+def test_what_the_codec_would_refuse_is_refused_here() -> None:
+    for bad in ({"aggregate_version": 2**70}, {"patient_name": "\ud800"}):
+        (row,) = read(json.dumps(example(**bad)))
+        assert row.rejected is not None
+        assert row.rejected.column == next(iter(bad))
+
+
+def test_an_arrays_events_are_told_by_the_line_that_they_begin_on() -> None:
+    rows = read(json.dumps([example(), example(duration="x"), example()], indent=1))
+    one = json.dumps(example(), indent=1).count("\n") + 1
+    assert [row.line for row in rows] == [2, 2 + one, 2 + 2 * one]
+    assert [row.rejected is None for row in rows] == [True, False, True]

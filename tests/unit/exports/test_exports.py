@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from connectors.exports.mapfile import ExportMap, MapError, read_map
+from connectors.exports.publishing import open_text
 from connectors.exports.rows import MappedRow, RowMapper, find_shift_days
 from schemas.codec import Codec
 from schemas.events import EVENT_TYPES
@@ -149,6 +150,12 @@ def test_a_map_that_is_no_yaml_names_the_line(tmp_path: Path) -> None:
 def test_a_file_without_a_column_says_which_and_what_it_has() -> None:
     with pytest.raises(MapError, match=r"no column Age, .*; it has PatientId"):
         mapped("PatientId,AppointmentID\n1,2\n")
+
+
+def test_a_header_in_another_encoding_names_it(tmp_path: Path) -> None:
+    (tmp_path / "export.csv").write_bytes("Prénom;Nom\n".encode("latin-1"))
+    with open_text(tmp_path / "export.csv", "utf-8") as file, pytest.raises(MapError, match="not utf-8"):
+        list(RowMapper(read_map(EXAMPLE), NOW, 0, "run").rows(file))
 
 
 def test_a_broken_quote_names_its_line() -> None:
