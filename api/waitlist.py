@@ -175,7 +175,7 @@ ROUTES = (
         "How a waitlist slot stands for a patient",
         (Answer(200, "How it stands", SlotStanding),),
         parameters=(SLOT, PATIENT),
-        problems=(404, 409),
+        problems=(404, 409, 422),
         tag="waitlist",
     ),
     _saying("claim", "Claim a waitlist slot", Said),
