@@ -42,7 +42,7 @@ async def _said(request: web.Request, connection: psycopg.AsyncConnection, offer
     word = WORDS.get(str(posted))
     if word is not None:
         about = About(offer.clinic_id, offer.slot_id, None)
-        await answer(connection, rows_of(request.app), about, offer.patient_id, word)
+        await answer(connection, rows_of(request.app), about, offer.patient_id, word, number=offer.number)
 
 
 def _of_offer(does: Page) -> Handler:
@@ -83,6 +83,8 @@ async def _shown(
     clinic, clinic_zone, phone = await cursor.fetchone() or ("", None, None)
     there = _zone(None if details is None else details.time_zone, clinic_zone)
     word = told(row.slot, offer.patient_id, now_ms())
+    if word == "offered" and row.slot.offer_number != offer.number:
+        word = "over"  # the hour was changed: the newer message's link leads to it
     starts_at, ends_at = row.slot.starts_at, row.slot.offer_ends_at
     return page(
         "offer",

@@ -10,7 +10,7 @@ import psycopg
 from connectors.waitlist import slot as slots
 from connectors.waitlist.keeping import SlotRows
 from connectors.waitlist.saying import About
-from connectors.waitlist.slot import Answered
+from connectors.waitlist.slot import Answered, Step
 
 Word = Literal["claim", "decline"]
 
@@ -22,12 +22,24 @@ def now_ms() -> datetime:
 
 
 async def answer(
-    connection: psycopg.AsyncConnection, rows: SlotRows, about: About, patient_id: str, word: Word, *, keep: bool = True
+    connection: psycopg.AsyncConnection,
+    rows: SlotRows,
+    about: About,
+    patient_id: str,
+    word: Word,
+    *,
+    keep: bool = True,
+    number: int | None = None,
 ) -> Answered:
-    """Claim or decline in the caller's transaction. ``keep``: she stays on the waitlist, for other slots."""
+    """Claim or decline in the caller's transaction. ``keep``: she stays on the waitlist, for other slots.
+
+    ``number``: of the offer that she answers, where she names one; if the hour was changed since, a yes is none to the new one.
+    """
     locked = await rows.locked(connection, about.clinic_id, about.slot_id)
     now = now_ms()  # read under the lock: whoever waited for it past the window's end is too late
     slot = locked.slot
+    if number is not None and slot.state == "offered" and slot.holder == patient_id and slot.offer_number != number:
+        return Answered("over", Step(slot))
     answered = slots.claim(slot, patient_id, now) if word == "claim" else slots.decline(slot, patient_id, keep, now)
     await rows.keep(connection, locked, answered.step, now)
     return answered

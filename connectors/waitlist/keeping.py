@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
+from uuid import UUID
 
 import orjson
 import psycopg
@@ -26,7 +27,7 @@ PAGE_PATH = "/w/"
 
 _SEALED_AS = "WaitlistSlot"
 _COLUMNS: LiteralString = """clinic_id, slot_id, correlation_id, sealed, sealed_for, state, version, candidates, holder,
-    offer_number, offer_ends_at, due_at, starts_at, window_seconds"""
+    offer_number, offer_ends_at, due_at, starts_at, window_seconds, announced_version"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,13 @@ class SlotRows:
 
     async def find(self, connection: psycopg.AsyncConnection, named: str) -> list[Row]:
         """The slots of that id, one a clinic; or the one that an offer of that id is about. Not locked."""
+        # Two look-ups by an index each: an OR over both tables would read every slot there is.
         cursor = await connection.execute(
-            f"""SELECT {_COLUMNS} FROM waitlist_slots s WHERE slot_id = %s OR EXISTS (
-                    SELECT FROM waitlist_offers o
-                    WHERE o.offer_id::text = %s AND o.clinic_id = s.clinic_id AND o.slot_id = s.slot_id)
+            f"""SELECT {_COLUMNS} FROM waitlist_slots WHERE (clinic_id, slot_id) IN (
+                    SELECT clinic_id, slot_id FROM waitlist_slots WHERE slot_id = %s
+                    UNION SELECT clinic_id, slot_id FROM waitlist_offers WHERE offer_id = %s)
                 ORDER BY clinic_id""",  # noqa: S608 — columns of ours
-            (named, named),
+            (named, _uuid(named)),
         )
         return [_row(columns) for columns in await cursor.fetchall()]
 
@@ -208,7 +210,8 @@ class SlotRows:
     async def _store(self, connection: psycopg.AsyncConnection, about: About, slot: Slot) -> None:
         await connection.execute(
             """UPDATE waitlist_slots SET state = %s, version = %s, candidates = %s, holder = %s, offer_number = %s,
-                   offer_ends_at = %s, due_at = %s, starts_at = %s, window_seconds = %s, updated_at = now()
+                   offer_ends_at = %s, due_at = %s, starts_at = %s, window_seconds = %s, announced_version = %s,
+                   updated_at = now()
                WHERE clinic_id = %s AND slot_id = %s""",
             (
                 slot.state,
@@ -220,6 +223,7 @@ class SlotRows:
                 slot.due_at,
                 slot.starts_at,
                 int(slot.window.total_seconds()),
+                slot.announced_version,
                 about.clinic_id,
                 about.slot_id,
             ),
@@ -240,11 +244,21 @@ class SlotRows:
 
 
 async def put_off(connection: psycopg.AsyncConnection, row: Row, until: datetime) -> None:
-    """Look at a slot later, whatever is wrong with it, so that the others are looked at meanwhile."""
+    """Look at a slot later, whatever is wrong with it, so that the others are looked at meanwhile.
+
+    ``row``: as it was read; one that was changed since keeps the time that it was given.
+    """
     await connection.execute(
-        "UPDATE waitlist_slots SET due_at = %s WHERE clinic_id = %s AND slot_id = %s AND due_at IS NOT NULL",
-        (until, row.about.clinic_id, row.about.slot_id),
+        "UPDATE waitlist_slots SET due_at = %s WHERE clinic_id = %s AND slot_id = %s AND due_at = %s",
+        (until, row.about.clinic_id, row.about.slot_id, row.slot.due_at),
     )
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def _there(row: Row | None) -> Row:
@@ -255,7 +269,7 @@ def _there(row: Row | None) -> Row:
 
 def _row(columns: Sequence[Any]) -> Row:
     clinic_id, slot_id, correlation_id, sealed, sealed_for, state, version, candidates, *rest = columns
-    holder, offer_number, offer_ends_at, due_at, starts_at, window_seconds = rest
+    holder, offer_number, offer_ends_at, due_at, starts_at, window_seconds, announced_version = rest
     slot = Slot(
         state,
         version,
@@ -266,6 +280,7 @@ def _row(columns: Sequence[Any]) -> Row:
         due_at,
         starts_at,
         timedelta(seconds=window_seconds),
+        announced_version,
     )
     return Row(About(clinic_id, slot_id, correlation_id), slot, sealed, sealed_for)
 

@@ -8,7 +8,16 @@ from datetime import date, datetime
 from typing import Any
 
 from connectors import alerts
-from connectors.waitlist.slot import ClaimedTwice, OfferEnded, OfferMade, Said, Slot, SlotClaimed, SlotDeclined
+from connectors.waitlist.slot import (
+    ClaimedTwice,
+    OfferEnded,
+    OfferMade,
+    Said,
+    Slot,
+    SlotClaimed,
+    SlotDeclined,
+    WithdrawnFromHolder,
+)
 from schemas.ids import derived_id
 
 SOURCE = "luxe-notify"
@@ -83,8 +92,8 @@ def events_of(
 def _event(
     about: About, details: Details | None, slot: Slot, said: Said, claim_url: str | None, now: datetime
 ) -> dict[str, Any]:
-    if isinstance(said, ClaimedTwice):
-        return _alert(about, now)
+    if isinstance(said, ClaimedTwice | WithdrawnFromHolder):
+        return _alert(about, *_ALARMS[type(said)], now)
     if details is None:
         raise LookupError("a slot that was never announced has nothing to tell")
     own = {"slot_id": about.slot_id, **details.fields}
@@ -108,17 +117,31 @@ def _event(
             return _envelope(about, "waitlist.slot_declined", slot.version, now, patient_id) | own | told
         case _:
             told = {"cause": said.cause, "offers_made": said.offers_made, "unfilled_at": now}
-            cause = f"{said.cause}:{said.offers_made}"
+            # A newer list may run dry as the one before it did: another end, told again.
+            cause = f"{said.cause}:{said.offers_made}:{slot.version}:{slot.announced_version}"
             return _envelope(about, "waitlist.slot_unfilled", max(slot.version, 0), now, cause) | own | told
 
 
-def _alert(about: About, now: datetime) -> dict[str, Any]:
+_ALARMS: Mapping[type[ClaimedTwice | WithdrawnFromHolder], tuple[str, str]] = {
+    ClaimedTwice: (
+        "slot_claimed_twice",
+        "The practice system gave a waitlist slot to another patient than the one who has it here. `luxe waitlist show` "
+        "says who that is; call the other.",
+    ),
+    WithdrawnFromHolder: (
+        "slot_withdrawn_from_holder",
+        "The practice system took back a waitlist slot that a patient has claimed; she was told that it is hers. "
+        "`luxe waitlist show` says who that is; call her.",
+    ),
+}
+
+
+def _alert(about: About, code: str, summary: str, now: datetime) -> dict[str, Any]:
     return alerts.system_alert(
         about.clinic_id,
         component="waitlist",
-        code="slot_claimed_twice",
-        summary="The practice system gave a waitlist slot to another patient than the one who has it here. `luxe waitlist show` "
-        "says who that is; call the other.",
+        code=code,
+        summary=summary,
         now=now,
         severity="critical",
         subject=about.slot_id,

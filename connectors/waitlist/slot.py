@@ -40,7 +40,9 @@ class Candidate(NamedTuple):
 class Slot:
     """How a slot stands. ``candidates``: the best first. ``due_at``: when somebody must look at it; None: it waits for nothing.
 
-    ``holder``: whose offer it is, or whose slot. ``version``: the highest of its events. ``window``: how long an offer stands.
+    ``holder``: whose offer it is, or whose slot. ``version``: the highest of its events, ours too. ``announced_version``: of the
+    newest list (of a claimed slot: of a withdrawal told of, too); a list is compared with this one, since its practice system
+    does not count what we say. ``window``: how long an offer stands.
     """
 
     state: State = "unannounced"
@@ -52,6 +54,7 @@ class Slot:
     due_at: datetime | None = None
     starts_at: datetime | None = None
     window: timedelta = timedelta()
+    announced_version: int = -1
 
     def standing(self, patient_id: str) -> Standing | None:
         """How a patient stands with it; None: she is not of the list."""
@@ -113,7 +116,13 @@ class ClaimedTwice(NamedTuple):
     """The practice system gave it to somebody else than who has it: people must sort that out."""
 
 
-Said: TypeAlias = OfferMade | OfferEnded | SlotClaimed | SlotDeclined | SlotUnfilled | ClaimedTwice
+class WithdrawnFromHolder(NamedTuple):
+    """The clinic took back what somebody has claimed: she was told that it is hers, so people must tell her."""
+
+
+Said: TypeAlias = (
+    OfferMade | OfferEnded | SlotClaimed | SlotDeclined | SlotUnfilled | ClaimedTwice | WithdrawnFromHolder
+)
 
 
 class Step(NamedTuple):
@@ -127,25 +136,54 @@ class Step(NamedTuple):
 
 
 def announced(
-    slot: Slot, patients: Iterable[str], starts_at: datetime, window: timedelta, version: int, now: datetime
+    slot: Slot,
+    patients: Iterable[str],
+    starts_at: datetime,
+    window: timedelta,
+    version: int,
+    now: datetime,
+    *,
+    changed: bool = False,
 ) -> Step:
-    """The list, or a newer one: who was asked stays so, who is new waits, who waited and is no longer listed goes."""
+    """The list, or a newer one: who was asked stays so, who is new waits, who waited and is no longer listed goes.
+
+    Whom the clinic named before its first list came goes before the others. ``changed``: it is another hour, or with somebody
+    else, than was said; then an offer that stands is withdrawn, and whose it was is asked anew.
+    """
     listed = tuple(dict.fromkeys(patients))
-    if slot.state in FINAL or (slot.state != "unannounced" and version <= slot.version):
-        return _heard(slot, version)
+    if not is_news(slot, version):
+        return Step(replace(slot, version=max(slot.version, version)))
+    said: tuple[Said, ...] = ()
+    if slot.state == "offered" and slot.holder is not None and (changed or starts_at != slot.starts_at):
+        said = (OfferEnded(slot.holder, slot.offer_number, "withdrawn"),)
+        again: Standing = "waiting" if slot.holder in listed else "withdrawn"
+        slot = _open_again(_stands(slot, slot.holder, again), now)
+    named = () if slot.state != "unannounced" else tuple(one for one in slot.candidates if one.standing == "waiting")
     asked = tuple(one for one in slot.candidates if one.standing != "waiting")
-    known = {one.patient_id for one in asked}
-    waiting = tuple(Candidate(patient) for patient in listed if patient not in known)
-    changed = replace(
+    known = {one.patient_id for one in asked + named}
+    waiting = named + tuple(Candidate(patient) for patient in listed if patient not in known)
+    newer = replace(
         slot,
         candidates=asked + waiting,
         version=max(slot.version, version),
+        announced_version=version,
         starts_at=starts_at,
         window=window,
     )
     if slot.state == "offered" or (slot.state == "exhausted" and not waiting):
-        return Step(changed)
-    return Step(replace(changed, state="open", due_at=now))
+        return Step(newer)
+    return Step(replace(newer, state="open", due_at=now), said)
+
+
+def is_news(slot: Slot, version: int) -> bool:
+    """Whether a list of this version is taken."""
+    return slot.state not in FINAL and version > slot.announced_version
+
+
+def announced_too_late(step: Step) -> Step:
+    """Of what a first list made: nobody is asked, people decide."""
+    slot = replace(step.slot, state="expired", due_at=None)
+    return Step(slot, (SlotUnfilled("too_late", slot.offer_number),))
 
 
 def claimed_elsewhere(slot: Slot, patient_id: str, version: int) -> Step:
@@ -181,8 +219,10 @@ def declined_elsewhere(slot: Slot, patient_id: str, next_patient_id: str | None,
 
 
 def withdrawn(slot: Slot, version: int) -> Step:
-    """The clinic took it back; also before it was announced."""
+    """The clinic took it back; also before it was announced. What is claimed stays so, and people are told, once."""
     slot = replace(slot, version=max(slot.version, version))
+    if slot.state == "claimed" and version > slot.announced_version:
+        return Step(replace(slot, announced_version=version), (WithdrawnFromHolder(),))
     if slot.state in FINAL:
         return Step(slot)
     said: tuple[Said, ...] = ()
@@ -293,10 +333,6 @@ def exhausted(slot: Slot) -> Step:
     if slot.state != "open" or slot.next_candidate is not None:
         raise ValueError(f"a slot that is {slot.state} has somebody left to ask")
     return Step(replace(slot, state="exhausted", due_at=None), (SlotUnfilled("nobody_left", slot.offer_number),))
-
-
-def _heard(slot: Slot, version: int) -> Step:
-    return Step(replace(slot, version=max(slot.version, version)))
 
 
 def _open_again(slot: Slot, now: datetime) -> Slot:

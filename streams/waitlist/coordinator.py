@@ -22,7 +22,7 @@ from connectors.postgres.records import SYSTEM_CLINIC, Records
 from connectors.waitlist import slot as slots
 from connectors.waitlist.keeping import Row, SlotRows, put_off
 from connectors.waitlist.saying import Details
-from connectors.waitlist.slot import ClaimedTwice, OfferEnded, OfferMade, Said, SlotUnfilled, Step
+from connectors.waitlist.slot import ClaimedTwice, OfferEnded, OfferMade, Said, SlotUnfilled, Step, WithdrawnFromHolder
 from streams.catalog import Catalog
 from streams.rules.timing import known_zone, wall_to_utc, zone
 from streams.waitlist.reach import Reach, reach
@@ -38,6 +38,9 @@ LATE = timedelta(seconds=5)
 SETTLE = timedelta(seconds=5)
 # A slot that nobody can make sense of now is looked at again then; the others are looked at meanwhile.
 PUT_OFF = timedelta(minutes=1)
+# A slot first heard of so long after it was announced (a first start, an outage: the topic holds a week) is offered to nobody:
+# by then the clinic has looked after the hour itself, and may have given it away without a word to us.
+STALE = timedelta(days=1)
 
 
 class Coordinator:
@@ -77,18 +80,25 @@ class Coordinator:
     ) -> tuple[Row, Step]:
         where = zone(event["time_zone"] or await self._clinic_zone(connection, event["clinic_id"]))
         starts_at = wall_to_utc(event["date"], datetime.strptime(event["time"], "%H:%M").time(), where)  # noqa: DTZ007
+        version, details = event["aggregate_version"], Details.of(event)
+        news, first = slots.is_news(row.slot, version), row.slot.state == "unannounced"
         step = slots.announced(
             row.slot,
             event["waitlist_patients"],
             starts_at,
             window_of(event["occurred_at"], event["expires_at"], self._window),
-            event["aggregate_version"],
+            version,
             now,
+            changed=news and not first and details != await self._rows.details(connection, row),
         )
-        if step.slot.candidates != row.slot.candidates or row.sealed is None:
-            row = await self._rows.announce(connection, row, Details.of(event), event["correlation_id"])
+        if news:
+            if step.said:  # an offer of the hour as it was: told as it was
+                row, step = await self._keep(connection, row, step, now), Step(step.slot)
+            row = await self._rows.announce(connection, row, details, event["correlation_id"])
+        if news and first and now > max(event["expires_at"], event["occurred_at"] + STALE):
+            return row, slots.announced_too_late(step)
         if step.slot.due_at == now and now - event["occurred_at"] > LATE:
-            step = Step(slots.held(step.slot, now + SETTLE).slot, step.said)
+            step = Step(slots.held(step.slot, now + SETTLE).slot)
         return row, step
 
     async def _clinic_zone(self, connection: psycopg.AsyncConnection, clinic_id: str) -> str:
@@ -149,11 +159,12 @@ class Coordinator:
             said += more
         await self._keep(connection, row, Step(slot, said), now)
 
-    async def _keep(self, connection: psycopg.AsyncConnection, row: Row, step: Step, now: datetime) -> None:
-        await self._rows.keep(connection, row, step, now)
+    async def _keep(self, connection: psycopg.AsyncConnection, row: Row, step: Step, now: datetime) -> Row:
+        kept = await self._rows.keep(connection, row, step, now)
         for said in step.said:
             if (word := _word(said)) is not None:
                 self.told.add(word)
+        return kept
 
 
 _HEARD = frozenset(
@@ -186,5 +197,7 @@ def _word(said: Said) -> str | None:
             return cause
         case ClaimedTwice():
             return "claimed_twice"
+        case WithdrawnFromHolder():
+            return "withdrawn_from_holder"
         case _:
             return None

@@ -13,10 +13,11 @@ from connectors.postgres.housekeeping import keep_house
 from connectors.postgres.pool import Pool, connect
 from connectors.postgres.records import Records
 from connectors.settings import Settings
-from connectors.waitlist.keeping import SlotRows
+from connectors.waitlist.answering import answer
+from connectors.waitlist.keeping import SlotRows, put_off
 from connectors.waitlist.slot import OfferMade, Slot, Step
 from schemas.topics import event_topic
-from streams.waitlist.coordinator import Coordinator, window_of
+from streams.waitlist.coordinator import STALE, Coordinator, window_of
 from tests.integration.waitlist.conftest import CLINIC, WINDOW, patients, said
 
 pytestmark = pytest.mark.integration
@@ -44,16 +45,19 @@ class Desk:
 
     async def told(self) -> list[tuple[str, str | None]]:
         """(what, whose or why) of each event that was told, in order; then they are gone."""
+        return [
+            (one["event_type"].removeprefix("waitlist."), one.get("patient_id") or one.get("cause") or one.get("code"))
+            for one in await self.events()
+        ]
+
+    async def events(self) -> list[dict[str, Any]]:
+        """Each event that was told, in order; then they are gone."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
                 "WITH taken AS (DELETE FROM outbox WHERE topic LIKE 'events.%%' RETURNING id, value) "
                 "SELECT value FROM taken ORDER BY id"
             )
-            events = [self._records.codec.decode(value).value for (value,) in await cursor.fetchall()]
-        return [
-            (one["event_type"].removeprefix("waitlist."), one.get("patient_id") or one.get("cause") or one.get("code"))
-            for one in events
-        ]
+            return [self._records.codec.decode(value).value for (value,) in await cursor.fetchall()]
 
 
 @pytest.fixture
@@ -129,14 +133,14 @@ async def test_what_the_telephone_says_in_any_order_and_twice(desk: Desk, pool: 
     for _ in range(2):
         await desk.hear("waitlist.slot_available", waitlist_patients=["a", "b", "c"], version=2)
     await desk.turns(NOON)
-    assert await desk.told() == [("offer_made", "b")]
+    assert await desk.told() == [("offer_made", "c")]
     for _ in range(2):
-        await desk.hear("waitlist.slot_claimed", patient_id="c", version=3)
+        await desk.hear("waitlist.slot_claimed", patient_id="b", version=3)
     await desk.turns(NOON + WINDOW)
-    assert await desk.told() == [("offer_ended", "b")]
+    assert await desk.told() == [("offer_ended", "c")]
     await desk.hear("waitlist.slot_claimed", patient_id="a", version=4)
     assert await desk.told() == [("system.alert", "slot_claimed_twice")]
-    assert (await desk.slot()).holder == "c"
+    assert (await desk.slot()).holder == "b"
 
 
 async def test_a_claim_before_anything_else(desk: Desk, pool: Pool, records: Records) -> None:
@@ -165,6 +169,99 @@ async def test_taken_back(desk: Desk, pool: Pool, records: Records) -> None:
     await desk.hear("waitlist.slot_withdrawn", version=2)
     await desk.turns(NOON + WINDOW)
     assert await desk.told() == [("offer_made", "a"), ("offer_ended", "a")]
+
+
+async def test_taken_back_from_whom_it_was_promised(desk: Desk, pool: Pool, records: Records) -> None:
+    await patients(pool, records, "a")
+    await desk.hear("waitlist.slot_available", waitlist_patients=["a"])
+    await desk.hear("waitlist.slot_claimed", patient_id="a", version=2)
+    for _ in range(2):
+        await desk.hear("waitlist.slot_withdrawn", version=3)
+    assert await desk.told() == [("system.alert", "slot_withdrawn_from_holder")]
+    assert (await desk.slot()).holder == "a"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"provider": "Dr. Jones"}, ["Dr. Smith 14:00", "Dr. Jones 14:00"]),
+        ({"time": "15:00"}, ["Dr. Smith 14:00", "Dr. Smith 15:00"]),
+        ({}, []),
+    ],
+)
+async def test_another_hour_is_offered_anew_and_told_as_it_is(
+    desk: Desk, pool: Pool, records: Records, given: dict[str, Any], told: list[str]
+) -> None:
+    await patients(pool, records, "a", "b")
+    await desk.hear("waitlist.slot_available", waitlist_patients=["a", "b"])
+    await desk.turns(NOON)
+    await desk.events()
+    later = NOON + timedelta(minutes=10)
+    again: dict[str, Any] = {"waitlist_patients": ["a", "b"], "version": 2, "date": (NOON + timedelta(days=2)).date()}
+    await desk.hear("waitlist.slot_available", later, **again | given)
+    await desk.turns(later)
+    events = await desk.events()
+    assert [f"{one['provider']} {one['time']}" for one in events] == told
+    assert [(one["event_type"], one["patient_id"]) for one in events] == [
+        ("waitlist.offer_ended", "a"),
+        ("waitlist.offer_made", "a"),
+    ][: len(told)]
+
+
+async def test_an_old_link_says_yes_to_the_old_hour_only(
+    desk: Desk, pool: Pool, records: Records, rows: SlotRows
+) -> None:
+    await patients(pool, records, "a")
+    await desk.hear("waitlist.slot_available", waitlist_patients=["a"])
+    await desk.turns(NOON)
+    await desk.hear("waitlist.slot_available", waitlist_patients=["a"], version=2, time="15:00")
+    await desk.turns(NOON)
+    async with pool.connection() as connection:
+        await connection.execute("UPDATE waitlist_slots SET offer_ends_at = now() + interval '1 hour'")
+        about = (await rows.seen(connection, CLINIC, "s1")).about
+        answers = [(await answer(connection, rows, about, "a", "claim", number=number)).answer for number in (1, 2)]
+    assert answers == ["over", "claimed"]
+
+
+async def test_what_was_announced_long_ago_is_for_people(desk: Desk, pool: Pool, records: Records) -> None:
+    await patients(pool, records, "a")
+    ahead: dict[str, Any] = {"waitlist_patients": ["a"], "date": (NOON + timedelta(days=20)).date()}
+    for slot_id, said_at in (("fresh", NOON - STALE), ("s1", NOON - STALE - timedelta(seconds=1))):
+        times = {"occurred_at": said_at, "expires_at": said_at + WINDOW}
+        await desk.hear("waitlist.slot_available", slot_id=slot_id, **ahead | times)
+    await desk.turns(NOON)
+    assert await desk.told() == [("slot_unfilled", "too_late")]
+    assert [(await desk.slot(slot_id)).state for slot_id in ("s1", "fresh")] == ["expired", "open"]
+
+
+async def test_a_slot_is_found_by_its_indexes(desk: Desk, pool: Pool, records: Records, rows: SlotRows) -> None:
+    await patients(pool, records, "a")
+    await desk.hear("waitlist.slot_available", waitlist_patients=["a"])
+    await desk.turns(NOON)
+    async with pool.connection() as connection:
+        await connection.execute(
+            """INSERT INTO waitlist_slots (clinic_id, slot_id, state, version, offer_number, window_seconds, candidates)
+               SELECT 'c2', n::text, 'unannounced', -1, 0, 0, '[]' FROM generate_series(1, 5000) n"""
+        )
+        await connection.execute("ANALYZE waitlist_slots")
+    async with pool.connection() as connection:
+        about = (await rows.seen(connection, CLINIC, "s1")).about
+        (offer,) = await rows.offers(connection, about)
+        counted = """SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'waitlist_slots'"""
+        before = await (await connection.execute(counted)).fetchone()
+        for named in ("s1", offer.offer_id, offer.offer_id.upper()):
+            assert [row.about for row in await rows.find(connection, named)] == [about]
+        assert await rows.find(connection, "nothing") == []
+        assert await (await connection.execute(counted)).fetchone() == before
+
+
+async def test_a_slot_that_was_given_another_time_meanwhile_keeps_it(desk: Desk, pool: Pool, rows: SlotRows) -> None:
+    await desk.hear("waitlist.slot_available", waitlist_patients=["a"])
+    async with pool.connection() as connection:
+        read = await rows.seen(connection, CLINIC, "s1")
+        await connection.execute("UPDATE waitlist_slots SET due_at = %s", (NOON + WINDOW,))
+        await put_off(connection, read, NOON + timedelta(minutes=1))
+    assert (await desk.slot()).due_at == NOON + WINDOW
 
 
 async def test_what_is_wrong_with_one_slot_holds_up_no_other(desk: Desk, pool: Pool, records: Records) -> None:
@@ -200,7 +297,10 @@ async def test_what_is_over_is_forgotten_after_a_while_and_what_stands_is_not(
     await desk.turns(NOON)
     await desk.hear("waitlist.slot_claimed", slot_id="over", patient_id="a", version=2)
     async with pool.connection() as connection:
-        await connection.execute("UPDATE waitlist_slots SET updated_at = now() - interval '36 days'")
+        await connection.execute(
+            """UPDATE waitlist_slots SET updated_at = now() - interval '36 days',
+                   starts_at = now() + CASE slot_id WHEN 'over' THEN interval '-1 hour' ELSE interval '1 hour' END"""
+        )
     with connect(settings, "test") as housekeeper:
         keep_house(housekeeper)
     assert (await desk.slot("stands")).state == "offered"
