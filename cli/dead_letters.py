@@ -78,6 +78,10 @@ CAUSES: dict[str, tuple[str, str]] = {
         "The event lies on another topic than its type's.",
         "Send it to the topic that the explanation names.",
     ),
+    "unopenable_slot": (
+        "What is kept of a waitlist's slot cannot be opened.",
+        "Withdraw the slot and announce it anew under another id; look who altered the row.",
+    ),
     "unknown_event_type": ("The record is not an event of ours.", "See `luxe schemas list` for the events there are."),
     "unknown_notification_type": (
         "A request names a type that is not in the catalogue.",

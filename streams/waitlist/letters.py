@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 from confluent_kafka import Message
 
+from connectors import alerts
 from connectors.metrics.catalogue import DEAD_LETTERS as DEAD_LETTERS_COUNTED
 from connectors.metrics.counting import Counts
 from connectors.postgres import outbox
 from connectors.postgres.policies import strangers_key
 from connectors.postgres.pool import Pool
-from connectors.postgres.records import Records
-from connectors.sealing import seal
+from connectors.postgres.records import SYSTEM_CLINIC, Records
+from connectors.sealing import DataKey, SealError, seal
 from schemas.codec import CodecError
 from schemas.ids import dead_letter_id
 from schemas.topics import DEAD_LETTERS
@@ -31,8 +33,17 @@ class Unreadable(Exception):
     """A record that is no event which may be. Says nothing of it: intake's dead letter does."""
 
 
+class UnopenableSlot(Exception):
+    """What one slot is cannot be opened: altered, or sealed with a key that its clinic has no more."""
+
+    code = "unopenable_slot"
+
+    def __init__(self, cause: SealError) -> None:
+        super().__init__(f"what is kept of the slot cannot be opened: {cause}")
+
+
 class Letters:
-    """Reads events, and buries what cannot be handled."""
+    """Reads events, and buries what cannot be handled: a dead letter, and an alarm."""
 
     def __init__(self, pool: Pool, records: Records, types: Catalog) -> None:
         self._pool, self._records = pool, records
@@ -56,7 +67,10 @@ class Letters:
             raise Unreadable from None
 
     async def bury(self, message: Message, event: Mapping[str, Any], error: Exception, now: datetime) -> None:
-        """Make a dead letter; the same again for the same record. Raises what Postgres raises."""
+        """Make a dead letter, and an alarm; the same again for the same record.
+
+        Raises what Postgres raises, SealError where neither the clinic's nor the system's key can be used.
+        """
         topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
         letter_id = dead_letter_id(topic, partition, offset, STAGE)
         key, value = _bytes(message.key()), _bytes(message.value())
@@ -65,8 +79,7 @@ class Letters:
         headers = [{"name": name, "value": _bytes(found)} for name, found in pairs]
         content = self._records.codec.encode_content(CONTENT, {"key": key, "value": value, "headers": headers})
         async with self._pool.connection() as connection:
-            wrapped = await strangers_key(connection, event["clinic_id"])
-            data_key = self._records.keys.get(wrapped.wrapped, wrapped.subject, wrapped.clinic_id)
+            data_key = await self._key(connection, event["clinic_id"])
             letter = {
                 "dead_letter_id": letter_id,
                 "stage": STAGE,
@@ -91,7 +104,28 @@ class Letters:
                 "sealed": seal(data_key, "DeadLetter", letter_id, content),
             }
             await outbox.add(connection, DEAD_LETTERS, letter_id.encode(), self._encode(letter))
+            alert = alerts.system_alert(
+                event["clinic_id"],
+                component="waitlist",
+                code="waitlist_event_buried",
+                summary="An event of a waitlist's slot could not be handled: nobody is told of it. "
+                "`luxe dead-letters list` says why; `luxe waitlist show` says how the slot stands.",
+                now=now,
+                severity="critical",
+                subject=event["aggregate_id"],
+            )
+            wire = self._records.codec.encode(alerts.TOPIC, alerts.RECORD, alert)
+            await outbox.add(connection, alerts.TOPIC, alert["aggregate_id"].encode(), wire)
         self.counted.add(STAGE, letter["error_code"])
+
+    async def _key(self, connection: psycopg.AsyncConnection, clinic_id: str) -> DataKey:
+        """The clinic's; the system's, if that one is what is wrong."""
+        wrapped = await strangers_key(connection, clinic_id)
+        try:
+            return self._records.keys.get(wrapped.wrapped, wrapped.subject, wrapped.clinic_id)
+        except SealError:
+            wrapped = await strangers_key(connection, SYSTEM_CLINIC)
+            return self._records.keys.get(wrapped.wrapped, wrapped.subject, wrapped.clinic_id)
 
 
 def _bytes(found: str | bytes | None) -> bytes | None:

@@ -30,7 +30,7 @@ from connectors.waitlist.keeping import SlotRows
 from schemas.topics import event_topic
 from streams.catalog import Catalog
 from streams.waitlist.coordinator import Coordinator
-from streams.waitlist.letters import Letters, Unreadable
+from streams.waitlist.letters import Letters, UnopenableSlot, Unreadable
 from streams.what_if import NoPolicy
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,8 @@ BACKOFF_SECONDS = 1.0
 LISTEN_FIRST_SECONDS = 10.0
 SETTLE_SECONDS = 1.0
 POOL_CONNECTIONS = 4
-# What passes: Postgres restarts, `luxe up` has not stored the first policy yet, a key ring is being put in place.
+# What passes: Postgres restarts, `luxe up` has not stored the first policy yet, a key ring is being put in place. (A SealError
+# that comes so far is of the ring, or of the key that dead letters need: `_hear` buries what is wrong with one slot alone.)
 PASSING = (psycopg.OperationalError, PoolTimeout, NoPolicy, SealError, KeyRingError)
 
 
@@ -133,6 +134,11 @@ async def _hear(message: Message, coordinator: Coordinator, letters: Letters) ->
         return  # intake, which reads the same records by the same checks, has made its dead letter
     try:
         await coordinator.hear(event, now)
+    except SealError as error:
+        if error.code == "unknown_kek":
+            raise
+        log.error("a waitlist's slot cannot be opened (%s); its event is a dead letter now", error.code)  # noqa: TRY400
+        await letters.bury(message, event, UnopenableSlot(error), now)
     except PASSING:
         raise
     except Exception as error:

@@ -8,16 +8,22 @@ from typing import Any
 
 import psycopg
 import pytest
+from confluent_kafka import Message
 
 from connectors.postgres.housekeeping import keep_house
 from connectors.postgres.pool import Pool, connect
 from connectors.postgres.records import Records
+from connectors.sealing import SealError
 from connectors.settings import Settings
 from connectors.waitlist.answering import answer
 from connectors.waitlist.keeping import SlotRows, put_off
 from connectors.waitlist.slot import OfferMade, Slot, Step
+from schemas.events import EVENT_TYPES
 from schemas.topics import event_topic
+from streams.catalog import Catalog
 from streams.waitlist.coordinator import STALE, Coordinator, window_of
+from streams.waitlist.letters import Letters
+from streams.waitlist.process import _hear as hear_message
 from tests.integration.waitlist.conftest import CLINIC, WINDOW, patients, said
 
 pytestmark = pytest.mark.integration
@@ -232,6 +238,32 @@ async def test_what_was_announced_long_ago_is_for_people(desk: Desk, pool: Pool,
     await desk.turns(NOON)
     assert await desk.told() == [("slot_unfilled", "too_late")]
     assert [(await desk.slot(slot_id)).state for slot_id in ("s1", "fresh")] == ["expired", "open"]
+
+
+async def test_a_slot_that_cannot_be_opened_is_buried_with_an_alarm_and_a_missing_key_is_waited_for(
+    desk: Desk, pool: Pool, records: Records, rows: SlotRows, coordinator: Coordinator
+) -> None:
+    await patients(pool, records, "a")
+    await desk.hear("waitlist.slot_available", NOON, waitlist_patients=["a"])
+    await desk.turns(NOON)
+    await desk.told()
+    async with pool.connection() as connection:
+        await connection.execute("UPDATE waitlist_slots SET sealed = set_byte(sealed, length(sealed) - 1, 0)")
+    event = said("waitlist.slot_withdrawn", "s1", datetime.now(UTC).replace(microsecond=0), version=2)
+    wire = records.codec.encode(TOPIC, EVENT_TYPES[event["event_type"]].record, event)
+    message = Message(topic=TOPIC, partition=0, offset=7, key=b"s1", value=wire, timestamp=(1, 1))
+    letters = Letters(pool, records, Catalog.load())
+    await hear_message(message, coordinator, letters)
+    assert await desk.told() == [("system.alert", "waitlist_event_buried")]
+    async with pool.connection() as connection:
+        cursor = await connection.execute("SELECT value FROM outbox WHERE topic = 'dead-letters'")
+        (letter,) = [records.codec.decode(value).value for (value,) in await cursor.fetchall()]
+    assert (letter["error_code"], letter["event_id"]) == ("unopenable_slot", event["event_id"])
+    async with pool.connection() as connection:
+        wrapped = b"\x01\x02k9" + bytes(60)
+        await connection.execute("UPDATE data_keys SET wrapped = %s WHERE subject = 'clinic:c1'", (wrapped,))
+    with pytest.raises(SealError, match="unknown_kek"):
+        await hear_message(message, coordinator, letters)
 
 
 async def test_a_slot_is_found_by_its_indexes(desk: Desk, pool: Pool, records: Records, rows: SlotRows) -> None:
