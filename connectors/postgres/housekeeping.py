@@ -23,7 +23,7 @@ EXPIRED_LINK_DAYS = 30
 SEGMENT_RETENTION_DAYS = 400
 # A question is over when its appointment begins; its row is kept while the answer may be posted again.
 QUESTION_DAYS = 7
-# A waitlist's slot that is over: as long as what was sent about it. Its offers go with it.
+# A waitlist's slot that is over and begun: as long as what was sent about it. Its offers go with it.
 WAITLIST_RETENTION_DAYS = 35
 DELETE_ROWS = 5_000
 
@@ -74,7 +74,8 @@ def keep_house(connection: psycopg.Connection) -> None:
     connection.execute(
         """DELETE FROM waitlist_slots WHERE (clinic_id, slot_id) IN (
                SELECT clinic_id, slot_id FROM waitlist_slots
-               WHERE due_at IS NULL AND updated_at < now() - make_interval(days => %s) LIMIT %s)""",
+               WHERE due_at IS NULL AND updated_at < now() - make_interval(days => %s)
+                 AND (starts_at IS NULL OR starts_at < now()) LIMIT %s)""",
         (WAITLIST_RETENTION_DAYS, DELETE_ROWS),
     )
     connection.execute(

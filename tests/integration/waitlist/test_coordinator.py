@@ -328,6 +328,8 @@ async def test_what_is_over_is_forgotten_after_a_while_and_what_stands_is_not(
         await desk.hear("waitlist.slot_available", slot_id=slot_id, waitlist_patients=["a"])
     await desk.turns(NOON)
     await desk.hear("waitlist.slot_claimed", slot_id="over", patient_id="a", version=2)
+    await desk.hear("waitlist.slot_available", slot_id="ahead", waitlist_patients=["a"])
+    await desk.hear("waitlist.slot_claimed", slot_id="ahead", patient_id="a", version=2)
     async with pool.connection() as connection:
         await connection.execute(
             """UPDATE waitlist_slots SET updated_at = now() - interval '36 days',
@@ -336,6 +338,7 @@ async def test_what_is_over_is_forgotten_after_a_while_and_what_stands_is_not(
     with connect(settings, "test") as housekeeper:
         keep_house(housekeeper)
     assert (await desk.slot("stands")).state == "offered"
+    assert (await desk.slot("ahead")).state == "claimed"
     with pytest.raises(LookupError):
         await desk.slot("over")
 
