@@ -13,10 +13,12 @@ from connectors.postgres.data_keys import WrappedKey
 from connectors.postgres.gates import Suppression, recipient_gate
 from connectors.postgres.records import Records
 from connectors.sealing.sealed import CLINIC_SUBJECT_PREFIX
+from connectors.waitlist import forgetting
 from schemas.topics import POLICIES, RECIPIENTS
 
 # One transaction of a rotation: short, so that recipients are locked, and the outbox kept waiting, for milliseconds.
 ROTATE_ROWS = 500
+_PATIENT = "patient:"
 _KEYS_LOCK = 7305808869232277
 
 
@@ -112,6 +114,8 @@ async def erase(connection: psycopg.AsyncConnection, records: Records, recipient
     await connection.execute("DELETE FROM addresses WHERE recipient = %s", (recipient,))
     await connection.execute("DELETE FROM short_links WHERE recipient = %s", (recipient,))
     await connection.execute("DELETE FROM text_questions WHERE recipient = %s", (recipient,))
+    if recipient.startswith(_PATIENT):
+        await forgetting.forget(connection, records, recipient.removeprefix(_PATIENT))
     await connection.execute("DELETE FROM inbox_items WHERE recipient = %s", (recipient,))
     await connection.execute("DELETE FROM patient_standings WHERE recipient = %s", (recipient,))
     await connection.execute("DELETE FROM segment_emitted WHERE recipient = %s", (recipient,))

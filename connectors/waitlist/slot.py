@@ -285,6 +285,16 @@ def _answer(slot: Slot, patient_id: str) -> Answer:
     return "not_yours" if standing in (None, "waiting", "skipped") else "over"
 
 
+def left(slot: Slot, patient_id: str, now: datetime) -> Step:
+    """She is nobody's patient any more: she is not asked, and an offer of hers is withdrawn. What she claimed stays claimed."""
+    if slot.state == "offered" and slot.holder == patient_id:
+        said = (OfferEnded(patient_id, slot.offer_number, "withdrawn"),)
+        return Step(_open_again(_stands(slot, patient_id, "withdrawn"), now), said)
+    if slot.standing(patient_id) == "waiting":
+        return Step(_stands(slot, patient_id, "withdrawn"))
+    return Step(slot)
+
+
 # What time and the coordinator say
 
 

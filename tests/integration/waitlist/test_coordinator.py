@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from confluent_kafka import Message
 
+from connectors.postgres import keys
 from connectors.postgres.housekeeping import keep_house
 from connectors.postgres.pool import Pool, connect
 from connectors.postgres.records import Records
@@ -294,6 +295,36 @@ async def test_a_slot_that_was_given_another_time_meanwhile_keeps_it(desk: Desk,
         await connection.execute("UPDATE waitlist_slots SET due_at = %s", (NOON + WINDOW,))
         await put_off(connection, read, NOON + timedelta(minutes=1))
     assert (await desk.slot()).due_at == NOON + WINDOW
+
+
+async def test_nothing_of_a_waitlist_names_who_is_erased(
+    desk: Desk, pool: Pool, records: Records, rows: SlotRows
+) -> None:
+    await patients(pool, records, "a", "b")
+    for slot_id in ("offered", "claimed", "unreadable"):
+        await desk.hear("waitlist.slot_available", slot_id=slot_id, waitlist_patients=["a", "b"])
+    await desk.turns(NOON)
+    await desk.hear("waitlist.slot_claimed", slot_id="claimed", patient_id="a", version=2)
+    await desk.told()
+    async with pool.connection() as connection:
+        await connection.execute("UPDATE waitlist_slots SET sealed = '\\x00' WHERE slot_id = 'unreadable'")
+        await keys.erase(connection, records, "patient:a", "test")
+    assert await desk.told() == [("offer_ended", "a")]
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            """SELECT slot_id, state, holder, candidates::text FROM waitlist_slots ORDER BY slot_id"""
+        )
+        slots = {slot_id: (state, holder, candidates) for slot_id, state, holder, candidates in await cursor.fetchall()}
+        offers = await (await connection.execute("SELECT patient_id, outcome FROM waitlist_offers")).fetchall()
+    assert {slot_id: state for slot_id, (state, _, _) in slots.items()} == {
+        "claimed": "claimed",
+        "offered": "open",
+        "unreadable": "open",
+    }
+    assert slots["claimed"][1].startswith("erased:")
+    assert not any('"a"' in candidates for _, _, candidates in slots.values())
+    assert all(patient_id.startswith("erased:") and outcome for patient_id, outcome in offers)
+    assert (await desk.slot("offered")).next_candidate == "b"
 
 
 async def test_what_is_wrong_with_one_slot_holds_up_no_other(desk: Desk, pool: Pool, records: Records) -> None:

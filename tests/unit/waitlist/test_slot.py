@@ -229,6 +229,14 @@ def test_each_list_that_runs_dry_is_told_of() -> None:
     assert len(ids) == 2
 
 
+def test_who_is_erased_is_asked_no_more() -> None:
+    step = slots.left(_offered("a", "b"), "a", NOW)
+    assert (step.said, step.slot.next_candidate) == ((OfferEnded("a", 1, "withdrawn"),), "b")
+    assert slots.left(_announced("a", "b"), "a", NOW).slot.next_candidate == "b"
+    claimed = slots.claim(_offered("a"), "a", NOW).step.slot
+    assert slots.left(claimed, "a", NOW) == Step(claimed)
+
+
 # Whatever happens
 
 PATIENTS = ("a", "b", "c", "d", "e")
@@ -238,6 +246,7 @@ _ACTS = st.one_of(
         *(st.just("announce"), st.lists(_PATIENT, min_size=1, max_size=5, unique=True)),
         *(st.integers(1, 4), st.integers(0, 1)),
     ),
+    st.tuples(st.just("leave"), _PATIENT),
     st.tuples(st.just("claim"), _PATIENT),
     st.tuples(st.just("decline"), _PATIENT),
     st.tuples(st.just("claimed_elsewhere"), _PATIENT, st.integers(1, 4)),
@@ -273,6 +282,7 @@ def _do(slot: Slot, act: tuple[object, ...], now: datetime) -> Step:
         "announce": lambda patients, version, later: slots.announced(
             slot, patients, STARTS + timedelta(hours=later), WINDOW, version, now
         ),
+        "leave": lambda patient: slots.left(slot, patient, now),
         "claim": lambda patient: slots.claim(slot, patient, now).step,
         "decline": lambda patient: slots.decline(slot, patient, True, now).step,
         "claimed_elsewhere": lambda patient, version: slots.claimed_elsewhere(slot, patient, version),
