@@ -42,6 +42,9 @@ def field_faults(types: Mapping[str, NotificationType], events: Mapping[str, Eve
             yield ("events", name, "settles"), f"{name} names no patient_id: nobody would have done it"
         if rule.settles_through is not None and not _is(fields, rule.settles_through, "number"):
             yield ("events", name, "settles_through"), f"{rule.settles_through}: not a number of {name}"
+        for field, condition in rule.settles_when.items():
+            for problem in _condition_faults(field, condition, fields):
+                yield ("events", name, "settles_when"), problem
 
 
 def _trigger_faults(trigger: Trigger, fields: Fields) -> Iterator[tuple[str, str]]:

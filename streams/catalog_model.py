@@ -338,12 +338,14 @@ class EventRule(Row):
     that field alone, and nobody else's changes. ``aggregate``: the field with the id of what changed, where the event's own
     aggregate id is the whole clinic's. ``notification``: the field that, where it is given, names the one notification that is
     withdrawn, and then nothing else of the aggregate is. ``settles``: the patient it names did what was asked of them, up to this
-    version, or the one in the field ``settles_through`` where that is given: types that ask for it are not sent any more.
+    version, or the one in the field ``settles_through`` where that is given: types that ask for it are not sent any more. Where
+    ``settles_when`` is given, only an event of which all that holds settles.
     """
 
     withdraws: Withdraws = "none"
     settles: Question | None = None
     settles_through: str | None = None
+    settles_when: dict[str, Condition] = Field(default_factory=dict)
     reopens: bool = False
     only: str | None = None
     aggregate: str | None = None

@@ -55,6 +55,10 @@ def _paid(event: Event) -> list[Told]:
     return [Told(f"paid:{event['payment_id']}", event["occurred_at"].date(), value)]
 
 
+def _failed(event: Event) -> list[Told]:
+    return [Told(f"failed:{event['payment_id']}", event["occurred_at"].date(), {})]
+
+
 def _plan(event: Event) -> list[Told]:
     stands = event["change"] not in ("paused", "completed", "cancelled")
     return [Told(f"plan:{event['plan_id']}", event["occurred_at"].date(), {"stands": stands})]
@@ -73,6 +77,7 @@ _FACTS: Mapping[str, Callable[[Event], list[Told]]] = {
     "membership.credits_expiring": _credits_announced,
     "payment.due": _due,
     "payment.received": _paid,
+    "payment.failed": _failed,
     "payment.plan_updated": _plan,
 }
 _VISITED_AT = {"appointment.completed": "completed_at", "appointment.checked_in": "checked_in_at"}
@@ -96,7 +101,7 @@ def belongs_to(key: str, facts: Mapping[str, Any]) -> bool:
     kind, _, id_ = key.partition(":")
     if kind == "credits_announced":
         return f"credits:{id_}" in facts
-    if kind in ("due_announced", "paid"):
+    if kind in ("due_announced", "paid", "failed"):
         return f"due:{id_}" in facts
     return kind == "plan" and any(
         name.startswith("due:") and fact.value["plan_id"] == id_ for name, fact in facts.items()

@@ -160,7 +160,14 @@ def _balance_open(segment: Segment, person: Person, where: Where) -> Iterator[Oc
             "days_overdue": (where.day - due.on).days,
         }
         period = f"{payment_id} {due.on}"
-        yield Occasion(period, due.on + _threshold(segment), fields, due.value["aggregate"], due.order.version)
+        version = _version_in_force(payment_id, due, person.standing)
+        yield Occasion(period, due.on + _threshold(segment), fields, due.value["aggregate"], version)
+
+
+def _version_in_force(payment_id: str, due: Fact, standing: Standing) -> int:
+    """The highest version heard of the payment: intake takes what is below a part payment or a failed one for superseded."""
+    later = (standing.facts.get(f"{kind}:{payment_id}") for kind in ("paid", "failed"))
+    return max(due.order.version, *(0 if fact is None else fact.order.version for fact in later))
 
 
 def _owed(payment_id: str, due: Fact, standing: Standing) -> Decimal:

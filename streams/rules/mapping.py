@@ -94,6 +94,7 @@ class EventMapping:
         "_people",
         "_rule",
         "_services",
+        "_settles",
         "_shared",
         "_types",
         "aggregate_type",
@@ -109,6 +110,7 @@ class EventMapping:
         fields = event_fields(self.record)
         entries = catalog.for_event(event_type)
         self._rule = catalog.event(event_type)
+        self._settles = compile_conditions(self._rule.settles_when)
         self._types = catalog.types
         self._id_field = self._rule.aggregate or "aggregate_id"
         self._shared = {
@@ -172,7 +174,7 @@ class EventMapping:
             self._withdraw(event, requests, targets_of(event, rule, before.recipients), times)
             if for_all:
                 gate = aggregate_gate(event, rule, (self.aggregate_type, self.aggregate_id(event)), times)
-        if rule.settles is not None:
+        if rule.settles is not None and (self._settles is None or self._settles(event)):
             self._settle(event, requests, times)
         after = before.after(
             event_id,

@@ -142,6 +142,18 @@ def test_version_changes_with_content_only(tmp_path: Path) -> None:
             "reopens",
             "withdraws: older",
         ),
+        (
+            "  forms.completed: {settles: forms}",
+            "  forms.completed: {settles: forms, settles_when: {gone: {given: true}}}",
+            "events.forms.completed.settles_when",
+            "no such field",
+        ),
+        (
+            "  payment.due: {withdraws: older}",
+            "  payment.due: {withdraws: older, settles_when: {days_overdue: {at_most: 0}}}",
+            "events.payment.due.settles_when",
+            "write settles",
+        ),
         ("  appointment_restored:\n", "  appointment_confirmation:\n", "types.appointment_confirmation", "given twice"),
         ("profiles:\n", "profile:\n", "profile", "no such section"),
         ("profiles:\n", "profiles: [\n", "not YAML", "mend"),

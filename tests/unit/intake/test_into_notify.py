@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import date, timedelta
+from decimal import Decimal
 from itertools import permutations
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from connectors.segments.definitions import load
+from connectors.segments.occasions import Person, occasions
+from connectors.segments.standing import NOTHING, folded
 from schemas.events import EVENT_TYPES
 from schemas.topics import DEAD_LETTERS, DECISIONS, REQUESTED, TEMPLATES
 from streams.catalog import Catalog
@@ -152,6 +157,26 @@ def test_who_has_done_it_is_reminded_no_more(hops: Hops, asks: str, done: str, n
     ends = [end for (_, name), end in last.items() if name == nagging]
     assert ("defer", "not_due") not in ends
     assert ("suppress", "already_done") in ends or (order == "before" and not ends)
+
+
+_OWED: dict[str, Any] = {"payment_id": "a1", "due_date": (NOW - timedelta(days=7)).date(), "kind": "balance"}
+_DUE = event("payment.due", **_OWED)
+_PART = event("payment.received", version=2, payment_id="a1", remaining_balance=Decimal("20.00"))
+_FAILED = event("payment.failed", version=3, payment_id="a1")
+
+
+@pytest.mark.parametrize("told", [[_DUE, _PART], [_DUE, _PART, _FAILED]], ids=["paid in part", "failed since"])
+def test_of_what_is_left_the_patient_is_reminded(hops: Hops, told: list[dict[str, Any]]) -> None:
+    """As the scanner tells it: what it knows, by the same events that intake heard before."""
+    hops.tell(*told)
+    standing = NOTHING
+    for one in told:
+        standing = folded(standing, one, NOW.date())
+    (segment,) = [one for one in load() if one.name == "balance_open_7"]
+    (occasion,) = occasions(segment, Person(standing=standing), NOW.date(), "clinic-1", ZoneInfo("America/New_York"))
+    reminder = event("payment.due", version=occasion.aggregate_version or 0, **occasion.fields)
+    assert (reminder["amount"], reminder["days_overdue"]) == (Decimal("20.00"), 7)
+    assert _outcomes(hops, hops.tell(reminder))["outstanding_balance", "deliver"] == 1
 
 
 BOOKED, OFF = event("appointment.created"), event("appointment.cancelled", version=2)

@@ -193,6 +193,22 @@ def test_a_balance_that_is_open(facts: dict[str, Fact], amount: str | None) -> N
     assert all((one.fields["days_overdue"], one.aggregate_id) == (7, "P-1") for one in found)
 
 
+@pytest.mark.parametrize(
+    ("later", "version"),
+    [
+        ({}, 3),
+        ({"paid:P-1": fact(DUE_ON, 2, left="20.00")}, 3),  # before it was said what is due
+        ({"paid:P-1": fact(DUE_ON, 5, left="20.00")}, 5),
+        ({"paid:P-1": fact(DUE_ON, 5, left="20.00"), "failed:P-1": fact(DUE_ON, 6)}, 6),
+        ({"failed:P-2": fact(DUE_ON, 6)}, 3),
+    ],
+)
+def test_what_is_left_is_told_as_the_newest_that_was_heard_of_the_payment(later: dict[str, Fact], version: int) -> None:
+    person = Person(standing=Standing(None, {"due:P-1": debt(version=3)} | later))
+    (one,) = occasions(NAMED["balance_open_7"], person, date(2026, 6, 8), CLINIC, NEW_YORK)
+    assert one.aggregate_version == version
+
+
 def test_consents_that_end() -> None:
     ends = datetime(2026, 7, 1, 2, tzinfo=UTC)  # the evening of 30 June in New York
     kinds = ("sms_transactional", "sms_marketing", "portal_notifications")
