@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Literal, NamedTuple
 
 import click
@@ -37,7 +38,7 @@ EXIT_FATAL = 70  # EX_SOFTWARE: starting again is the mend
 PROBE_SECONDS = 2.0
 OUTAGE_LOG_SECONDS = 10.0
 
-Store = Literal["postgres", "kafka"]
+Store = Literal["postgres", "kafka", "withdrawals"]
 
 
 class Address(NamedTuple):
@@ -113,8 +114,11 @@ async def alive(_: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
-async def readiness(settings: Settings, pool: Pool) -> web.Response:
-    """200 where Postgres and Kafka answer; else 503 with which one does not."""
+async def readiness(settings: Settings, pool: Pool, withdrawals_read: Future[None] | None = None) -> web.Response:
+    """200 where Postgres and Kafka answer; else 503 with which one does not.
+
+    ``withdrawals_read``: done where what was withdrawn is known, for a service that needs it; not told of while Kafka is away.
+    """
     away: list[Store] = []
     try:
         await within(PROBE_SECONDS, _ask(pool))
@@ -124,6 +128,12 @@ async def readiness(settings: Settings, pool: Pool) -> web.Response:
         await asyncio.to_thread(make_admin(settings).list_topics, timeout=PROBE_SECONDS)
     except KafkaException:
         away.append("kafka")
+    if withdrawals_read is not None and "kafka" not in away:
+        try:
+            # Just after the start it is read still.
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(withdrawals_read)), PROBE_SECONDS)
+        except TimeoutError:
+            away.append("withdrawals")
     return web.json_response({"status": "away" if away else "ok", "away": away}, status=503 if away else 200)
 
 

@@ -67,6 +67,7 @@ COUNTED = web.AppKey("counted", Counted)
 DESK = web.AppKey("desk", Desk)
 MISFITS = web.AppKey("misfits", Misfits)
 INBOUND_DESK = web.AppKey("inbound_desk", InboundDesk)
+WITHDRAWALS = web.AppKey("withdrawals", Withdrawals)
 TWILIO = web.AppKey("twilio", TwilioSignatures)
 SENDGRID: web.AppKey[SendGridSignatures | None] = web.AppKey("sendgrid")
 
@@ -120,7 +121,7 @@ async def _serving(app: web.Application) -> AsyncIterator[None]:
         app[DESK] = Desk(settings, pool, records, StatusLog(producer, records.codec), app[COUNTED])
         app[MISFITS] = Misfits(pool, records, producer, app[COUNTED])
         # A codec of its own: it reads in a thread.
-        withdrawals = Withdrawals(settings, Records.open(settings).codec)
+        withdrawals = app[WITHDRAWALS] = Withdrawals(settings, Records.open(settings).codec)
         withdrawals.start()
         events = EventLog(records, producer)
         replies = Replies(pool, records, withdrawals, events)
@@ -268,5 +269,5 @@ async def _take(request: web.Request, receipts: list[Receipt | None], misfits: l
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Postgres and Kafka answer; else 503 with which one does not."""
-    return await readiness(request.app[SETTINGS], request.app[POOL])
+    """Postgres and Kafka answer, and what was withdrawn is known; else 503 with what is away."""
+    return await readiness(request.app[SETTINGS], request.app[POOL], request.app[WITHDRAWALS].read_whole)

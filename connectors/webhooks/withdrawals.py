@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from connectors.kafka import ADMIN_TIMEOUT_SECONDS, make_consumer
 from connectors.settings import Settings
 from schemas.codec import Codec, CodecError
+from schemas.registry import RegistryError
 from schemas.topics import AGGREGATE_GATE_RETENTION_MS, AGGREGATE_GATES
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Withdrawals:
     def __init__(self, settings: Settings, codec: Codec) -> None:
         self._settings, self._codec = settings, codec
         self._known: dict[str, Withdrawn] = {}
+        self._reading = self._known
         self._stopping = threading.Event()
         self._read: Future[None] = Future()
         self._thread = threading.Thread(target=self._main, name="withdrawals", daemon=True)
@@ -60,7 +62,7 @@ class Withdrawals:
 
     @property
     def read_whole(self) -> Future[None]:
-        """Done once everything that was in the topic at the start is known."""
+        """Done once everything that was in the topic is known. Where it is followed no more: another one, not done yet."""
         return self._read
 
     def overtook(self, clinic_id: str, aggregate_type: str, aggregate_id: str, version: int) -> bool:
@@ -72,12 +74,15 @@ class Withdrawals:
         while not self._stopping.is_set():
             try:
                 self._follow()
-            except KafkaException as error:
-                log.warning("gates are not read just now (%s); trying again", error.args[0].name())
+            except (KafkaException, RegistryError) as error:
+                name = error.args[0].name() if isinstance(error, KafkaException) else type(error).__name__
+                log.warning("gates are not read just now (%s); trying again", name)
                 self._stopping.wait(BACKOFF_SECONDS)
 
     def _follow(self) -> None:
         consumer = make_consumer(self._settings, "webhooks-withdrawals", enable_partition_eof=True)
+        # What is known stays whole for whoever looks just now.
+        self._reading = {}
         try:
             unread = self._assign(consumer)
             prune_due = time.monotonic() + PRUNE_SECONDS
@@ -87,12 +92,16 @@ class Withdrawals:
                 if first is not None:
                     self._apply([first, *consumer.consume(BATCH_RECORDS, 0)], unread)
                 if not unread and not self._read.done():
+                    self._known = self._reading
                     log.info("gates of appointments read whole: %d", len(self._known))
                     self._read.set_result(None)
                 if time.monotonic() >= prune_due:
                     prune_due = time.monotonic() + PRUNE_SECONDS
                     self._prune(datetime.now(UTC) - timedelta(milliseconds=AGGREGATE_GATE_RETENTION_MS))
         finally:
+            # What is known grows old from now on, also where this thread ends: nobody is to take it for the newest.
+            if self._read.done():
+                self._read = Future()
             consumer.close()
 
     @staticmethod
@@ -119,7 +128,7 @@ class Withdrawals:
             return
         value = message.value()
         if value is None:
-            self._known.pop(key, None)
+            self._reading.pop(key, None)
             return
         try:
             gate = self._codec.decode(value)
@@ -128,8 +137,8 @@ class Withdrawals:
             return
         if gate.name == RECORD and gate.value["aggregate_version"] is not None:
             version, closes = gate.value["aggregate_version"], gate.value["reason"] == "cancelled"
-            self._known[key] = Withdrawn(version, closes, gate.value["created_at"])
+            self._reading[key] = Withdrawn(version, closes, gate.value["created_at"])
 
     def _prune(self, oldest: datetime) -> None:
-        for key in [key for key, gate in list(self._known.items()) if gate.at < oldest]:
-            self._known.pop(key, None)
+        for key in [key for key, gate in list(self._reading.items()) if gate.at < oldest]:
+            self._reading.pop(key, None)

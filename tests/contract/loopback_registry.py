@@ -18,7 +18,10 @@ SUBJECT_NOT_FOUND, SCHEMA_NOT_FOUND = 40401, 40403
 
 
 class LoopbackRegistry:
-    """Subjects, versions and ids in memory. ``requests`` counts what was asked; ``failing`` answers 500 to everything."""
+    """Subjects, versions and ids in memory. ``requests`` counts what was asked; ``failing`` answers 500 to everything.
+
+    ``failing_under``: or only to the paths that begin so.
+    """
 
     def __init__(self) -> None:
         self.subjects: dict[str, list[int]] = {}
@@ -26,6 +29,7 @@ class LoopbackRegistry:
         self.levels: dict[str, str] = {}
         self.requests: list[tuple[str, str]] = []
         self.failing = False
+        self.failing_under: str | None = None
         self.url = ""
 
     def load_committed(self) -> None:
@@ -47,7 +51,7 @@ class LoopbackRegistry:
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         """Status and body for one request."""
-        if self.failing:
+        if self.failing or (self.failing_under is not None and path.startswith(self.failing_under)):
             return 500, {"error_code": 50001, "message": "made to fail"}
         if found := re.fullmatch(r"/schemas/ids/(\d+)", path):
             text = self.texts.get(int(found[1]))

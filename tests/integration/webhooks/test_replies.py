@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
@@ -21,7 +22,8 @@ from connectors.settings import Settings
 from connectors.webhooks.answers import SILENCE
 from schemas.topics import AGGREGATE_GATES
 from schemas.validation import check_event
-from tests.integration.webhooks.conftest import Phone, Register, World
+from tests.contract.loopback_registry import running_registry
+from tests.integration.webhooks.conftest import Phone, Register, World, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("relay")]
 
@@ -248,3 +250,25 @@ async def test_the_same_text_at_once_is_one_event(phone: Phone, register: Regist
     assert set(answers) == {(200, SILENCE)}
     assert len({event["event_id"] for event in world.replies(sid)}) == 1
     assert await world.rows("SELECT count(*) FROM text_answers WHERE message_id = %s", sid) == [(1,)]
+
+
+async def test_while_gates_cannot_be_read_nobody_answers_by_old_ones(
+    settings: Settings, register: Register, ask: Ask, world: World
+) -> None:
+    """The schema registry does not say what gates are, then does, and the topic is followed as if nothing had been."""
+    number, sid = new_number(), new_sid()
+    appointment = await ask(await register(number), number)
+    withdraw(settings, world, appointment, 2, "superseded")
+    with running_registry() as registry:
+        registry.load_committed()
+        registry.failing_under = "/schemas/ids/"
+        async with serving(settings.model_copy(update={"schema_registry_url": registry.url})) as phone:
+            answer = await phone.client.get("/readyz")
+            assert (answer.status, (await answer.json())["away"]) == (503, ["withdrawals"])
+            registry.failing_under = None
+            deadline = time.monotonic() + 60
+            while (await phone.client.get("/readyz")).status != 200:
+                assert time.monotonic() < deadline
+            assert await phone.text(number, CARE, "C", sid=sid) == (200, SILENCE)
+    assert world.replies(sid) == []
+    assert len(world.events(sid)) == 1
