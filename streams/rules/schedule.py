@@ -21,7 +21,7 @@ MARK_KEPT_MS = 35 * DAY_MS
 STATE_KEPT_MS = 35 * DAY_MS
 
 _MARK = struct.Struct(">qq16sq")
-# Marks of before anything could be settled.
+# Of what nothing is settled of: the older form, which a notify worker from before it could be reads too.
 _MARK_BEFORE = struct.Struct(">qq16s")
 _NONE = -1
 _NO_EVENT = bytes(16)
@@ -68,8 +68,8 @@ class Mark(NamedTuple):
         return self if version is None else self._replace(settled_through=max(self.settled_through, version))
 
     def packed(self) -> bytes:
-        """The state row's value."""
-        return _MARK.pack(*self)
+        """The state row's value: 32 bytes where nothing is settled, 40 where something is."""
+        return _MARK_BEFORE.pack(*self[:-1]) if self.settled_through == _NONE else _MARK.pack(*self)
 
     @classmethod
     def unpacked(cls, value: bytes) -> Mark:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from functools import reduce
 from random import Random
 
@@ -52,9 +53,12 @@ def test_what_is_asked_of_a_newer_version_is_asked_anew() -> None:
     assert found == [Reason.ALREADY_DONE, Reason.ALREADY_DONE, None]
 
 
-def test_a_mark_of_before_anything_could_be_settled_is_read() -> None:
+def test_a_mark_is_written_as_older_workers_read_it_until_something_is_settled() -> None:
     mark = NO_MARK.after("older", 3, EVENTS[0])
-    assert Mark.unpacked(mark.packed()[:32]) == mark
+    before = mark.packed()
+    assert before == struct.pack(">qq16s", 3, -1, bytes(16))
+    assert Mark.unpacked(before) == mark
+    assert len(mark.settled(0).packed()) == 40
 
 
 def test_what_cancels_does_not_cancel_itself() -> None:
