@@ -30,6 +30,11 @@ BOOKED = {
     **{"patient_name": "Mo Example", "patient_phone": PHONE, "patient_email": EMAIL, "duration": 60},
     **{"sms_opt_in": True, "email_opt_in": True},
 }
+# Of an appointment booked, moved twice, called off and restored.
+NOTICES = (
+    *("appointment_confirmation", "appointment_rescheduled", "appointment_rescheduled"),
+    *("appointment_cancelled", "appointment_restored"),
+)
 # Email is killed only when it has nothing under way: its provider cannot be asked what it took, and might be sent one twice.
 KILLED_AT_WORK = ("intake", "notify", "sms", "relay", "webhooks")
 
@@ -146,36 +151,41 @@ def clinic() -> Iterator[Clinic]:
 
 def test_exactly_the_right_messages_while_workers_are_killed(clinic: Clinic) -> None:
     now = datetime.now(UTC)
-    # The last time it is moved to is two hours and a little ahead, on a full minute: its reminder is due within this test.
-    due = (now + timedelta(seconds=80)).replace(second=0, microsecond=0)
-    first, second, last = (now + timedelta(days=5), now + timedelta(days=9), due + timedelta(hours=2))
-
     day = clinic.day
-    moved: dict[str, Any] = {"rescheduled_by": "staff-1"}
-    steps: list[tuple[str, str, dict[str, Any]]] = [
-        ("appointment.created", "appointment_confirmation", {**BOOKED, **day(first, "appointment")}),
-        ("appointment.rescheduled", "appointment_rescheduled", {**moved, **day(first, "old"), **day(second, "new")}),
-        ("appointment.rescheduled", "appointment_rescheduled", {**moved, **day(second, "old"), **day(last, "new")}),
-        (
-            "appointment.cancelled",
-            "appointment_cancelled",
-            {"cancelled_by": "staff-1", "refund_issued": False, **day(last, "appointment")},
-        ),
-        ("appointment.restored", "appointment_restored", {"restored_by": "staff-1", **day(last, "appointment")}),
-    ]
-    for version, (event_type, notice, fields) in enumerate(steps, 1):
+    first, second = now + timedelta(days=5), now + timedelta(days=9)
+    published: dict[int, datetime] = {}
+
+    def happens(version: int, event_type: str, notice: str, **fields: Any) -> None:
         clinic.happens(event_type, version, now - timedelta(hours=6 - version), **fields)
+        published[version] = datetime.now(UTC)
         clinic.kill(*KILLED_AT_WORK)
-        clinic.wait(lambda found, v=version, n=notice: "delivered" in _states(found, v, n))  # type: ignore[misc]
+        clinic.wait(lambda found: "delivered" in _states(found, version, notice))
         clinic.kill("email", "in_app")
+
+    booked = BOOKED | day(first, "appointment")
+    happens(1, "appointment.created", NOTICES[0], **booked)
+    moved = day(first, "old") | day(second, "new")
+    happens(2, "appointment.rescheduled", NOTICES[1], rescheduled_by="staff-1", **moved)
+    # Two hours and a little ahead, on a full minute: a reminder that dies, unless all this takes longer, and one that is sent.
+    dies_before, died = _full_minute(seconds=120), "appointment_reminder_2h"
+    third = dies_before + timedelta(hours=2)
+    moved = day(second, "old") | day(third, "new")
+    happens(3, "appointment.rescheduled", NOTICES[2], rescheduled_by="staff-1", **moved)
+    off = {"cancelled_by": "staff-1", "refund_issued": False, **day(third, "appointment")}
+    happens(4, "appointment.cancelled", NOTICES[3], **off)
+    due = max(dies_before, _full_minute(seconds=100))
+    back = day(due + timedelta(hours=2), "appointment") | (day(third, "old") if due > dies_before else {})
+    happens(5, "appointment.restored", NOTICES[4], restored_by="staff-1", **back)
 
     found = clinic.wait(lambda found: "delivered" in _states(found, 5, "appointment_reminder_2h"))
     for one in found:
-        if one["event"]["aggregateVersion"] < 5 and one["recipient"] == "patient:mo":
+        version, kind = one["event"]["aggregateVersion"], one["notificationType"]
+        if version < 5 and one["recipient"] == "patient:mo":
             # A dead version tells nothing from then on, and nothing of it waits.
             assert one["state"] in ("delivered", "suppressed"), one["sentence"]
-            is_notice = one["notificationType"] == steps[one["event"]["aggregateVersion"] - 1][1]
-            assert is_notice == (one["state"] == "delivered") or one["notificationType"] == "pre_visit_instructions"
+            in_time = (version, kind) == (3, died) and _left(one) and _sent_at(one) < published[4]
+            is_notice = kind == NOTICES[version - 1] or in_time
+            assert is_notice == (one["state"] == "delivered") or kind == "pre_visit_instructions"
     assert _states(found, 5, "check_in_ready") == ["waiting"]
 
     delivered = Counter(
@@ -189,9 +199,20 @@ def test_exactly_the_right_messages_while_workers_are_killed(clinic: Clinic) -> 
     for channel, address in (("sms", PHONE), ("email", EMAIL)):
         answer = requests.get(f"{url}/messages", params={"channel": channel, "to": address, "limit": "500"}, timeout=10)
         assert len(answer.json()["messages"]) == delivered[channel] > 3
-    (reminder,) = [one for one in found if one["notificationType"] == "appointment_reminder_2h" and _left(one)]
-    sent_at = min(datetime.fromisoformat(delivery["createdAt"]) for delivery in reminder["deliveries"])
-    assert sent_at >= due
+    reminders = {
+        one["event"]["aggregateVersion"]: one for one in found if one["notificationType"] == died and _left(one)
+    }
+    assert reminders.keys() - {3} == {5}
+    assert _sent_at(reminders[5]) >= due
+
+
+def _full_minute(*, seconds: int) -> datetime:
+    """The last full minute within so many seconds from now: the clinic's times have no seconds."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).replace(second=0, microsecond=0)
+
+
+def _sent_at(one: dict[str, Any]) -> datetime:
+    return min(datetime.fromisoformat(delivery["createdAt"]) for delivery in one["deliveries"])
 
 
 def _states(found: list[dict[str, Any]], version: int, kind: str) -> list[str]:
