@@ -28,6 +28,7 @@ EMAIL = record("ChannelMessage", delivery_id="e", channel="email")
 RETRY = record("Decision", outcome="defer", sequence=2, reason="retry")
 AGAIN = record("Decision", outcome="deliver", sequence=3, reason="tried_again")
 NEXT = record("Decision", outcome="deliver", sequence=2, reason="next_channel")
+NIGHT = record("Decision", outcome="defer", sequence=2, reason="quiet_hours")
 CLOSED = record("Decision", outcome="suppress", sequence=2, reason="channel_off")
 
 
@@ -78,6 +79,10 @@ def status(
         ),
         # The next channel.
         ([REQUEST, DELIVER, NEXT, SMS, EMAIL, status("failed"), status("sent", "e", "email")], ("sent", "")),
+        # It was put off by quiet hours, and then the channel before it was heard of, late.
+        ([REQUEST, DELIVER, NIGHT, SMS, status("sent")], ("waiting", "quiet_hours")),
+        ([REQUEST, DELIVER, NIGHT, SMS, status("sent"), status("delivered", seconds=9)], ("delivered", "")),
+        ([REQUEST, DELIVER, NIGHT, SMS, status("unknown"), status("read", seconds=9)], ("delivered", "")),
         ([REQUEST, DELIVER, CLOSED, SMS, status("sent")], ("sent", "")),
         ([REQUEST, DELIVER, CLOSED, SMS, status("failed")], ("suppressed", "channel_off")),
         ([REQUEST, DELIVER, CLOSED, SMS, status("delivered")], ("delivered", "")),

@@ -216,6 +216,22 @@ def test_it_waits_for_the_morning() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("statuses", "told"),
+    [
+        (("sent", "delivered"), "arrived by text at 09:03 on 4 March."),
+        (("sent", "read"), "arrived by text at 09:03 on 4 March."),
+        (("sent",), "went out by text at 09:02 on 4 March, and the provider has not yet said that it arrived."),
+        (("sent", "undelivered"), "waits until 20:02 on 4 March, because those are the patient's quiet hours."),
+    ],
+)
+def test_a_late_receipt_counts_though_the_next_channel_was_put_off(statuses: tuple[str, ...], told: str) -> None:
+    """The last decision on record stays the one that put it off."""
+    night = decision("defer", "quiet_hours", until=AT + timedelta(hours=11))
+    text = say(story("delivered", night, delivery("sms", *statuses)))
+    assert told in text
+
+
 def test_a_year_is_told_where_it_is_not_this_one() -> None:
     made = decision("defer", "not_due", until=datetime(2027, 1, 5, 14, tzinfo=UTC))
     assert "until 09:00 on 5 January 2027" in say(story("waiting", made))
