@@ -23,6 +23,8 @@ EXPIRED_LINK_DAYS = 30
 SEGMENT_RETENTION_DAYS = 400
 # A question is over when its appointment begins; its row is kept while the answer may be posted again.
 QUESTION_DAYS = 7
+# Of an answer whose question is gone, that its text was heard is kept: posted again so long, it is no answer to anything else.
+ANSWER_RETENTION_DAYS = 400
 # A waitlist's slot that is over and begun: as long as what was sent about it. Its offers go with it.
 WAITLIST_RETENTION_DAYS = 35
 DELETE_ROWS = 5_000
@@ -93,4 +95,16 @@ def keep_house(connection: psycopg.Connection) -> None:
         """DELETE FROM text_questions WHERE delivery_id IN (
                SELECT delivery_id FROM text_questions WHERE starts_at < now() - make_interval(days => %s) LIMIT %s)""",
         (QUESTION_DAYS, DELETE_ROWS),
+    )
+    connection.execute(
+        """UPDATE text_answers SET delivery_id = NULL, aggregate_id = NULL, aggregate_version = NULL
+           WHERE message_id IN (
+               SELECT message_id FROM text_answers a WHERE delivery_id IS NOT NULL
+                  AND NOT EXISTS (SELECT FROM text_questions q WHERE q.delivery_id = a.delivery_id) LIMIT %s)""",
+        (DELETE_ROWS,),
+    )
+    connection.execute(
+        """DELETE FROM text_answers WHERE message_id IN (
+               SELECT message_id FROM text_answers WHERE at < now() - make_interval(days => %s) LIMIT %s)""",
+        (ANSWER_RETENTION_DAYS, DELETE_ROWS),
     )

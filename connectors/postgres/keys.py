@@ -113,6 +113,10 @@ async def erase(connection: psycopg.AsyncConnection, records: Records, recipient
     await connection.execute("DELETE FROM data_keys WHERE subject = %s", (recipient,))
     await connection.execute("DELETE FROM addresses WHERE recipient = %s", (recipient,))
     await connection.execute("DELETE FROM short_links WHERE recipient = %s", (recipient,))
+    await connection.execute(
+        "DELETE FROM text_answers a USING text_questions q WHERE q.delivery_id = a.delivery_id AND q.recipient = %s",
+        (recipient,),
+    )
     await connection.execute("DELETE FROM text_questions WHERE recipient = %s", (recipient,))
     if recipient.startswith(_PATIENT):
         await forgetting.forget(connection, records, recipient.removeprefix(_PATIENT))

@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from connectors.kafka import make_producer
 from connectors.postgres import data_keys, deliveries, keys, text_questions
 from connectors.postgres.deliveries import Attempt, Finish, Result
+from connectors.postgres.housekeeping import ANSWER_RETENTION_DAYS, QUESTION_DAYS, keep_house
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
 from connectors.postgres.text_questions import Question
@@ -272,3 +274,40 @@ async def test_while_gates_cannot_be_read_nobody_answers_by_old_ones(
             assert await phone.text(number, CARE, "C", sid=sid) == (200, SILENCE)
     assert world.replies(sid) == []
     assert len(world.events(sid)) == 1
+
+
+async def test_answers_say_nothing_of_whom_once_their_question_is_gone(
+    settings: Settings, phone: Phone, register: Register, ask: Ask, world: World
+) -> None:
+    """Erased: gone with it. Long over: that the text was heard is kept, so that it answers nothing else; then it goes."""
+    erased, over = new_sid(), new_sid()
+    numbers = new_number(), new_number()
+    patients = [await register(number) for number in numbers]
+    appointments = [await ask(patient, number) for patient, number in zip(patients, numbers, strict=True)]
+    for number, sid in zip(numbers, (erased, over), strict=True):
+        assert await phone.text(number, CARE, "C", sid=sid) == (200, SILENCE)
+    async with world.pool.connection() as connection:
+        await keys.erase(connection, world.records, patients[0], "tester")
+    left = "SELECT message_id, aggregate_id FROM text_answers WHERE message_id = ANY(%s)"
+    assert await world.rows(left, [erased, over]) == [(over, appointments[1])]
+
+    await world.rows(
+        "UPDATE text_questions SET starts_at = now() - make_interval(days => %s) WHERE aggregate_id = %s RETURNING 1",
+        *(QUESTION_DAYS + 1, appointments[1]),
+    )
+    keep_house_once(settings)
+    assert await world.rows(left, [over]) == [(over, None)]
+    await ask(patients[1], numbers[1])
+    assert await phone.text(numbers[1], CARE, "C", sid=over) == (200, SILENCE)
+    assert {event["aggregate_id"] for event in world.replies(over)} == {appointments[1]}
+    await world.rows(
+        "UPDATE text_answers SET at = now() - make_interval(days => %s) WHERE message_id = %s RETURNING 1",
+        *(ANSWER_RETENTION_DAYS + 1, over),
+    )
+    keep_house_once(settings)
+    assert await world.rows(left, [over]) == []
+
+
+def keep_house_once(settings: Settings) -> None:
+    with psycopg.connect(settings.postgres_dsn.get_secret_value(), autocommit=True) as connection:
+        keep_house(connection)
