@@ -154,7 +154,7 @@ class EventMapping:
         for_all = rule.withdraws != "none" and rule.only is None and not single
         floor = version if for_all else -1
         if standing != "in_force":
-            return Mapped(standing, [], None, before.noted(event_id, version, floor=floor, now_ms=times.now_ms))
+            return Mapped(standing, [], None, before.noted(version, floor=floor, now_ms=times.now_ms))
 
         if self._has_segments and event["segment"] and not event["patients"]:
             raise MappingError(

@@ -55,16 +55,16 @@ class AggregateMemory:
             return "closed"
         return "superseded" if version < self.floor else "in_force"
 
-    def noted(self, event_id: str, version: int, *, floor: int, now_ms: int) -> AggregateMemory:
+    def noted(self, version: int, *, floor: int, now_ms: int) -> AggregateMemory:
         """After an event that is not in force. ``floor``: its version where it would have withdrawn for all, else -1.
 
-        So an older event, heard later, does not bring back what this one says is over.
+        So an older event, heard later, does not bring back what this one says is over. It does not count as seen: told again, or
+        replayed from the dead letters, once what it waited for was heard, it is in force.
         """
         return replace(
             self,
             version=max(self.version, version),
             floor=max(self.floor, floor),
-            seen=(*self.seen, event_id)[-SEEN_EVENTS:],
             touched_ms=now_ms,
         )
 

@@ -117,7 +117,7 @@ def test_what_comes_to_nothing_is_remembered_all_the_same(world: IntakeWorld) ->
     not_come = event("appointment.no_show", version=4)
     world.ask(not_come)
     (letter,) = _letters(world, world.ask(not_come))
-    assert letter["error_code"] == "duplicate_event"
+    assert letter["error_code"] == "closed_aggregate"
     outputs = world.ask(event("appointment.restored", version=3))  # older than what was refused: it brings nothing back
     assert [letter["error_code"] for letter in _letters(world, outputs)] == ["closed_aggregate"]
     assert world.requests(outputs) == []

@@ -371,3 +371,14 @@ def test_in_whatever_order_events_arrive_nothing_superseded_is_asked_for(order: 
                 floor, closed = max(floor, version), rule.withdraws == "all"
         assert mapped.memory.version == max(version, memory.version if memory else -1)
         memory = mapped.memory
+
+
+def test_what_came_before_its_time_is_in_force_when_it_is_told_again() -> None:
+    """A confirmation heard before the restoring that it is of: refused, then replayed."""
+    memory = _after(event("appointment.created"), event("appointment.cancelled", version=2))
+    early = event("appointment.confirmed", version=3)
+    refused = _map(early, memory)
+    assert refused.outcome == "closed"
+    restored = _map(event("appointment.restored", version=3), refused.memory)
+    assert restored.outcome == "mapped"
+    assert _map(early, restored.memory).outcome == "mapped"
