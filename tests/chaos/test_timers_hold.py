@@ -12,7 +12,7 @@ from tests.chaos.appointment_lives import Clinic, Life, life_of
 
 pytestmark = pytest.mark.chaos
 
-SHORT_LIVES, FULL_LIVES = 2_500, 10_000
+SHORT_LIVES, FULL_LIVES = 1_500, 10_000
 
 
 def shrunk(clinic: Clinic, life: Life) -> Life:
