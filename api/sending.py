@@ -24,6 +24,7 @@ from connectors.explaining.recorded import stories
 from connectors.postgres import asked as store
 from connectors.postgres import deliveries, outbox
 from connectors.postgres.outbox import OutboxRow
+from connectors.postgres.outbox_sealing import sealed_row
 from connectors.postgres.records import GATE, Records
 from schemas.events import EVENT_TYPES
 from schemas.ids import delivery_id
@@ -190,9 +191,8 @@ def _event(records: Records, notification_id: str, found: _Found, identity: Iden
         "reason": None,
         "cancelled_by": actor_of(identity),
     }
-    return OutboxRow(
-        contract.topic, found.request_id.encode(), records.codec.encode(contract.topic, contract.record, event)
-    )
+    wire = records.codec.encode(contract.topic, contract.record, event)
+    return sealed_row(records.ring, contract.topic, found.request_id.encode(), wire)
 
 
 async def _left(request: web.Request, notification_id: str) -> list[LeftMessage]:

@@ -14,7 +14,7 @@ from connectors.postgres.gates import Suppression, recipient_gate
 from connectors.postgres.records import Records
 from connectors.sealing.sealed import CLINIC_SUBJECT_PREFIX
 from connectors.waitlist import forgetting
-from schemas.topics import POLICIES, RECIPIENTS
+from schemas.topics import EVENT_TOPICS, POLICIES, RECIPIENTS
 
 # One transaction of a rotation: short, so that recipients are locked, and the outbox kept waiting, for milliseconds.
 ROTATE_ROWS = 500
@@ -81,7 +81,7 @@ async def retire(connection: psycopg.AsyncConnection, records: Records, actor: s
     First the database refuses them for ever, then they leave the ring: a crash in between leaves a key too many, never too few.
     """
     async with _alone(connection):
-        await outbox.drained(connection, [RECIPIENTS, POLICIES])
+        await outbox.drained(connection, [RECIPIENTS, POLICIES, *EVENT_TOPICS])
         old = [kek for kek in await status(connection, records) if kek.in_ring and not kek.active]
         for kek in old:
             if kek.wrapped_keys:

@@ -36,12 +36,13 @@ class OutboxDelayed(TimeoutError):
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One record for Kafka. ``value`` None is a tombstone."""
+    """One record for Kafka. ``value`` None is a tombstone; ``sealed``: the relay opens it (outbox_sealing.py)."""
 
     topic: str
     key: bytes
     value: bytes | None = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
+    sealed: bool = False
 
 
 async def add(
@@ -62,10 +63,10 @@ async def add_many(connection: psycopg.AsyncConnection, rows: Sequence[OutboxRow
     for row in rows:
         _check(row)
     cursor = await connection.execute(
-        """INSERT INTO outbox (topic, key, value, headers)
-           SELECT topic, key, value, headers
-           FROM unnest(%s::text[], %s::bytea[], %s::bytea[], %s::jsonb[])
-                WITH ORDINALITY AS r (topic, key, value, headers, place)
+        """INSERT INTO outbox (topic, key, value, headers, sealed)
+           SELECT topic, key, value, headers, sealed
+           FROM unnest(%s::text[], %s::bytea[], %s::bytea[], %s::jsonb[], %s::boolean[])
+                WITH ORDINALITY AS r (topic, key, value, headers, sealed, place)
            ORDER BY place
            RETURNING id""",
         (
@@ -73,6 +74,7 @@ async def add_many(connection: psycopg.AsyncConnection, rows: Sequence[OutboxRow
             [row.key for row in rows],
             [row.value for row in rows],
             [Jsonb(dict(row.headers)) for row in rows],
+            [row.sealed for row in rows],
         ),
     )
     return sorted(id_ for (id_,) in await cursor.fetchall())

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from connectors.postgres.outbox import OutboxRow
+from connectors.postgres.outbox_sealing import sealed_row
 from connectors.postgres.records import Records
 from connectors.segments.definitions import Segment
 from connectors.segments.occasions import Occasion
@@ -40,6 +41,7 @@ class Telling:
 
     def __init__(self, records: Records) -> None:
         self._codec = records.codec
+        self._ring = records.ring
         self._key = records.ring.naming_key("segments")
 
     def event_id(self, segment: str, recipient: str, period: str) -> str:
@@ -83,7 +85,8 @@ class Telling:
         if violations(contract.record, event):
             return None
         value = self._codec.encode(contract.topic, contract.record, event)
-        return Told(event_id, recipient, OutboxRow(contract.topic, str(event["aggregate_id"]).encode(), value))
+        row = sealed_row(self._ring, contract.topic, str(event["aggregate_id"]).encode(), value)
+        return Told(event_id, recipient, row)
 
 
 _WITH_BOOKING = frozenset({"patient.inactive", "membership.credits_expiring"})

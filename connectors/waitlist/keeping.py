@@ -13,7 +13,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from connectors.postgres import data_keys, outbox
-from connectors.postgres.outbox import OutboxRow
+from connectors.postgres.outbox_sealing import sealed_row
 from connectors.postgres.policies import strangers_key
 from connectors.postgres.records import Records, clinic_subject
 from connectors.sealing import open_sealed, seal
@@ -204,7 +204,7 @@ class SlotRows:
         for event in saying.events_of(row.about, details, step.slot, step.said, url, now):
             contract = EVENT_TYPES[event["event_type"]]
             wire = self._records.codec.encode(contract.topic, contract.record, event)
-            rows.append(OutboxRow(contract.topic, event["aggregate_id"].encode(), wire))
+            rows.append(sealed_row(self._records.ring, contract.topic, event["aggregate_id"].encode(), wire))
         await outbox.add_many(connection, rows)
 
     async def _store(self, connection: psycopg.AsyncConnection, about: About, slot: Slot) -> None:

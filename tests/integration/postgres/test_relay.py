@@ -20,8 +20,10 @@ from confluent_kafka import Message
 
 from connectors.kafka import read_to_end
 from connectors.postgres.outbox import OutboxDelayed, OutboxError, add, published
+from connectors.postgres.outbox_sealing import sealed_row
 from connectors.postgres.pool import Pool
 from connectors.postgres.relay import BATCH_ROWS, Relay, delete_published
+from connectors.sealing import KeyRing
 from connectors.settings import Settings
 from tests.conftest import Stack
 
@@ -275,3 +277,16 @@ async def test_a_row_that_no_topic_would_take_is_refused_at_once(pool: Pool) -> 
             await add(connection, "gates", b"", b"v")
         with pytest.raises(OutboxError, match="takes 4194304"):
             await add(connection, "gates", b"k", bytes(4 * 1024 * 1024))
+
+
+def test_a_sealed_row_is_opened_by_the_relay(settings: Settings, stack: Stack, ring: KeyRing) -> None:
+    topic = stack.new_topics(["t"], partitions=1)["t"]
+    row = sealed_row(ring, topic, b"k", b"Zebediah")
+    with connected(settings) as connection, running(settings):
+        connection.execute(
+            "INSERT INTO outbox (topic, key, value, sealed) VALUES (%s, %s, %s, true)", (row.topic, row.key, row.value)
+        )
+        wait_for(lambda: unpublished(connection) == 0)
+        (kept,) = connection.execute("SELECT value FROM outbox WHERE topic = %s", (topic,)).fetchone() or (b"",)
+    assert values(settings, topic) == [("k", "Zebediah")]
+    assert b"Zebediah" not in kept

@@ -21,6 +21,7 @@ from connectors.settings import Settings
 from schemas.events import EVENT_TYPES
 from tests.conftest import Stack
 from tests.contract.golden import golden_value
+from tests.integration.outboxed import decoded
 from tests.integration.stores import own_stores
 
 CLINIC = "north"
@@ -78,9 +79,9 @@ class World(NamedTuple):
     async def told(self) -> list[tuple[str, dict[str, Any]]]:
         """(topic, event) of every event in the outbox, oldest first."""
         cursor = await self.connection.execute(
-            "SELECT topic, value FROM outbox WHERE topic LIKE 'events.%' ORDER BY id"
+            "SELECT topic, value, sealed FROM outbox WHERE topic LIKE 'events.%' ORDER BY id"
         )
-        return [(topic, self.records.codec.decode(value).value) for topic, value in await cursor.fetchall()]
+        return [(row[0], decoded(self.records, *row)) for row in await cursor.fetchall()]
 
 
 def golden(event_type: str, *changes: Mapping[str, Any], **fields: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from connectors.waitlist.keeping import Offer, SlotRows
 from connectors.waitlist.saying import About
 from streams.waitlist.coordinator import Coordinator
 from tests.integration.api.conftest import Api, api_on
+from tests.integration.outboxed import decoded
 from tests.integration.waitlist.conftest import CLINIC, WINDOW, now_seconds, patients, said
 
 pytestmark = pytest.mark.integration
@@ -58,8 +59,10 @@ class Clinic:
 
     async def told(self, event_type: str) -> list[dict[str, Any]]:
         async with self.pool.connection() as connection:
-            cursor = await connection.execute("SELECT value FROM outbox WHERE topic = 'events.waitlist' ORDER BY id")
-            events = [self._records.codec.decode(value).value for (value,) in await cursor.fetchall()]
+            cursor = await connection.execute(
+                "SELECT topic, value, sealed FROM outbox WHERE topic = 'events.waitlist' ORDER BY id"
+            )
+            events = [decoded(self._records, *row) for row in await cursor.fetchall()]
         return [one for one in events if one["event_type"] == event_type]
 
     def path(self, offer: Offer) -> str:

@@ -25,6 +25,7 @@ from streams.catalog import Catalog
 from streams.waitlist.coordinator import STALE, Coordinator, window_of
 from streams.waitlist.letters import Letters
 from streams.waitlist.process import _hear as hear_message
+from tests.integration.outboxed import decoded
 from tests.integration.waitlist.conftest import CLINIC, WINDOW, patients, said
 
 pytestmark = pytest.mark.integration
@@ -61,10 +62,10 @@ class Desk:
         """Each event that was told, in order; then they are gone."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                "WITH taken AS (DELETE FROM outbox WHERE topic LIKE 'events.%%' RETURNING id, value) "
-                "SELECT value FROM taken ORDER BY id"
+                "WITH taken AS (DELETE FROM outbox WHERE topic LIKE 'events.%%' RETURNING id, topic, value, sealed) "
+                "SELECT topic, value, sealed FROM taken ORDER BY id"
             )
-            return [self._records.codec.decode(value).value for (value,) in await cursor.fetchall()]
+            return [decoded(self._records, *row) for row in await cursor.fetchall()]
 
 
 @pytest.fixture
