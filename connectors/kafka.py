@@ -114,6 +114,16 @@ def read_to_end(settings: Settings, topics: Sequence[str], *, batch: int = 5_000
         consumer.close()
 
 
+def is_record(message: Message) -> bool:
+    """Whether a consumer was given a record. Raises KafkaException for an error that does not pass by itself."""
+    error = message.error()
+    if error is None:
+        return True
+    if not error.retriable():
+        raise KafkaException(error)
+    return False
+
+
 def _dotted(overrides: dict[str, Any]) -> dict[str, Any]:
     # confluent-kafka's own names for callbacks (stats_cb) have no dots.
     return {name if name.endswith("_cb") else name.replace("_", "."): value for name, value in overrides.items()}

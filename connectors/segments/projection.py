@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from connectors.kafka import ADMIN_TIMEOUT_SECONDS, make_consumer
+from connectors.kafka import ADMIN_TIMEOUT_SECONDS, is_record, make_consumer
 from connectors.kafka_admin import topic_ids
 from connectors.postgres.pool import connect_async, where
 from connectors.postgres.records import Records
@@ -99,7 +99,7 @@ class Projection:
             while True:
                 messages = await _consumed(consumer)
                 if messages:
-                    await self.project(connection, [one for one in messages if _is_record(one)], ids)
+                    await self.project(connection, [one for one in messages if is_record(one)], ids)
                 else:
                     await connection.execute("SELECT 1")  # an idle one must notice too that its lock was taken away
         finally:
@@ -215,13 +215,3 @@ async def _note(connection: psycopg.AsyncConnection, read: Sequence[tuple[str, i
            ON CONFLICT (projection, topic_id, partition) DO UPDATE SET next_offset = excluded.next_offset""",
         (PROJECTION, *map(list, zip(*read, strict=True))),
     )
-
-
-def _is_record(message: Message) -> bool:
-    """Raises KafkaException for an error that does not pass by itself."""
-    error = message.error()
-    if error is None:
-        return True
-    if not error.retriable():
-        raise KafkaException(error)
-    return False

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, Message
 from psycopg_pool import PoolTimeout
 
 from connectors.collector import collect_rarely
-from connectors.kafka import make_consumer
+from connectors.kafka import is_record, make_consumer
 from connectors.kafka_lag import ConsumerLag
 from connectors.metrics.counting import Source
 from connectors.metrics.exporter import exporting
@@ -115,7 +115,7 @@ async def _listen(consumer: Consumer, coordinator: Coordinator, letters: Letters
     """Events, each finished before its offset is committed."""
     while not stop.is_set():
         messages = await asyncio.to_thread(consumer.consume, BATCH_RECORDS, POLL_SECONDS)
-        heard = [message for message in messages if _is_record(message)]
+        heard = [message for message in messages if is_record(message)]
         for message in heard:
             if not await _until_done(partial(_hear, message, coordinator, letters), stop):
                 return  # not finished: read again by whoever is next
@@ -189,13 +189,3 @@ async def _first(*events: asyncio.Event) -> None:
     finally:
         for one in waiting:
             one.cancel()
-
-
-def _is_record(message: Message) -> bool:
-    """Raises KafkaException for an error that does not pass by itself."""
-    error = message.error()
-    if error is None:
-        return True
-    if not error.retriable():
-        raise KafkaException(error)
-    return False
