@@ -30,7 +30,8 @@ class About(Strict):
 
 
 class Action(Strict):
-    """A button. ``acknowledge`` is this API's own; what the others open, the app knows by ``about``."""
+    """A button. ``acknowledge`` is this API's own; ``claim`` is `/v1/waitlist/{about.id}/claim`; what the others open, the app
+    knows by ``about``."""
 
     name: str
     label: str = Field(description="In the item's language.")

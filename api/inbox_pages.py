@@ -18,6 +18,7 @@ from api.identity import EVERY_CLINIC, Identity
 from api.inbox import item_of, viewer_of
 from api.inbox_marking import acknowledge, mark_all, marking
 from api.inbox_model import Openings, in_full
+from api.inbox_offers import answering, read_offer, with_offers
 from api.inbox_session import (
     BOARD,
     ENTRANCE,
@@ -31,7 +32,7 @@ from api.inbox_session import (
     wants_json,
 )
 from api.live.streams import over_sse
-from api.page_rendering import INBOX, SCRIPT, SCRIPT_VERSION, moment, notice, page, texts
+from api.page_rendering import INBOX, SCRIPT, SCRIPT_VERSION, moment, notice, outcomes, page, texts
 from api.problems import Problem, not_found
 from api.resources import POOL, RECORDS, identity_of
 from api.routes import ANYBODY, Answer, Handler, Route
@@ -44,7 +45,10 @@ PAGE_ITEMS = 30
 BOARD_ITEMS = 100
 RETRY_AFTER_SECONDS = 5
 MAX_NUMBER_DIGITS = 18
-MARKS: Mapping[str, Handler] = {"read": marking("read"), "unread": marking("unread"), "acknowledge": acknowledge}
+MARKS: Mapping[str, Handler] = {
+    **{"read": marking("read"), "unread": marking("unread"), "acknowledge": acknowledge},
+    **{"claim": answering("claim"), "decline": answering("decline")},
+}
 _PLACES = {"inbox": HOME, "board": BOARD}
 _NOTICES = {404: "gone", 409: "gone", 403: "unusable", 400: "unusable", 422: "unusable"}
 
@@ -111,19 +115,15 @@ async def show_item(request: web.Request) -> web.StreamResponse:
             raise not_found()
         key = (await data_keys.find(connection, [viewer.recipient])).get(viewer.recipient)
         zone = await _zone(connection, item.clinic_id)
-    for _, content in Openings(request.app[RECORDS]).contents([item], key):
-        return _page(
-            request,
-            "item",
-            _Shown([in_full(item, content)], counts, zone, more=False),
-            newest=False,
-            back=_back(request),
-        )
-    raise not_found()
+        opened = [in_full(*one) for one in Openings(request.app[RECORDS]).contents([item], key)]
+        items = await with_offers(request.app, connection, identity_of(request), opened)
+    if not items:
+        raise not_found()
+    return _page(request, "item", _Shown(items, counts, zone, more=False), newest=False, back=_back(request))
 
 
 async def mark(request: web.Request) -> web.StreamResponse:
-    """A button of an item. The script is answered the item, a form its page again."""
+    """A button of an item. The script is answered the item, or how its offer stands; a form its page again."""
     require_own_page(request)
     handler = MARKS.get(request.match_info["step"])
     if handler is None:
@@ -179,7 +179,8 @@ def _page(request: web.Request, name: str, shown: _Shown, **values: Any) -> web.
         zone=shown.zone,
         written=written,
         staff=identity.role in access.ALERT_BOARD,
-        words=as_json(dict(texts(language)["inbox"]["live"])).decode(),
+        words=as_json(dict(texts(language)["inbox"]["live"]) | {"offer": outcomes(language)}).decode(),
+        outcomes=outcomes(language),
         **values,
     )
 
@@ -192,7 +193,9 @@ async def _opened(
     key = (await data_keys.find(connection, [viewer.recipient])).get(viewer.recipient)
     clinic = items[0].clinic_id if items else _own_clinic(identity)
     zone = await _zone(connection, clinic)
-    return _Shown(Openings(request.app[RECORDS]).listed(items, key), counts, zone, len(items) == most)
+    listed = Openings(request.app[RECORDS]).listed(items, key)
+    shown = await with_offers(request.app, connection, identity, listed)
+    return _Shown(shown, counts, zone, len(items) == most)
 
 
 def _own_clinic(identity: Identity) -> str:
@@ -256,6 +259,7 @@ ROUTES = (
     _own("GET", HOME + "/session", check, "Whether one is signed in"),
     _own("GET", HOME + "/events", over_sse, "Follow the inbox from its page", streams=True),
     _own("GET", HOME + "/items/{item}", show_item, "One item: the page"),
+    _own("GET", HOME + "/items/{item}/offer", read_offer, "How an item's offer stands, for the page's script"),
     _own("POST", HOME + "/items/{item}/{step}", mark, "Mark an item from its page"),
     _own("POST", HOME + "/read", mark_all_read, "Mark everything as read from the page"),
 )

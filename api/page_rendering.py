@@ -69,6 +69,16 @@ def texts(language: str) -> Mapping[str, Any]:
 
 
 @cache
+def outcomes(language: str) -> Mapping[str, str]:
+    """What became of a waitlist's offer, by how it stands, each in a paragraph."""
+    told = texts(language)["offer"]
+    return {
+        word: " ".join((f"{told[word]['title']}.", *told[word]["lines"]))
+        for word in ("claimed", "declined", "taken", "over")
+    }
+
+
+@cache
 def hours(language: str) -> Mapping[str, str]:
     """The hours of a day as people say them, by their number."""
     return {str(hour): format_time(time(hour), "short", locale=_SPOKEN[language]) for hour in range(24)}

@@ -69,8 +69,8 @@ async def read(request: web.Request) -> web.Response:
     identity = identity_of(request)
     patient = _patient(identity, request.query.get("patient"), "patient")
     async with request.app[POOL].connection() as connection:
-        row = await _seen(request, connection, identity, patient)
-    return _served(row.about, row.slot, patient)
+        row, number = await _seen(request, connection, identity, patient)
+    return _served(row.about, row.slot, patient, number)
 
 
 def saying(word: Word) -> Handler:
@@ -83,11 +83,12 @@ def saying(word: Word) -> Handler:
         patient = _patient(identity, said.patient_id, "patientId")
         keep = said.keep_on_waitlist if isinstance(said, Declined) else True
         async with request.app[POOL].connection() as connection:
-            row = await _seen(request, connection, identity, patient)
-            answered = await answer(connection, rows_of(request.app), row.about, patient, word, keep=keep)
+            row, number = await _seen(request, connection, identity, patient)
+            rows = rows_of(request.app)
+            answered = await answer(connection, rows, row.about, patient, word, keep=keep, number=number)
         if answered.answer != ("claimed" if word == "claim" else "declined"):
             raise Problem(409, _REFUSALS[answered.answer])
-        return _served(row.about, answered.step.slot, patient)
+        return _served(row.about, answered.step.slot, patient, number)
 
     return handle
 
@@ -104,9 +105,12 @@ def rows_of(app: web.Application) -> SlotRows:
     return SlotRows(app[RECORDS], app[SETTINGS].pages_url)
 
 
-def stands(slot: Slot, patient: str) -> Stands:
-    """How a slot stands for a patient, in a word."""
+def stands(slot: Slot, patient: str, number: int | None = None) -> Stands:
+    """How a slot stands for a patient, in a word. ``number``: of the offer that is looked at; one of an hour that was changed
+    since is over, whatever is offered now."""
     found = told(slot, patient, now_ms())
+    if found == "offered" and number not in (None, slot.offer_number):
+        return "over"
     if found == "not_yours":
         return "waiting" if slot.standing(patient) == "waiting" else "over"
     return found
@@ -123,15 +127,18 @@ def _patient(identity: Identity, named: str | None, field: str) -> str:
     return named
 
 
-async def _seen(request: web.Request, connection: psycopg.AsyncConnection, identity: Identity, patient: str) -> Row:
-    """The slot, where this patient is of its list and the caller may say so. Raises Problem."""
-    rows = await rows_of(request.app).find(connection, named(request.match_info["slot"]))
-    mine = [row for row in rows if _may_see(row, identity, patient)]
+async def _seen(
+    request: web.Request, connection: psycopg.AsyncConnection, identity: Identity, patient: str
+) -> tuple[Row, int | None]:
+    """The slot, where this patient is of its list and the caller may say so; which offer of hers was named. Raises Problem."""
+    rows, name = rows_of(request.app), named(request.match_info["slot"])
+    mine = [row for row in await rows.find(connection, name) if _may_see(row, identity, patient)]
     if not mine:
         raise not_found()
     if len(mine) > 1:
         raise Problem(409, "Several clinics have a slot of that id; name an offer's id.")
-    return mine[0]
+    offer = await rows.offer(connection, name)
+    return mine[0], offer.number if offer is not None and offer.patient_id == patient else None
 
 
 def _may_see(row: Row, identity: Identity, patient: str) -> bool:
@@ -140,8 +147,8 @@ def _may_see(row: Row, identity: Identity, patient: str) -> bool:
     return identity.role == "patient" or identity.works_for(row.about.clinic_id)
 
 
-def _served(about: About, slot: Slot, patient: str) -> web.Response:
-    word = stands(slot, patient)
+def _served(about: About, slot: Slot, patient: str, number: int | None) -> web.Response:
+    word = stands(slot, patient, number)
     served = SlotStanding(
         slot_id=about.slot_id,
         clinic_id=about.clinic_id,

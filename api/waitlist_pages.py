@@ -15,12 +15,11 @@ from aiohttp import web
 from api.page_rendering import accepted_language, language_of, moment, notice, page
 from api.resources import POOL, RECORDS
 from api.routes import ANYBODY, Answer, Handler, Route
-from api.waitlist import rows_of
+from api.waitlist import rows_of, stands
 from connectors.postgres import recipients
-from connectors.waitlist.answering import Word, answer, now_ms
+from connectors.waitlist.answering import Word, answer
 from connectors.waitlist.keeping import PAGE_PATH, Offer
 from connectors.waitlist.saying import About
-from connectors.waitlist.slot import told
 from schemas.formats import FORMATS
 
 RETRY_AFTER_SECONDS = 5
@@ -82,16 +81,16 @@ async def _shown(
     )
     clinic, clinic_zone, phone = await cursor.fetchone() or ("", None, None)
     there = _zone(None if details is None else details.time_zone, clinic_zone)
-    word = told(row.slot, offer.patient_id, now_ms())
-    if word == "offered" and row.slot.offer_number != offer.number:
-        word = "over"  # the hour was changed: the newer message's link leads to it
+    word = stands(
+        row.slot, offer.patient_id, offer.number
+    )  # of an hour that was changed, the newer message's link leads to it
     starts_at, ends_at = row.slot.starts_at, row.slot.offer_ends_at
     return page(
         "offer",
         language,
         clinic=clinic,
         phone=phone or "",
-        word="over" if word == "not_yours" else word,
+        word="over" if word == "waiting" else word,
         starts_at="" if starts_at is None else moment(starts_at, there, language),
         ends_at="" if ends_at is None else moment(ends_at, _zone(content.get("time_zone"), clinic_zone), language),
     )

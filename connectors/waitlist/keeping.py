@@ -28,6 +28,7 @@ PAGE_PATH = "/w/"
 _SEALED_AS = "WaitlistSlot"
 _COLUMNS: LiteralString = """clinic_id, slot_id, correlation_id, sealed, sealed_for, state, version, candidates, holder,
     offer_number, offer_ends_at, due_at, starts_at, window_seconds, announced_version"""
+_OFFER: LiteralString = "offer_id::text, clinic_id, slot_id, number, patient_id, made_at, ends_at, outcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +107,17 @@ class SlotRows:
 
     async def offer_of(self, connection: psycopg.AsyncConnection, code: str) -> Offer | None:
         """The offer that a link's code names."""
-        if not is_code(code):
-            return None
-        cursor = await connection.execute(
-            """SELECT offer_id::text, clinic_id, slot_id, number, patient_id, made_at, ends_at, outcome
-               FROM waitlist_offers WHERE code = %s""",
-            (code,),
-        )
-        row = await cursor.fetchone()
-        return None if row is None else Offer(*row)
+        return await _offer(connection, "code = %s", code) if is_code(code) else None
+
+    async def offer(self, connection: psycopg.AsyncConnection, named: str) -> Offer | None:
+        """The offer of that id."""
+        id_ = _uuid(named)
+        return None if id_ is None else await _offer(connection, "offer_id = %s", id_)
 
     async def offers(self, connection: psycopg.AsyncConnection, about: About) -> list[Offer]:
         """A slot's offers in their order."""
         cursor = await connection.execute(
-            """SELECT offer_id::text, clinic_id, slot_id, number, patient_id, made_at, ends_at, outcome
-               FROM waitlist_offers WHERE clinic_id = %s AND slot_id = %s ORDER BY number""",
+            f"SELECT {_OFFER} FROM waitlist_offers WHERE clinic_id = %s AND slot_id = %s ORDER BY number",  # noqa: S608 — as above
             (about.clinic_id, about.slot_id),
         )
         return [Offer(*row) for row in await cursor.fetchall()]
@@ -252,6 +249,15 @@ async def put_off(connection: psycopg.AsyncConnection, row: Row, until: datetime
         "UPDATE waitlist_slots SET due_at = %s WHERE clinic_id = %s AND slot_id = %s AND due_at = %s",
         (until, row.about.clinic_id, row.about.slot_id, row.slot.due_at),
     )
+
+
+async def _offer(connection: psycopg.AsyncConnection, condition: LiteralString, argument: str | UUID) -> Offer | None:
+    cursor = await connection.execute(
+        f"SELECT {_OFFER} FROM waitlist_offers WHERE {condition}",  # noqa: S608 — texts of ours
+        (argument,),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else Offer(*row)
 
 
 def _uuid(text: str) -> UUID | None:

@@ -49,6 +49,9 @@ class Clinic:
         await self._coordinator.turn(now)
         return now
 
+    async def hears(self, event_type: str, slot_id: str, now: datetime, **given: Any) -> None:
+        await self._coordinator.hear(said(event_type, slot_id, now, **given), now)
+
     async def turns(self, now: datetime) -> None:
         while await self._coordinator.turn(now):
             pass
@@ -104,6 +107,21 @@ async def test_staff_answer_for_who_calls(api: Api, clinic: Clinic) -> None:
     assert [one["keep_on_waitlist"] for one in await clinic.told("waitlist.slot_declined")] == [False]
     await clinic.turns(now + timedelta(minutes=1))
     assert (await desk("GET", "/v1/waitlist/s1?patient=b")).json["stands"] == "offered"
+
+
+async def test_a_yes_to_an_offer_is_none_to_another_hour(api: Api, clinic: Clinic) -> None:
+    now = await clinic.opens("s1")
+    (offer,) = await clinic.offers("s1")
+    await clinic.hears("waitlist.slot_available", "s1", now, version=9, waitlist_patients=["a"], time="16:00")
+    await clinic.turns(now)
+    a, desk = api.caller("patient", "a"), api.caller("staff", "front-1", CLINIC)
+    assert (await a("GET", f"/v1/waitlist/{offer.offer_id}")).json["stands"] == "over"
+    assert (await a("POST", f"/v1/waitlist/{offer.offer_id}/claim", {})).status == 409
+    assert (await desk("POST", f"/v1/waitlist/{offer.offer_id}/claim", {"patientId": "a"})).status == 409
+    assert await clinic.told("waitlist.slot_claimed") == []
+    assert (await a("GET", "/v1/waitlist/s1")).json["stands"] == "offered"
+    newer = (await clinic.offers("s1"))[-1]
+    assert (await a("POST", f"/v1/waitlist/{newer.offer_id}/claim", {})).json["stands"] == "claimed"
 
 
 async def test_a_link_that_is_opened_does_nothing(api: Api, clinic: Clinic) -> None:
