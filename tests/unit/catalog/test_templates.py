@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from api.page_rendering import LANGUAGES
 from schemas.events import EVENT_TYPES
 from streams.catalog import Catalog
 from streams.catalog_model import NotificationType
@@ -19,8 +20,12 @@ from streams.rules.person import Person
 from tests.unit.rules.events import event
 
 CATALOG = Catalog.load()
-RECORDS = {(row["template_id"], row["channel"]): row for row in load_templates(CATALOG)}
+RECORDS = {(row["template_id"], row["channel"], row["locale"]): row for row in load_templates(CATALOG)}
 TYPES = list(CATALOG.types.values())
+# Every type in every language that its template has.
+WRITTEN = [
+    (kind, locale) for kind in TYPES for locale in sorted({key[2] for key in RECORDS if key[0] == kind.template_id})
+]
 CLINIC: dict[str, Any] = {
     "name": "Luxe Medical Spa",
     "phone": "(555) 010-0100",
@@ -62,31 +67,42 @@ _WORDS: dict[str, Any] = {
 
 
 def _rendered(
-    kind: NotificationType, channel: str, *, first_name: str = "Sarah", clinic: dict[str, Any] = CLINIC
+    kind: NotificationType,
+    channel: str,
+    locale: str = "en",
+    *,
+    first_name: str = "Sarah",
+    clinic: dict[str, Any] = CLINIC,
 ) -> list[Rendered]:
     """The type's text on a channel, once for each event it comes from."""
-    compiled = CompiledTemplate(RECORDS[kind.template_id, channel])
+    compiled = CompiledTemplate(RECORDS[kind.template_id, channel, locale])
     found = []
     for event_type in dict.fromkeys(trigger.event for trigger in kind.triggers):
         happened = event(event_type)
         happened |= {name: value for name, value in _WORDS.items() if name in happened}
         person = Person(recipient="patient:p1", version=1, first_name=first_name)
-        facts = Facts(happened, person, clinic, "A-1001", "en-US", "America/New_York")
+        facts = Facts(happened, person, clinic, "A-1001", f"{locale}-US", "America/New_York")
         found.append(compiled.bound_to(EVENT_TYPES[event_type].record).render(facts))
     return found
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
-def test_every_channel_of_a_type_has_a_text(kind: NotificationType) -> None:
+def _ids(written: tuple[NotificationType, str]) -> str:
+    return f"{written[0].name}-{written[1]}"
+
+
+@pytest.mark.parametrize("written", WRITTEN, ids=_ids)
+def test_every_channel_of_a_type_has_a_text(written: tuple[NotificationType, str]) -> None:
+    """A language is there whole: nobody is texted in one and emailed in the other."""
+    kind, locale = written
     for channel in kind.all_channels:
-        for rendered in _rendered(kind, channel):
+        for rendered in _rendered(kind, channel, locale):
             assert rendered.body.strip()
             assert "None" not in rendered.body
 
 
-@pytest.mark.parametrize("kind", [kind for kind in TYPES if "sms" in kind.all_channels], ids=lambda kind: kind.name)
-def test_a_text_message_is_one_segment_of_gsm7(kind: NotificationType) -> None:
-    for rendered in _rendered(kind, "sms"):
+@pytest.mark.parametrize("written", [one for one in WRITTEN if "sms" in one[0].all_channels], ids=_ids)
+def test_a_text_message_is_one_segment_of_gsm7(written: tuple[NotificationType, str]) -> None:
+    for rendered in _rendered(written[0], "sms", written[1]):
         found = segments(plain(rendered.body))
         assert (found.alphabet, found.parts) == ("gsm7", 1), f"{found.units} units"
 
@@ -98,23 +114,33 @@ def test_marketing_says_how_to_stop_it(kind: NotificationType) -> None:
     if "sms" in kind.channels:
         assert all(rendered.body.endswith("Reply STOP to opt out.") for rendered in _rendered(kind, "sms"))
     if "email" in kind.channels:
-        html = RECORDS[kind.template_id, "email"]["html"]
+        html = RECORDS[kind.template_id, "email", "en"]["html"]
         assert "unsubscribe_url" in html
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
-def test_texts_read_well_when_little_is_known(kind: NotificationType) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in TYPES if kind.name.startswith(("waitlist_", "appointment_waitlist"))],
+    ids=lambda kind: kind.name,
+)
+def test_what_a_patient_is_told_of_a_waitlist_is_in_the_language_of_its_pages(kind: NotificationType) -> None:
+    assert {locale for one, locale in WRITTEN if one is kind} == set(LANGUAGES)
+
+
+@pytest.mark.parametrize("written", WRITTEN, ids=_ids)
+def test_texts_read_well_when_little_is_known(written: tuple[NotificationType, str]) -> None:
+    kind, locale = written
     bare = CLINIC | dict.fromkeys(("phone", "email", "address", "website", "portal_url", "booking_url", "privacy_url"))
     for channel in kind.all_channels:
-        for rendered in _rendered(kind, channel, first_name="", clinic=bare):
+        for rendered in _rendered(kind, channel, locale, first_name="", clinic=bare):
             text = rendered.body
-            for broken in (" .", " ,", "call .", ": .", "()", "Hi !"):
+            for broken in (" .", " ,", "call .", ": .", "()", "Hi !", "Hola :", ".."):
                 assert broken not in text, text
 
 
-@pytest.mark.parametrize("kind", [kind for kind in TYPES if "email" in kind.all_channels], ids=lambda kind: kind.name)
-def test_an_email_keeps_its_lists_and_paragraphs(kind: NotificationType) -> None:
-    for rendered in _rendered(kind, "email"):
+@pytest.mark.parametrize("written", [one for one in WRITTEN if "email" in one[0].all_channels], ids=_ids)
+def test_an_email_keeps_its_lists_and_paragraphs(written: tuple[NotificationType, str]) -> None:
+    for rendered in _rendered(written[0], "email", written[1]):
         assert "\n\n\n" not in rendered.body
         assert rendered.html is not None
         for tag in ("p", "ul", "li"):
