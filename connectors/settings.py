@@ -20,6 +20,7 @@ from pydantic_settings import SettingsError as UnreadableSettings
 ENDPOINTS_FILE = "endpoints.json"
 # US dollars, Twilio's list price in the United States: https://www.twilio.com/en-us/sms/pricing/us
 SMS_SEGMENT_PRICE = Decimal("0.0083")
+MMS_PRICE = Decimal("0.0220")
 DEFAULT_STATE_DIR = Path(".luxe")
 
 
@@ -146,6 +147,9 @@ class Settings(BaseSettings):
     )
     sms_segment_price: Decimal = Field(
         SMS_SEGMENT_PRICE, ge=0, le=100, decimal_places=6, description="What one segment of a text costs, for analysts."
+    )
+    mms_price: Decimal = Field(
+        MMS_PRICE, ge=0, le=100, decimal_places=6, description="What one text with a picture costs, for analysts."
     )
     short_link_days: int = Field(
         90, ge=1, le=730, description="How long the short links of a message work, counted from its sending."

@@ -102,6 +102,7 @@ class ChannelMessage(TypedDict):
     template_version: int
     locale: str
     segments: NotRequired[int]
+    pictures: NotRequired[int]
     send_not_after: NotRequired[dt.datetime | None]
     expires_at: NotRequired[dt.datetime | None]
     occurred_at: dt.datetime

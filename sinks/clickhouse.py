@@ -69,7 +69,8 @@ async def _serve(settings: Settings) -> None:
     private_temporary_directory(settings)
     registry = open_registry(settings.schema_registry_url, _secret(settings))
     client = await asyncio.to_thread(open_client, settings)
-    await asyncio.to_thread(apply_ddl, client, sms_segment_price=settings.sms_segment_price)
+    prices = {"sms_segment_price": settings.sms_segment_price, "mms_price": settings.mms_price}
+    await asyncio.to_thread(apply_ddl, client, **prices)
     codec = Codec(registry)
     dsn = settings.postgres_dsn.get_secret_value()
     lag = ConsumerLag()

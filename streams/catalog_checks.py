@@ -93,6 +93,8 @@ def _policy_faults(kind: NotificationType) -> Iterator[tuple[str, str]]:
             yield "phi_level", "marketing tells nothing of a person: level 1"
     if promotional != (kind.sender_class == "marketing"):
         yield "sender_class", "marketing has a sender of its own, and only marketing: STOP to it must not block care"
+    if kind.pictures and kind.consent_scope != "marketing":
+        yield "pictures", "who serves a picture learns who looked at the message: only advertising shows any"
     if kind.tracked and (kind.category == "clinical" or kind.phi_class == "direct" or not patients):
         yield "tracked", "who opens what about their health is not counted, nor what staff open"
     if patients and kind.consent_scope == "none":

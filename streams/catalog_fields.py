@@ -29,6 +29,8 @@ def field_faults(types: Mapping[str, NotificationType], events: Mapping[str, Eve
                 yield (*at, column), problem
             if kind.calendar is not None and not _is_dated(fields):
                 yield ("types", name, "calendar"), f"{trigger.event} has no date and time of an appointment"
+        if kind.pictures and not any(_has_picture(trigger.event) for trigger in kind.triggers):
+            yield ("types", name, "pictures"), "none of its events has an image_url: it would never show one"
     for name, rule in events.items():
         if name not in EVENT_TYPES:
             yield ("events", name), f"no such event: one of {', '.join(EVENT_TYPES)}"
@@ -112,6 +114,10 @@ def _is_dated(fields: Fields) -> bool:
         any(_is(fields, name, kind) for name in names_of(variable))
         for variable, kind in (("appointment_date", "date"), ("appointment_time", "text"))
     )
+
+
+def _has_picture(event: str) -> bool:
+    return event in EVENT_TYPES and _is(event_fields(EVENT_TYPES[event].record), "image_url", "text")
 
 
 def _is(fields: Fields, name: str, kind: str) -> bool:

@@ -301,6 +301,7 @@ class NotificationType(Row):
     calendar: CalendarFile | None = None
     in_app: InApp = InApp()
     tracked: bool = False
+    pictures: bool = False
     triggers: tuple[Trigger, ...] = Field(min_length=1)
 
     def consent_type(self, channel: Channel) -> ConsentType | None:

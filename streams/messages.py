@@ -20,8 +20,9 @@ from streams.render import asking, calendar, email, in_app, push, sms
 from streams.render.ceilings import TemplateError
 from streams.render.engine import CompiledTemplate
 from streams.render.shortening import Shortening
-from streams.render.variables import Facts, unsubscribe_url
+from streams.render.variables import Facts, image_url, unsubscribe_url
 from streams.rules.person import Person
+from streams.rules.telephone import takes_pictures
 from streams.rules.terms import Channel
 from streams.tables import Clinic, Templates
 from streams.waiting import at_ms, ms_of
@@ -111,6 +112,7 @@ class Messages:
         }
         self._in_app = {name: kind.in_app for name, kind in catalog.types.items()}
         self._tracked = frozenset(name for name, kind in catalog.types.items() if kind.tracked)
+        self._pictured = frozenset(name for name, kind in catalog.types.items() if kind.pictures)
         self._template_ids = {name: kind.template_id for name, kind in catalog.types.items()}
 
     def make(self, told: Told, steps: Sequence[Mapping[str, Any]]) -> list[Message]:
@@ -160,10 +162,13 @@ class Messages:
             shortening = Shortening(self._links.short, delivery_id, policy, counted=name in self._tracked)
         rendered = template.bound_to(told.event.name).render(facts, shortening)
         to = person.addresses[channel]
-        segments = 0
+        picture = image_url(facts) if name in self._pictured else ""
+        segments = pictures = 0
         if channel == "sms":
             links = [] if shortening is None else shortening.links(rendered)
-            content, segments = sms.content(rendered, to, links)
+            shown = picture if picture and facts.event["image_in_texts"] and takes_pictures(to) else ""
+            content, segments = sms.content(rendered, to, links, shown)
+            pictures = len(content["media_urls"])
             content["asks"] = self._asked(name, told.event.name, facts)
         elif channel == "email":
             make = self._calendars.get((name, told.event.name))
@@ -172,7 +177,7 @@ class Messages:
             picture_url = "" if shortening is None else shortening.picture_url()
             content = email.content(rendered, to, person, locale, unsubscribe_url(facts), files, links, picture_url)
         elif channel == "push":
-            content = push.content(rendered, person.devices or (to,), request["notification_id"], name)
+            content = push.content(rendered, person.devices or (to,), request["notification_id"], name, picture)
         else:
             about = (request["aggregate_type"], request["aggregate_id"])
             content = in_app.content(rendered, to, *about, self._in_app[name], locale)
@@ -201,6 +206,7 @@ class Messages:
             "template_version": template.version,
             "locale": locale,
             "segments": segments,
+            "pictures": pictures,
             "send_not_after": not_after,
             "expires_at": request["expires_at"],
             "occurred_at": request["occurred_at"],

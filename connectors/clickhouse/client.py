@@ -18,7 +18,7 @@ from clickhouse_connect.driver.client import Client
 
 from connectors.clickhouse.tables import DATABASE, statements
 from connectors.explaining.phrases import CHANNELS, CLOSED, MESSAGES, MOST_CLAUSES, WHOLE, WISHES
-from connectors.settings import SMS_SEGMENT_PRICE, Settings, SettingsError
+from connectors.settings import MMS_PRICE, SMS_SEGMENT_PRICE, Settings, SettingsError
 from schemas.definitions import definitions, topics_of
 
 # One range is one block, or its token would stand for a part of it: no insert of ours is larger (see sinks/ingest/ingester.py).
@@ -75,20 +75,20 @@ def private_temporary_directory(settings: Settings) -> Path:
     return directory
 
 
-def apply_ddl(client: Client, *, sms_segment_price: Decimal = SMS_SEGMENT_PRICE) -> int:
+def apply_ddl(client: Client, *, sms_segment_price: Decimal = SMS_SEGMENT_PRICE, mms_price: Decimal = MMS_PRICE) -> int:
     """Create what is missing: database, a raw table for every record that travels on a topic, the read views.
 
-    Idempotent; a table is only ever added to, a view is made anew, with this price. Returns how many statements ran.
+    Idempotent; a table is only ever added to, a view is made anew, with these prices. Returns how many statements ran.
     """
     on_topics = (schema for name, schema in definitions().items() if topics_of(name))
     ran = 0
-    for statement in (*statements(on_topics), *view_statements(sms_segment_price)):
+    for statement in (*statements(on_topics), *view_statements(sms_segment_price, mms_price)):
         client.command(statement)
         ran += 1
     return ran
 
 
-def view_statements(sms_segment_price: Decimal = SMS_SEGMENT_PRICE) -> list[str]:
+def view_statements(sms_segment_price: Decimal = SMS_SEGMENT_PRICE, mms_price: Decimal = MMS_PRICE) -> list[str]:
     """The read views for analysts, in the order of their files' numbers."""
     folder = files("connectors.clickhouse") / "ddl"
     found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
@@ -104,6 +104,7 @@ def view_statements(sms_segment_price: Decimal = SMS_SEGMENT_PRICE) -> list[str]
         "{message_words}": _array(MESSAGES[channel] for channel in CHANNELS),
         "{most_clauses}": str(MOST_CLAUSES),
         "{sms_segment_price}": f"{sms_segment_price:f}",
+        "{mms_price}": f"{mms_price:f}",
     }
     texts = [entry.read_text() for entry in found]
     for name, text in filled.items():

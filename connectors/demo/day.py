@@ -233,6 +233,8 @@ class ClinicDay:
             headline="Winter glow",
             message="Hydrafacials at winter prices until the end of the month.",
             offer_code="GLOW",
+            image_url="https://luxe.example/winter-glow.jpg",
+            image_in_texts=True,
             launched_by="admin-1",
         )
 

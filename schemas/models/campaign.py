@@ -55,3 +55,5 @@ class CampaignLaunched(Event):
     launched_by: str
     send_date: dt.date | None = None
     send_time: str | None = None
+    image_url: str | None = None
+    image_in_texts: bool = False

@@ -15,8 +15,8 @@ from streams.render.ceilings import REQUIRED_PARTS, Part, TemplateError, check
 from streams.render.straight import Render, straight
 from streams.render.variables import Facts, VariableType, declared, resolver, value
 
-# URLs that never become short links: they must work where we are away, and people judge a message by them.
-LEFT_ALONE = frozenset({"unsubscribe_url", "logo_url", "privacy_url"})
+# URLs that never become short links: they must work where we are away, people judge a message by them, or nobody follows them.
+LEFT_ALONE = frozenset({"unsubscribe_url", "logo_url", "privacy_url", "image_url"})
 
 PARTS: tuple[Part, ...] = ("subject", "body", "html")
 # A text that takes longer to write than to read is a mistake; providers refuse far less.

@@ -9,15 +9,17 @@ from streams.render.email import one_line
 from streams.render.engine import Rendered
 
 
-def content(rendered: Rendered, tokens: Sequence[str], notification_id: str, notification_type: str) -> dict[str, Any]:
-    """MessageContent for all devices of one person."""
+def content(
+    rendered: Rendered, tokens: Sequence[str], notification_id: str, notification_type: str, picture: str = ""
+) -> dict[str, Any]:
+    """MessageContent for all devices of one person. ``picture``: the URL of what is shown beside the text."""
     return {
         "to": " ".join(tokens),
         "to_name": None,
         "subject": one_line(rendered.subject or ""),
         "body": rendered.body,
         "html": None,
-        "media_urls": [],
+        "media_urls": [picture] if picture else [],
         "data": {"notification_id": notification_id, "notification_type": notification_type},
         "headers": {},
         "attachments": [],

@@ -70,8 +70,13 @@ def _count(alphabet: Literal["gsm7", "ucs2"], units: int, single: int, part: int
     return Segments(alphabet, units, parts)
 
 
-def content(rendered: Rendered, number: str, links: Sequence[Mapping[str, Any]] = ()) -> tuple[dict[str, Any], int]:
-    """MessageContent for one number, and its segments. Raises TemplateError for a text of more than MAX_SEGMENTS."""
+def content(
+    rendered: Rendered, number: str, links: Sequence[Mapping[str, Any]] = (), picture: str = ""
+) -> tuple[dict[str, Any], int]:
+    """MessageContent for one number, and its segments. Raises TemplateError for a text of more than MAX_SEGMENTS.
+
+    ``picture``: its URL, and it is an MMS.
+    """
     body = plain(rendered.body.strip())
     count = segments(body).parts
     if count > MAX_SEGMENTS:
@@ -84,7 +89,7 @@ def content(rendered: Rendered, number: str, links: Sequence[Mapping[str, Any]] 
         "subject": None,
         "body": body,
         "html": None,
-        "media_urls": [],
+        "media_urls": [picture] if picture else [],
         "data": {},
         "headers": {},
         "attachments": [],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from html import escape
@@ -42,6 +42,12 @@ _FOOTER = (
     '{% if privacy_url %}<br><a href="{{ privacy_url }}">PRIVACY</a>{% endif %}'
     '{% if unsubscribe_url %} | <a href="{{ unsubscribe_url }}">UNSUBSCRIBE</a>{% endif %}'
 )
+# What it shows is said in words below it: a reader that shows no pictures has nothing to read out.
+_PICTURE = (
+    "<mj-raw>{% if image_url %}</mj-raw>"
+    '<mj-image src="{{ image_url }}" alt="" padding="0 24px 8px" />'
+    "<mj-raw>{% endif %}</mj-raw>"
+)
 _PARSER = ImmutableSandboxedEnvironment()
 
 
@@ -52,11 +58,12 @@ def load_templates(catalog: Catalog | None = None, folder: Path = TEMPLATES) -> 
 
 def _checked(paths: Iterable[Path], catalog: Catalog) -> list[dict[str, Any]]:
     records = _event_records(catalog)
+    pictured = frozenset(kind.template_id for kind in catalog.types.values() if kind.pictures)
     found: list[dict[str, Any]] = []
     faults: list[str] = []
     for path in paths:
         try:
-            found += _records_of(path, records)
+            found += _records_of(path, records, pictured)
         except TemplateError as error:
             faults.append(f"{path.name}: {error}")
     if faults:
@@ -73,7 +80,7 @@ def _event_records(catalog: Catalog) -> dict[str, tuple[str, ...]]:
     return {template_id: tuple(records) for template_id, records in found.items()}
 
 
-def _records_of(path: Path, records: Mapping[str, tuple[str, ...]]) -> list[dict[str, Any]]:
+def _records_of(path: Path, records: Mapping[str, tuple[str, ...]], pictured: Collection[str]) -> list[dict[str, Any]]:
     try:
         file = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -90,14 +97,20 @@ def _records_of(path: Path, records: Mapping[str, tuple[str, ...]]) -> list[dict
     if "en" not in file["locales"]:
         raise TemplateError("locales: en is missing; every language falls back to it")
     return [
-        _record(file, locale, channel, parts, records[template_id])
+        _record(file, locale, channel, parts, records[template_id], pictured=template_id in pictured)
         for locale, channels in file["locales"].items()
         for channel, parts in channels.items()
     ]
 
 
 def _record(
-    file: Mapping[str, Any], locale: str, channel: str, parts: Mapping[str, Any], records: tuple[str, ...]
+    file: Mapping[str, Any],
+    locale: str,
+    channel: str,
+    parts: Mapping[str, Any],
+    records: tuple[str, ...],
+    *,
+    pictured: bool,
 ) -> dict[str, Any]:
     keys = _PARTS_OF.get(channel)
     if keys is None:
@@ -107,7 +120,7 @@ def _record(
         raise TemplateError(f"{locale}.{channel}: {named}use {', '.join(keys)}")
     texts = dict.fromkeys(PARTS) | {keys[key]: _text(text, f"{locale}.{channel}.{key}") for key, text in parts.items()}
     if channel == "email":
-        texts["html"] = email_html(texts["body"] or "", texts["html"], locale)
+        texts["html"] = email_html(texts["body"] or "", texts["html"], locale, pictured=pictured)
     row: dict[str, Any] = {
         "template_id": file["template_id"],
         "channel": channel,
@@ -179,26 +192,27 @@ _BETWEEN_TAGS = re.compile(r">\s+<")
 _LEADING_SPACE = re.compile(r"\n\s*")
 
 
-def email_html(body: str, mjml: str | None, locale: str = "en") -> str:
+def email_html(body: str, mjml: str | None, locale: str = "en", *, pictured: bool = False) -> str:
     """The whole HTML of an email: the layout around ``mjml`` (inside one column), or around the text body where there is none.
 
-    ``locale``: of the text; the page's language and the footer's words follow it.
+    ``locale``: of the text; the page's language and the footer's words follow it. ``pictured``: it begins with the campaign's
+    picture, where that has one.
     """
     if mjml is not None:
-        return _compiled(_layout(locale).replace("CONTENT", mjml))
-    return _shell(locale).replace("CONTENT", html_of(body))
+        return _compiled(_layout(locale, pictured).replace("CONTENT", mjml))
+    return _shell(locale, pictured).replace("CONTENT", html_of(body))
 
 
 @cache
-def _shell(locale: str) -> str:
-    return _compiled(_layout(locale).replace("CONTENT", "<mj-text>CONTENT</mj-text>"))
+def _shell(locale: str, pictured: bool) -> str:
+    return _compiled(_layout(locale, pictured).replace("CONTENT", "<mj-text>CONTENT</mj-text>"))
 
 
-def _layout(locale: str) -> str:
+def _layout(locale: str, pictured: bool) -> str:
     said = words(locale)
     footer = _FOOTER.replace("PRIVACY", said["privacy"]).replace("UNSUBSCRIBE", said["unsubscribe"])
     layout = LAYOUT.read_text(encoding="utf-8").replace("LANGUAGE", language_of(locale))
-    return layout.replace("FOOTER", footer)
+    return layout.replace("FOOTER", footer).replace("PICTURE", _PICTURE if pictured else "")
 
 
 def _compiled(mjml: str) -> str:

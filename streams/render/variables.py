@@ -13,6 +13,7 @@ from decimal import Decimal
 from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from connectors.short_links.targets import hosts_of, may_lead_to
 from schemas.definitions import definition
 from schemas.phi import level_of
 from streams.render import formats
@@ -64,6 +65,7 @@ KNOWN: Mapping[str, Variable] = {
     "privacy_url": Variable("url", 1, "The privacy notice.", "https://luxe.example/privacy"),
     "logo_url": Variable("url", 1, "The clinic's logo.", "https://luxe.example/logo.png"),
     "unsubscribe_url": Variable("url", 1, "One-click unsubscribe; empty where there is none.", ""),
+    "image_url": Variable("url", 1, "The campaign's picture; empty where it has none on the clinic's hosts.", ""),
     "code": Variable("string", 1, "The code that verifies an address; empty in other texts.", "480213"),
     "digest_count": Variable("number", 1, "How many things a digest tells; empty in other texts.", "3"),
     "digest_items": Variable("string", 1, "What a digest tells, a line each; empty in other texts.", "- Your points"),
@@ -196,6 +198,18 @@ def _reference(facts: Facts) -> str:
     return facts.reference
 
 
+def image_url(facts: Facts) -> str:
+    """The campaign's public picture, the same as in its email; empty where it has none, or one on another's host."""
+    url: str = value("image_url", _image_url, facts)
+    return url
+
+
+def _image_url(facts: Facts) -> str:
+    # Whoever serves a picture learns who looked at the message: the clinic itself, and those that it named.
+    url = facts.event.get("image_url") or ""
+    return url if url and may_lead_to(url, hosts_of(facts.clinic)) else ""
+
+
 def _service_generic(facts: Facts) -> str:
     clinic = facts.clinic
     generic: str = clinic["service_names"].get(facts.event.get("service") or "", clinic["generic_service_name"])
@@ -207,6 +221,7 @@ _COMPUTED: Mapping[str, Resolver] = {
     "preferred_name": _first_name,
     "reference": _reference,
     "unsubscribe_url": _unsubscribe_url,
+    "image_url": _image_url,
     "service_generic": _service_generic,
 }
 

@@ -24,6 +24,20 @@ def hours_of(number: str) -> tuple[tuple[str, str], tuple[str, ...]] | None:
     return _hours_of(number[:_TELLING_DIGITS], len(number)) if number.startswith("+1") else None
 
 
+def takes_pictures(number: str) -> bool:
+    """Whether Twilio carries an MMS to this E.164 number: to the US and Canada; elsewhere it is refused, text and all."""
+    return number.startswith("+1") and _region_of(number[:_TELLING_DIGITS], len(number)) in ("US", "CA")
+
+
+@lru_cache(maxsize=65_536)
+def _region_of(telling: str, length: int) -> str:
+    try:
+        parsed = phonenumbers.parse(telling + "0" * (length - len(telling)))
+    except phonenumbers.NumberParseException:
+        return ""
+    return phonenumbers.region_code_for_number(parsed) or "US"
+
+
 @lru_cache(maxsize=65_536)  # exchanges that one instance meets; some hundred bytes each
 def _hours_of(telling: str, length: int) -> tuple[tuple[str, str], tuple[str, ...]] | None:
     try:

@@ -30,6 +30,8 @@ SHARED: dict[str, Any] = {
     "template_version": 1,
     "occurred_at": AT,
 }
+# A text with a picture is told by its own number.
+WITH_PICTURE = 7
 # Of each message: its channel, segments, and statuses with their provider_status.
 MESSAGES: list[tuple[str, int, list[tuple[str, str]]]] = [
     ("email", 0, [("sent", ""), ("read", "open"), ("read", "open"), ("clicked", "click")]),
@@ -39,6 +41,7 @@ MESSAGES: list[tuple[str, int, list[tuple[str, str]]]] = [
     ("sms", 2, [("sent", ""), ("sent", "machine_click")]),
     ("sms", 1, [("sent", ""), ("clicked", "click")]),
     ("sms", 5, [("suppressed", "")]),
+    ("sms", WITH_PICTURE, [("sent", "")]),
 ]
 
 
@@ -46,7 +49,10 @@ def rows() -> dict[str, list[dict[str, Any]]]:
     messages, statuses = [], []
     for channel, segments, told in MESSAGES:
         of = {**SHARED, "delivery_id": str(uuid.uuid4()), "notification_id": str(uuid.uuid4()), "channel": channel}
-        messages.append({**of, "segments": segments, "created_at": AT, "sender_class": "marketing", "locale": "en"})
+        pictured = {"pictures": 1} if segments == WITH_PICTURE else {}
+        messages.append(
+            {**of, **pictured, "segments": segments, "created_at": AT, "sender_class": "marketing", "locale": "en"}
+        )
         for word, provider_status in told:
             statuses.append(
                 {
@@ -80,7 +86,7 @@ def test_people_are_counted_once_a_message_and_machines_apart(engine: Client) ->
     found = engine.query(f"SELECT {columns} FROM engagement ORDER BY channel").result_rows  # noqa: S608
     assert {str(row[0]): row[1:] for row in found} == {
         "email": (4, 3, 2, 2, 2, 1, 0.6667, 0.6667),
-        "sms": (3, 2, 1, 1, 0, 1, 0.5, 0.5),
+        "sms": (4, 3, 1, 1, 0, 1, 0.3333, 0.3333),
     }
 
 
@@ -89,7 +95,7 @@ def test_a_look_of_a_machine_is_no_state(engine: Client) -> None:
     assert found == [(None, None)]
 
 
-def test_texts_cost_what_their_segments_cost(engine: Client) -> None:
-    columns = "clinic_id, toString(month), messages, segments, toFloat64(cost)"
+def test_texts_cost_what_their_segments_cost_and_one_with_a_picture_its_own_price(engine: Client) -> None:
+    columns = "clinic_id, toString(month), messages, segments, with_pictures, toFloat64(cost)"
     found = engine.query(f"SELECT {columns} FROM sms_costs").result_rows  # noqa: S608
-    assert found == [("c-1", "2026-03-01", 2, 3, 0.0249)]
+    assert found == [("c-1", "2026-03-01", 3, 3, 1, 0.0469)]

@@ -88,6 +88,18 @@ def test_version_changes_with_content_only(tmp_path: Path) -> None:
             "no such event",
         ),
         (
+            "    about: An appointment was booked",
+            "    pictures: true\n    about: An appointment was booked",
+            "types.appointment_confirmation.pictures",
+            "only advertising shows any",
+        ),
+        (
+            "  review_request:\n",
+            "  review_request:\n    pictures: true\n",
+            "types.review_request.pictures",
+            "none of its events has an image_url",
+        ),
+        (
             "{of: [appointment_date, appointment_time], after: PT0S}",
             "{of: [appointment_day, appointment_time], after: PT0S}",
             "on[0].expiry",
