@@ -49,7 +49,7 @@ def rows() -> dict[str, list[dict[str, Any]]]:
     messages, statuses = [], []
     for channel, segments, told in MESSAGES:
         of = {**SHARED, "delivery_id": str(uuid.uuid4()), "notification_id": str(uuid.uuid4()), "channel": channel}
-        pictured = {"pictures": 1} if segments == WITH_PICTURE else {}
+        pictured = {"pictures": int(segments == WITH_PICTURE)}
         messages.append(
             {**of, **pictured, "segments": segments, "created_at": AT, "sender_class": "marketing", "locale": "en"}
         )
