@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -25,13 +25,15 @@ class Alarms:
     Row: ``a`` + alert's id → the hour in which it was raised last: as many rows as clinics and types of theirs that failed.
     """
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, companions: Collection[str]) -> None:
+        """``companions``: types that only accompany another's notice."""
         self._encode = codec.encoder(TOPIC, RECORD)
+        self._companions = companions
 
-    @staticmethod
-    def concerns(request: Mapping[str, Any]) -> bool:
+    def concerns(self, request: Mapping[str, Any]) -> bool:
         """Is it worth a person's time that nothing of this request arrived? An alarm about alarms is not."""
-        return request["category"] not in _UNWATCHED and request["event_type"] != EVENT_TYPE
+        unwatched = request["category"] in _UNWATCHED or request["notification_type"] in self._companions
+        return not unwatched and request["event_type"] != EVENT_TYPE
 
     def plan_exhausted(self, event: Event, request: Mapping[str, Any], partition: int, now: datetime) -> None:
         """No channel of its plan reached the recipient. Every partition sees its own recipients, and tells for itself."""

@@ -20,6 +20,8 @@ def faults_of(types: Mapping[str, NotificationType], events: Mapping[str, EventR
         at: At = ("types", name)
         for column, problem in (*_channel_faults(kind), *_policy_faults(kind), *_plan_faults(kind)):
             yield (*at, column), problem
+        if kind.accompanies is not None:
+            yield from (((*at, "accompanies"), problem) for problem in _companion_faults(kind, types))
         for index, trigger in enumerate(kind.triggers):
             for column, problem in _trigger_faults(kind, trigger):
                 yield (*at, "on", index, column), problem
@@ -122,8 +124,22 @@ def _plan_faults(kind: NotificationType) -> Iterator[tuple[str, str]]:
             yield "channels", "critical goes by SMS, then push, then email"
         if any(step.timeout_seconds != FALLBACK_SECONDS for step in kind.fallback[:2]):
             yield "fallback", "critical: each next channel after 30 s without success"
-    if kind.consent_scope != "marketing" and plan[-1] != "in_app":
+    if kind.consent_scope != "marketing" and plan[-1] != "in_app" and kind.accompanies is None:
         yield "fallback", "the last step of a patient's plan is the portal: in_app"
+
+
+def _companion_faults(kind: NotificationType, types: Mapping[str, NotificationType]) -> Iterator[str]:
+    """What only brings the file to a notice that is told without it: by email alone, wherever that notice is told."""
+    notice = types.get(kind.accompanies or "")
+    if notice is None or notice.accompanies is not None:
+        yield f"{kind.accompanies}: no such notice: name a type that tells by itself"
+        return
+    if kind.all_channels != ("email",) or kind.calendar is None:
+        yield "only a calendar file by email accompanies: channels: [email], fallback: [], calendar"
+    if notice.lane != "critical" or notice.calendar != kind.calendar:
+        yield f"{notice.name} must be critical (else it goes by email itself), and its own email carry the same file"
+    if {trigger.event for trigger in kind.triggers} - {trigger.event for trigger in notice.triggers}:
+        yield f"is sent on events on which {notice.name} is not"
 
 
 def _trigger_faults(kind: NotificationType, trigger: Trigger) -> Iterator[tuple[str, str]]:

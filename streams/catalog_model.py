@@ -299,6 +299,7 @@ class NotificationType(Row):
     recipient_kind: Literal["patient", "staff"]
     asks: Question | None = None
     calendar: CalendarFile | None = None
+    accompanies: str | None = None
     in_app: InApp = InApp()
     tracked: bool = False
     pictures: bool = False

@@ -58,7 +58,7 @@ class Notify:
             self._waiting,
             Overdue(codec),
             Recalls(codec),
-            Alarms(codec),
+            Alarms(codec, requests.companions),
             self._write,
             self.counts,
         )

@@ -61,6 +61,8 @@ class Requests:
         self._terms = {name: Terms.of(kind) for name, kind in catalog.types.items()}
         # Types that only ask for something: not sent any more once it is done.
         self.asking = frozenset(name for name, kind in catalog.types.items() if kind.asks is not None)
+        # Types that only bring a file to what another type tells: nobody is called where they do not arrive.
+        self.companions = frozenset(name for name, kind in catalog.types.items() if kind.accompanies is not None)
 
     def decode(self, wire: bytes | None, name: str = REQUEST) -> dict[str, Any]:
         """A NotificationRequest, or another record by name. Raises CodecError, RequestError."""

@@ -34,7 +34,10 @@ class Reason(StrEnum):
         "It asks for what the recipient did already: confirmed, filled in, signed or paid.",
     )
     EXPIRED = "expired", "Its time had passed before it could be sent."
-    DUPLICATE = "duplicate", "The same was told them a moment ago, asked for by another event."
+    DUPLICATE = (
+        "duplicate",
+        "The same is told them already: asked for by another event a moment ago, or by the notice that it accompanies.",
+    )
     DO_NOT_DISTURB = (
         "do_not_disturb",
         "The recipient does not want to be disturbed: it waits for the end of that; where there is none, what is essential comes "

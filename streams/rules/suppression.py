@@ -5,6 +5,7 @@ from __future__ import annotations
 from streams.rules.findings import NOT_APPLICABLE, PASS, Finding, narrowed, veto
 from streams.rules.given import Given
 from streams.rules.reasons import Reason
+from streams.rules.terms import Channel
 
 
 def overtaken(given: Given) -> Finding:
@@ -16,9 +17,21 @@ def overtaken(given: Given) -> Finding:
     return PASS
 
 
+# What critical notices are sent by before email, where that is open.
+_BEFORE_EMAIL: tuple[Channel, ...] = ("sms", "push")
+
+
 def duplicate(given: Given) -> Finding:
-    """The same was told a moment ago. A newer version of what it is about is never a duplicate."""
-    return veto(Reason.DUPLICATE) if given.is_duplicate else PASS
+    """The same was told a moment ago. A newer version of what it is about is never a duplicate.
+
+    What accompanies a critical notice is one where that notice itself begins with email, which carries the file.
+    """
+    return veto(Reason.DUPLICATE) if given.is_duplicate or (given.terms.accompanies and _by_email(given)) else PASS
+
+
+def _by_email(given: Given) -> bool:
+    closed = {*given.suppressed, *given.disabled_channels}
+    return not any(channel in given.person.addresses and channel not in closed for channel in _BEFORE_EMAIL)
 
 
 def suppression(given: Given) -> Finding:

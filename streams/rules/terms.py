@@ -37,7 +37,8 @@ class Terms:
     ``answers``: the recipient asked for it a moment ago (a code to verify an address, the answer to STOP or HELP). ``words``: by
     which quiet hours' exceptions may name it. ``cap``: drop, defer or digest.
     ``dedupe_ms``: its window, 0: none; ``dedupe_by``: content or subject. ``awaits_acceptance``: some step of its plan is content
-    with the provider's word. ``rest``: what is left of a plan that was begun, whose steps are all ``later`` (see rest_of).
+    with the provider's word. ``accompanies``: it only brings a file by email, of which a critical notice tells.
+    ``rest``: what is left of a plan that was begun, whose steps are all ``later`` (see rest_of).
     """
 
     name: str
@@ -63,6 +64,7 @@ class Terms:
     dedupe_ms: int = 0
     dedupe_by: str = "content"
     awaits_acceptance: bool = False
+    accompanies: bool = False
     rest: bool = False
 
     @classmethod
@@ -96,6 +98,7 @@ class Terms:
             dedupe_ms=kind.dedupe_seconds * 1000,
             dedupe_by=kind.dedupe_by,
             awaits_acceptance=any(step.success == "accepted" for step in kind.fallback),
+            accompanies=kind.accompanies is not None,
         )
 
 

@@ -137,7 +137,7 @@ def test_a_booking_and_its_cancellation(pipeline: Pipeline) -> None:
 
     _until(lambda: any(one["withdraws"] == "all" for one in mine()), SETTLE_SECONDS, "the cancellation is asked for")
     requests = mine()
-    assert len(requests) == 10
+    assert len(requests) == 11
     confirmation = next(one for one in requests if one["notification_type"] == "appointment_confirmation")
     content = open_sealed(
         pipeline.keys["patient:p1"], "NotificationRequest", confirmation["notification_id"], confirmation["sealed"]

@@ -50,7 +50,9 @@ def test_every_column_follows_the_product_rules(kind: NotificationType) -> None:
     if patients and kind.lane == "critical":
         assert (*kind.channels, *(step.channel for step in kind.fallback))[:3] == ("sms", "push", "email")
         assert {step.timeout_seconds for step in kind.fallback} == {30}
-    if patients and kind.consent_scope == "transactional":
+    if kind.accompanies:
+        assert kind.all_channels == ("email",)
+    elif patients and kind.consent_scope == "transactional":
         assert (*kind.channels, *(step.channel for step in kind.fallback))[-1] == "in_app"
     if not patients and kind.lane in ("critical", "high"):
         assert set(kind.channels) == {"in_app", "push"}
@@ -132,6 +134,16 @@ def test_version_changes_with_content_only(tmp_path: Path) -> None:
             "    about: An appointment was booked\n    colour: red\n",
             "colour",
             "no such field",
+        ),
+        ("accompanies: appointment_cancelled", "accompanies: appointment_gone", "accompanies", "no such notice"),
+        ("accompanies: appointment_cancelled", "accompanies: appointment_restored", "accompanies", "must be critical"),
+        ("accompanies: appointment_cancelled", "accompanies: waitlist_opening", "accompanies", "the same file"),
+        ("    channels: [email]\n    fallback: []\n", "    channels: [email]\n", "accompanies", "fallback: []"),
+        (
+            "    in_app: {}\n    on:\n      - event: appointment.cancelled\n",
+            "    in_app: {}\n    on:\n      - event: appointment.restored\n",
+            "accompanies",
+            "on which appointment_cancelled is not",
         ),
         ("    profile: campaign\n", "    profile: campaign\n    essential: true\n", "essential", "never essential"),
         (

@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from icalendar import Calendar
 
 from connectors.segments.definitions import load
 from connectors.segments.occasions import Person, occasions
@@ -180,6 +181,7 @@ def test_of_what_is_left_the_patient_is_reminded(hops: Hops, told: list[dict[str
 
 
 BOOKED, OFF = event("appointment.created"), event("appointment.cancelled", version=2)
+BY_EMAIL_TOO = BOOKED | {"sms_opt_in": True, "email_opt_in": True}
 AT_ITS_OLD_TIME: dict[str, Any] = {"old_date": None, "old_time": None}
 BACK = event("appointment.restored", version=3, **AT_ITS_OLD_TIME)
 BROUGHT_BACK = {
@@ -214,6 +216,69 @@ def test_what_is_back_at_another_time_is_told_to_everybody(hops: Hops) -> None:
     assert _outcomes(hops, hops.tell(BOOKED, moved))["appointment_restored", "deliver"] == 1
     again = event("appointment.restored", version=4, **AT_ITS_OLD_TIME)
     assert _outcomes(hops, hops.tell(OFF, again))["appointment_restored", "deliver"] == 0
+
+
+def _entries(hops: Hops, outputs: list[Output]) -> list[tuple[str, str, int, str]]:
+    """What mail programs are told of the appointment: type, method, SEQUENCE, UID, in order."""
+    found = []
+    for message in hops.notify.messages(outputs):
+        for file in hops.notify.content(message)["attachments"]:
+            whole = Calendar.from_ical(file["content"])
+            entry = whole.walk("VEVENT")[0]
+            found.append(
+                (message["notification_type"], str(whole["method"]), int(str(entry["sequence"])), str(entry["uid"]))
+            )
+    return found
+
+
+def test_the_entry_goes_with_the_cancellation_and_comes_back(hops: Hops) -> None:
+    """The cancellation itself is a text: who had the entry by email would keep it."""
+    hops.notify.add_recipient("patient:p1")
+    (booked,) = _entries(hops, hops.tell(BY_EMAIL_TOO))
+    off = hops.tell(OFF)
+    assert [(one["notification_type"], one["channel"]) for one in hops.notify.messages(off)] == [
+        ("appointment_cancelled", "sms"),
+        ("appointment_entry_removed", "email"),
+    ]
+    (gone,) = _entries(hops, off)
+    (back,) = _entries(hops, hops.tell(BACK))
+    assert [(kind, method, sequence) for kind, method, sequence, _ in (booked, gone, back)] == [
+        ("appointment_confirmation", "REQUEST", 1),
+        ("appointment_entry_removed", "CANCEL", 2),
+        ("appointment_restored", "REQUEST", 3),
+    ]
+    assert len({uid for *_, uid in (booked, gone, back)}) == 1
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["suppressed number", "no number"])
+def test_who_is_told_by_email_anyway_has_one_email_with_the_file(hops: Hops, known: bool) -> None:
+    if not known:
+        hops.notify.add_recipient("patient:p1", phones=[])
+    else:
+        hops.notify.add_recipient("patient:p1")
+        hops.notify.add_gate(f"address:sms:care:{hops.notify.ring.address_hash('sms', '+15551234567')}")
+    outputs = hops.tell(BY_EMAIL_TOO, OFF)
+    (_, gone) = _entries(hops, outputs)
+    assert gone[:3] == ("appointment_cancelled", "CANCEL", 2)
+    assert _outcomes(hops, outputs)["appointment_entry_removed", "suppress"] == 1
+
+
+def test_who_has_no_email_is_not_told_of_the_entry(hops: Hops) -> None:
+    hops.notify.add_recipient("patient:p1", emails=[])
+    outputs = hops.tell(BY_EMAIL_TOO, OFF)
+    reasons = {one["notification_type"]: one["reason"] for one in hops.notify.decisions(outputs)}
+    assert (reasons["appointment_cancelled"], reasons["appointment_entry_removed"]) == ("deliver", "unreachable")
+
+
+def test_an_entry_that_cannot_be_mailed_calls_nobody(hops: Hops) -> None:
+    """The text told her; an alarm would have the desk telephone over a line in a calendar."""
+    hops.notify.add_recipient("patient:p1")
+    *_, mail = hops.notify.messages(hops.tell(BY_EMAIL_TOO, OFF))
+    bounced = hops.notify.status(mail, "bounced", error_class="permanent_recipient")
+    outputs = hops.notify.work(bounced)
+    assert mail["notification_type"] == "appointment_entry_removed"
+    assert hops.notify.letters(outputs) == []
+    assert hops.notify.messages(outputs) == []
 
 
 def test_what_is_back_is_asked_about_anew(hops: Hops) -> None:

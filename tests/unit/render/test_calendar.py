@@ -98,6 +98,7 @@ def test_only_emails_of_appointments_carry_one() -> None:
         "appointment_confirmation",
         "appointment_rescheduled",
         "appointment_cancelled",
+        "appointment_entry_removed",
         "appointment_restored",
         "appointment_reminder_48h",
         "appointment_reminder_24h",

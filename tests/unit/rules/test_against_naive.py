@@ -49,6 +49,9 @@ def open_channels(given: Given) -> set[Channel] | None:
     careless = terms.essential
     if given.overtaken or given.is_duplicate or given.blocked or terms.name in given.disabled_types:
         return None
+    shut = {*given.suppressed, *given.disabled_channels}
+    if terms.accompanies and not {"sms", "push"} & set(person.addresses) - shut:
+        return None  # the notice itself is the email
     if given.expires_at_ms is not None and given.expires_at_ms <= given.now_ms:
         return None
     if not person.active and not (terms.of_patients and terms.essential):

@@ -124,8 +124,16 @@ def test_moving_an_appointment_makes_its_reminders_anew_and_supersedes_the_old()
 def test_a_cancellation_withdraws_all_and_its_own_notice_passes_the_gate() -> None:
     memory = _after(event("appointment.created"), event("appointment.rescheduled", version=2))
     mapped = _map(event("appointment.cancelled", version=3), memory)
-    assert _told(mapped) == {"appointment_cancelled": {"patient:p1"}, "provider_appointment_cancelled": {"staff:d1"}}
-    assert {request["withdraws"] for request in mapped.requests} == {"all"}
+    assert _told(mapped) == {
+        "appointment_cancelled": {"patient:p1"},
+        "appointment_entry_removed": {"patient:p1"},
+        "provider_appointment_cancelled": {"staff:d1"},
+    }
+    # Once for each: what else the event asks for them comes behind it, and bears its id.
+    assert {request["recipient"]: request["withdraws"] for request in reversed(mapped.requests)} == {
+        "patient:p1": "all",
+        "staff:d1": "all",
+    }
     assert mapped.gate is not None
     # "cancelled" closes its version and all below; the notice itself bears version 3.
     assert (mapped.gate["reason"], mapped.gate["aggregate_version"]) == ("cancelled", 2)
