@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from streams.catalog_model import EventRule, InApp, Moment, NotificationType, Trigger
 from streams.catalog_source import At
-from streams.catalog_times import adjustable_faults, moment_faults, past_expiry
+from streams.catalog_times import adjustable_faults, deadline_faults, moment_faults, past_expiry
 
 Fault = tuple[At, str]
 
@@ -20,6 +20,7 @@ def faults_of(types: Mapping[str, NotificationType], events: Mapping[str, EventR
         at: At = ("types", name)
         for column, problem in (*_channel_faults(kind), *_policy_faults(kind), *_plan_faults(kind)):
             yield (*at, column), problem
+        yield from (((*at, "in_time_for"), problem) for problem in deadline_faults(kind))
         if kind.accompanies is not None:
             yield from (((*at, "accompanies"), problem) for problem in _companion_faults(kind, types))
         for index, trigger in enumerate(kind.triggers):

@@ -27,6 +27,9 @@ def field_faults(types: Mapping[str, NotificationType], events: Mapping[str, Eve
             fields = event_fields(EVENT_TYPES[trigger.event].record)
             for column, problem in _trigger_faults(trigger, fields):
                 yield (*at, column), problem
+            for deadline in kind.in_time_for:
+                for problem in _moment_faults(Moment(of=deadline.of), fields):
+                    yield ("types", name, "in_time_for"), problem
             if kind.calendar is not None and not _is_dated(fields):
                 yield ("types", name, "calendar"), f"{trigger.event} has no date and time of an appointment"
         if kind.pictures and not any(_has_picture(trigger.event) for trigger in kind.triggers):

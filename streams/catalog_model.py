@@ -156,6 +156,16 @@ class Expiry(Moment):
     of: FieldNames = Field((), max_length=2)
 
 
+class InTimeFor(Row):
+    """A time at which somebody acts on what they know, told from the event's fields (``of``, as of a Moment).
+
+    ``ahead``: so long before it they must have heard; where quiet hours would hold the notice longer, they do not hold it.
+    """
+
+    of: FieldNames = Field(min_length=1, max_length=2)
+    ahead: IsoDuration
+
+
 class Condition(Row):
     """What a field of the event must be for a trigger to hold; every part given must hold.
 
@@ -300,6 +310,7 @@ class NotificationType(Row):
     asks: Question | None = None
     calendar: CalendarFile | None = None
     accompanies: str | None = None
+    in_time_for: Annotated[tuple[InTimeFor, ...], BeforeValidator(_tuple), Field(max_length=4)] = ()
     in_app: InApp = InApp()
     tracked: bool = False
     pictures: bool = False

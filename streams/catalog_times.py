@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import time
 
-from streams.catalog_model import Expiry, Moment, Timing, Trigger
+from streams.catalog_model import Expiry, Moment, NotificationType, Timing, Trigger
 from streams.rules.timing import Duration
 
 # Spreads a crowd, and does not move a notification to another part of the day.
 JITTER_MOST = Duration(seconds=6 * 3600)
+# Who must know earlier than that is not served by a message of the night before either.
+AHEAD_MOST = Duration(seconds=3 * 3600)
 # Three months of working weeks: what lies further off is meant in plain days.
 BUSINESS_DAYS_MOST = 60
 
@@ -40,6 +42,19 @@ def past_expiry(moment: Moment, expiries: Sequence[Expiry]) -> Iterator[str]:
     same = (moment.of, moment.plus_days, moment.days) == (first.of, first.plus_days, first.days)
     if isinstance(moment, Timing) and same and _offset_seconds(moment) >= _offset_seconds(first):
         yield "is due when it has expired already: let expiry be later"
+
+
+def deadline_faults(kind: NotificationType) -> Iterator[str]:
+    """Deadlines of a type that quiet hours may not, or need not, give way to."""
+    if not kind.in_time_for:
+        return
+    if not kind.essential:
+        yield "only what is essential passes quiet hours: the law's hours for texts hold the rest whatever it tells of"
+    if any(trigger.timing != "immediate" for trigger in kind.triggers):
+        yield "only what is told at once: what is due at a time has that time, and expiry"
+    for deadline in kind.in_time_for:
+        if not 0 < deadline.ahead.total_seconds <= AHEAD_MOST.seconds:
+            yield f"ahead: write minutes or hours, up to {AHEAD_MOST}: more would be told in the night as a rule"
 
 
 def _offset_seconds(moment: Moment) -> int:

@@ -95,6 +95,7 @@ class Joins:
             clinic_quiet=clinic.quiet,
             spread=spread_of(request["notification_id"]),
             limits=clinic.limits,
+            deadlines=self._requests.deadlines(request, event, clinic),
         )
         meaning = None if event is ERASED else meaning_of(request, terms, event, self._content_key)
         return Joined(given, event, clinic, clinic.key if known is None else known.key, meaning)

@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 
 from connectors.sealing import SealError, open_sealed
 from schemas.codec import Codec, Decoded
+from schemas.events import EVENT_TYPES
 from schemas.topics import REQUESTED
 from streams.catalog import Catalog
+from streams.rules.deadlines import Deadline, compile_deadlines
+from streams.rules.local_time import local_time
 from streams.rules.status import SETTLING
 from streams.rules.terms import Terms
 from streams.runtime import PoisonError, Record
@@ -64,6 +67,13 @@ class Requests:
         # Types that only bring a file to what another type tells: nobody is called where they do not arrive.
         self.companions = frozenset(name for name, kind in catalog.types.items() if kind.accompanies is not None)
 
+        self._deadlines = {
+            (name, record): compile_deadlines(kind, record)
+            for name, kind in catalog.types.items()
+            if kind.in_time_for
+            for record in {EVENT_TYPES[trigger.event].record for trigger in kind.triggers}
+        }
+
     def decode(self, wire: bytes | None, name: str = REQUEST) -> dict[str, Any]:
         """A NotificationRequest, or another record by name. Raises CodecError, RequestError."""
         decoded = self._codec.decode(wire)
@@ -115,6 +125,11 @@ class Requests:
                 "in ours; deploy notify with that catalogue, then replay",
             )
         return found
+
+    def deadlines(self, request: Mapping[str, Any], event: Decoded, clinic: Clinic) -> tuple[Deadline, ...]:
+        """What it must come in time for. Raises UnknownZoneError."""
+        deadlines_of = self._deadlines.get((request["notification_type"], event.name))
+        return () if deadlines_of is None else deadlines_of(event.value, local_time(event.value, clinic.time))
 
     def event(self, request: Mapping[str, Any], known: Recipient | None, clinic: Clinic) -> Decoded:
         """The event behind the request; ERASED when its recipient was erased since, and nobody can read it any more.

@@ -30,6 +30,7 @@ WHOLE: Mapping[str, str] = {
     "telephone_hours": "such texts go out only between 8 and 21 o'clock where {who} is",
     "before_quiet_hours": "it would mean nothing after the quiet hours, so it goes out before them",
     "silent_only": "waiting would have taken too long, so it went only where it disturbs nobody",
+    "in_time_for": "after the quiet hours it would have come too late for the hour that it tells of",
     "unverified": "no number or address is verified yet",
     "frequency_never": "{who} wants no such messages",
     "frequency_gap": "{who} wants such messages less often, and had one not long before",

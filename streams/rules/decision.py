@@ -22,13 +22,14 @@ from streams.rules.channels import (
     verified,
 )
 from streams.rules.consent import consent
+from streams.rules.deadlines import missed
 from streams.rules.disturbance import do_not_disturb
 from streams.rules.findings import PASS, Finding
 from streams.rules.frequency import caps, digest, frequency, rate_limit
 from streams.rules.given import Given
 from streams.rules.phi_ceiling import phi_ceiling
 from streams.rules.plan import PlannedStep, can_be_sent, first_channels, plan_of, silent_plan
-from streams.rules.quiet import Window, quiet_from, quiet_hours, released_at, windows
+from streams.rules.quiet import Window, hurried, quiet_from, quiet_hours, released_at, windows
 from streams.rules.reasons import Reason
 from streams.rules.suppression import clinic_policy, duplicate, essential, overtaken, suppression
 from streams.rules.terms import Channel, Terms
@@ -189,9 +190,10 @@ def _waiting(
     until_ms = given.now_ms if longest is None else _until(longest)
     until_ms = released_at(given, found_windows, first, until_ms)
     reason = heard.held[first[0]] if longest is None or longest.reason is None else longest.reason
-    if given.expires_at_ms is None or until_ms < given.expires_at_ms:
-        verdicts.append(_PASSES[IN_TIME])
-        return Defer(until_ms, reason, tuple(verdicts), longest is not None and longest.collects)
+    expires = given.expires_at_ms is not None and until_ms >= given.expires_at_ms
+    waits = Defer(until_ms, reason, (*verdicts, _PASSES[IN_TIME]), longest is not None and longest.collects)
+    if not expires and missed(given.deadlines, given.now_ms, until_ms) is None:
+        return waits
     silent = {channel for channel in open_channels if all(channel in found.silent for found in heard.waits)}
     silent -= {channel for channel in heard.held if channel not in _SILENT}
     if not heard.waits:
@@ -204,6 +206,8 @@ def _waiting(
             if channel not in silent
         ] or [_verdict(IN_TIME, None, "pass", Reason.SILENT_ONLY)]
         return Deliver(silent_plan(left), tuple(verdicts))
+    if not expires:
+        return waits  # late is better than never
     late = longest.late if longest is not None else Reason.EXPIRED
     verdicts.append(_verdict(IN_TIME, None, "veto", late))
     return Suppress(late, tuple(verdicts))
@@ -223,7 +227,12 @@ def _delivered(
     if not found_windows:
         return Deliver(steps, tuple(verdicts))
     starts = ((step.channel, quiet_from(found_windows, step.channel, given.now_ms)) for step in steps)
-    return Deliver(steps, tuple(verdicts), {channel: start for channel, start in starts if start is not None})
+    ends = {channel: start for channel, start in starts if start is not None}
+    for channel, at_ms in hurried(given).items():
+        ends[channel] = min(
+            at_ms, ends.get(channel, at_ms)
+        )  # past it there is no hurry any more, and it is decided again
+    return Deliver(steps, tuple(verdicts), ends)
 
 
 def _open(channels: tuple[Channel, ...], closed: set[Channel]) -> tuple[Channel, ...]:

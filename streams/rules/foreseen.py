@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 from streams.catalog import Catalog
 from streams.catalog_model import Trigger, Withdraws
 from streams.rules.audience import Recipients, Roster
-from streams.rules.local_time import ClinicTime, LocalTime
-from streams.rules.mapping import CompiledEntry, EventMapping, local_time
+from streams.rules.local_time import ClinicTime, LocalTime, local_time
+from streams.rules.mapping import CompiledEntry, EventMapping
 from streams.rules.moments import Anchors, compile_conditions
 from streams.rules.slots import Skipped, Times, Why
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from streams.rules.deadlines import Deadline
 from streams.rules.limits import NO_LIMITS, NOTHING_SENT, Limits, Tally
 from streams.rules.person import Person, Quiet
 from streams.rules.reasons import Reason
@@ -19,7 +20,8 @@ class Given:
     addresses. ``disabled_*``: the clinic's policy. ``event_opt_outs``: channels that the event itself closes. ``zone``,
     ``clinic_quiet``: the clinic's. ``spread``: 0 to 65535, drawn from the notification's id: where within the minutes after a
     window's end it is released. ``is_duplicate``: the same was told within the type's window.
-    ``limits``: the clinic's; ``tally``: what the recipient was sent lately, without this one. ``digest_due``: it was collected,
+    ``limits``: the clinic's; ``tally``: what the recipient was sent lately, without this one. ``deadlines``: what it must
+    come in time for. ``digest_due``: it was collected,
     and its digest is due; ``told_singly``: which cannot be sent, and another of its parts has taken its place.
     """
 
@@ -39,5 +41,6 @@ class Given:
     is_duplicate: bool = False
     limits: Limits = NO_LIMITS
     tally: Tally = NOTHING_SENT
+    deadlines: tuple[Deadline, ...] = ()
     digest_due: bool = False
     told_singly: bool = False

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from streams.rules.adjusting import NO_ADJUSTMENTS, Adjustments, adjustments_of
-from streams.rules.timing import Duration, wall_to_utc
+from streams.rules.timing import Duration, wall_to_utc, zone
 
 EVERY_WEEKDAY = frozenset(range(1, 8))
 _DAY = timedelta(days=1)
@@ -57,6 +57,11 @@ class ClinicTime(NamedTuple):
     zone: str
     open_days: OpenDays
     adjustments: Adjustments = NO_ADJUSTMENTS
+
+
+def local_time(event: Mapping[str, Any], clinic: ClinicTime) -> LocalTime:
+    """How an event's days and times of day are read. Raises UnknownZoneError."""
+    return LocalTime(zone(event.get("time_zone") or clinic.zone), clinic.open_days, clinic.adjustments)
 
 
 def clinic_time(policy: Mapping[str, Any]) -> ClinicTime:

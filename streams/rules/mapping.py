@@ -17,11 +17,10 @@ from streams.catalog_model import NotificationType, Trigger
 from streams.rules.adjusting import Adjustment, first_that_fits, folded
 from streams.rules.audience import PATIENT, AudienceOf, Recipients, Roster, compile_audience
 from streams.rules.event_fields import event_fields
-from streams.rules.local_time import ClinicTime, LocalTime
+from streams.rules.local_time import ClinicTime, LocalTime, local_time
 from streams.rules.memory import NOTHING, AggregateMemory
 from streams.rules.moments import Anchors, Holds, compile_conditions
 from streams.rules.slots import Slot, SlotOf, Times, compile_adjusted, compile_slots, spread
-from streams.rules.timing import zone
 from streams.rules.withdrawal import (
     aggregate_gate,
     former_of,
@@ -356,11 +355,6 @@ class EventMapping:
             "recipient": recipient,
             "withdraws": "none",
         }
-
-
-def local_time(event: Mapping[str, Any], clinic: ClinicTime) -> LocalTime:
-    """How an event's days and times of day are read. Raises UnknownZoneError."""
-    return LocalTime(zone(event.get("time_zone") or clinic.zone), clinic.open_days, clinic.adjustments)
 
 
 def compile_mapping(catalog: Catalog) -> dict[str, EventMapping]:

@@ -1,15 +1,16 @@
 """Quiet hours: the recipient's, the clinic's, and those that the law sets for texts. They put off, they never drop.
 
 The recipient's are read in their own zone, else the recipient's, else the clinic's. Critical notifications, what answers the
-recipient, and what the hours' exceptions name are not held.
+recipient, and what the hours' exceptions name are not held; nor is news that would come too late for the time it tells of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from streams.rules.findings import NOT_APPLICABLE, Finding, held
+from streams.rules.deadlines import missed
+from streams.rules.findings import NOT_APPLICABLE, Finding, held, passed
 from streams.rules.given import Given
 from streams.rules.hours import NEVER_MS, Hours, hours
 from streams.rules.reasons import Reason
@@ -37,7 +38,31 @@ class Window(NamedTuple):
 
 
 def windows(given: Given) -> tuple[Window, ...]:
-    """All that hold this notification, now or later."""
+    """All that hold this notification, now or later; not a channel that would be free too late for what it tells of."""
+    found = _windows(given)
+    hurried = _hurried(given, found)
+    if not hurried:
+        return found
+    return tuple(one._replace(channels=tuple(c for c in one.channels if c not in hurried)) for one in found)
+
+
+def hurried(given: Given) -> Mapping[Channel, int]:
+    """Channels that are used although it is quiet, since it would be too late after that → before when (ms since the epoch)."""
+    return _hurried(given, _windows(given)) if given.deadlines else {}
+
+
+def _hurried(given: Given, found: tuple[Window, ...]) -> Mapping[Channel, int]:
+    if not given.deadlines:
+        return {}
+    now_ms, earliest = given.now_ms, {}
+    for channel in given.terms.all_channels:
+        free_ms = free_from(found, channel, now_ms)
+        if free_ms > now_ms and (at_ms := missed(given.deadlines, now_ms, free_ms + SPREAD_MS)) is not None:
+            earliest[channel] = at_ms
+    return earliest
+
+
+def _windows(given: Given) -> tuple[Window, ...]:
     terms, person = given.terms, given.person
     if terms.critical or terms.answers:
         return ()
@@ -70,7 +95,9 @@ def quiet_hours(given: Given) -> Finding:
         if window.hours.quiet_until(given.now_ms) is not None:
             for channel in window.channels:
                 closed.setdefault(channel, window.reason)
-    return held(closed)
+    if closed or not given.deadlines or not hurried(given):
+        return held(closed)
+    return passed(Reason.IN_TIME_FOR)
 
 
 def free_from(found: Iterable[Window], channel: Channel, at_ms: int) -> int:

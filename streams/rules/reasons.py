@@ -54,6 +54,10 @@ class Reason(StrEnum):
         "It would be due in quiet hours and mean nothing after them: it is sent before they begin.",
     )
     SILENT_ONLY = "silent_only", "Waiting would take too long: it is sent now, only where it disturbs nobody."
+    IN_TIME_FOR = (
+        "in_time_for",
+        "After the quiet hours it would come too late for the hour that it tells of: it is sent in them.",
+    )
     UNVERIFIED = "unverified", "Nobody has verified the number or address yet."
     FREQUENCY_NEVER = "frequency_never", "The recipient wants no such notifications."
     FREQUENCY_GAP = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import permutations
 from pathlib import Path
@@ -279,6 +279,26 @@ def test_an_entry_that_cannot_be_mailed_calls_nobody(hops: Hops) -> None:
     assert mail["notification_type"] == "appointment_entry_removed"
     assert hops.notify.letters(outputs) == []
     assert hops.notify.messages(outputs) == []
+
+
+@pytest.mark.parametrize(
+    ("old_time", "outcome", "reason"), [("09:30", "deliver", "deliver"), ("15:00", "defer", "quiet_hours")]
+)
+def test_a_move_is_told_before_the_old_hour_though_it_is_quiet(
+    hops: Hops, old_time: str, outcome: str, reason: str
+) -> None:
+    """NOW is eight in the morning in New York."""
+    quiet = {"enabled": True, "start": "22:00", "end": "08:45", "time_zone": None}
+    wishes: dict[str, Any] = {"sms_opt_in": {}, "email_opt_in": {}, "push_opt_in": {}, "quiet_hours": quiet}
+    hops.notify.add_recipient("patient:p1", preferences=wishes)
+    moved = event("appointment.rescheduled", version=2, old_date=NOW.date(), old_time=old_time)
+    outputs = hops.tell(BOOKED, moved)
+    said = {one["notification_type"]: one for one in hops.notify.decisions(outputs)}["appointment_rescheduled"]
+    assert (said["outcome"], said["reason"]) == (outcome, reason)
+    sent = [one for one in hops.notify.messages(outputs) if one["notification_type"] == "appointment_rescheduled"]
+    assert [one["channel"] for one in sent] == (["sms", "email"] if outcome == "deliver" else [])
+    for one in sent:
+        assert one["send_not_after"] == datetime(2026, 6, 1, 13, 30, tzinfo=UTC)
 
 
 def test_what_is_back_is_asked_about_anew(hops: Hops) -> None:

@@ -86,6 +86,18 @@ def test_the_clinics_night_and_the_laws(checks: Checks, clock: str, changes: dic
     assert rules(checks) == found
 
 
+@pytest.mark.parametrize(
+    ("old", "found"), [("08:30", set()), ("07:00", set()), ("09:30", {"quiet hours"}), ("02:30", {"quiet hours"})]
+)
+def test_news_of_an_hour_may_come_in_the_night_before_it(checks: Checks, old: str, found: set[str]) -> None:
+    moved = appointment(
+        "appointment.rescheduled", 2, date(2026, 2, 3), old_date=date(2026, 1, 12), old_time=old, event_id="e1"
+    )
+    happens(checks, moved, ms("2026-01-12T02:59"))
+    called(checks, ms("2026-01-12T03:00"), kind="appointment_rescheduled", aggregate_version=2)
+    assert rules(checks) == found
+
+
 @pytest.mark.parametrize("limit", ["expires_at", "send_not_after"])
 def test_what_was_sent_after_its_time(checks: Checks, limit: str) -> None:
     until = datetime.fromtimestamp(NOON / 1000, UTC)
