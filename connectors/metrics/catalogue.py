@@ -188,6 +188,16 @@ RECEIPTS_WAITING = Metric(
     "Receipts of unknown messages in Postgres: parked (up to 5 minutes) or quarantined. The same from every relay: take max.",
 )
 
+# Replies by text
+
+WITHDRAWALS_AGE = Metric(
+    "luxe_withdrawals_age_seconds",
+    "gauge",
+    (),
+    (WEBHOOKS,),
+    "Since the reader of what was moved or called off last came round with all of it known; without it C and R are answered 503.",
+)
+
 # Streams
 
 EVENTS = Metric("luxe_stream_events_total", "counter", ("app",), STREAMS, "Records and timers handled.")

@@ -50,6 +50,7 @@ class Withdrawals:
         self._reading = self._known
         self._stopping = threading.Event()
         self._read: Future[None] = Future()
+        self._came_round = time.monotonic()
         self._thread = threading.Thread(target=self._main, name="withdrawals", daemon=True)
 
     def start(self) -> None:
@@ -64,6 +65,10 @@ class Withdrawals:
     def read_whole(self) -> Future[None]:
         """Done once everything that was in the topic is known. Where it is followed no more: another one, not done yet."""
         return self._read
+
+    def age_seconds(self) -> float:
+        """Since the thread last came round with everything known; from the beginning, where it never did."""
+        return time.monotonic() - self._came_round
 
     def overtook(self, clinic_id: str, aggregate_type: str, aggregate_id: str, version: int) -> bool:
         """Was this version moved, called off or otherwise withdrawn?"""
@@ -95,6 +100,8 @@ class Withdrawals:
                     self._known = self._reading
                     log.info("gates of appointments read whole: %d", len(self._known))
                     self._read.set_result(None)
+                if not unread:
+                    self._came_round = time.monotonic()
                 if time.monotonic() >= prune_due:
                     prune_due = time.monotonic() + PRUNE_SECONDS
                     self._prune(datetime.now(UTC) - timedelta(milliseconds=AGGREGATE_GATE_RETENTION_MS))

@@ -13,6 +13,8 @@ import psycopg
 import pytest
 
 from connectors.kafka import make_producer
+from connectors.metrics import catalogue
+from connectors.metrics.requests import SOURCES
 from connectors.postgres import data_keys, deliveries, keys, text_questions
 from connectors.postgres.deliveries import Attempt, Finish, Result
 from connectors.postgres.housekeeping import ANSWER_RETENTION_DAYS, QUESTION_DAYS, keep_house
@@ -254,6 +256,14 @@ async def test_the_same_text_at_once_is_one_event(phone: Phone, register: Regist
     assert await world.rows("SELECT count(*) FROM text_answers WHERE message_id = %s", sid) == [(1,)]
 
 
+def age_of(phone: Phone) -> float:
+    """``luxe_withdrawals_age_seconds``, as Prometheus reads it."""
+    assert phone.client.app is not None
+    (source,) = [one for one in phone.client.app[SOURCES] if one.metric is catalogue.WITHDRAWALS_AGE]
+    (sample,) = source.family().samples
+    return float(sample.value)
+
+
 async def test_while_gates_cannot_be_read_nobody_answers_by_old_ones(
     settings: Settings, register: Register, ask: Ask, world: World
 ) -> None:
@@ -267,10 +277,17 @@ async def test_while_gates_cannot_be_read_nobody_answers_by_old_ones(
         async with serving(settings.model_copy(update={"schema_registry_url": registry.url})) as phone:
             answer = await phone.client.get("/readyz")
             assert (answer.status, (await answer.json())["away"]) == (503, ["withdrawals"])
+            before = age_of(phone)
+            await asyncio.sleep(0.5)
+            waited = age_of(phone)
+            assert waited - before >= 0.5, "its age grows, and an alert rule looks at it"
             registry.failing_under = None
             deadline = time.monotonic() + 60
             while (await phone.client.get("/readyz")).status != 200:
                 assert time.monotonic() < deadline
+            while age_of(phone) >= waited:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
             assert await phone.text(number, CARE, "C", sid=sid) == (200, SILENCE)
     assert world.replies(sid) == []
     assert len(world.events(sid)) == 1
