@@ -8,9 +8,8 @@ from pathlib import Path
 import click
 import orjson
 from rich.console import Console
-from rich.table import Table
 
-from cli import foresight
+from cli import foresight, listing
 from streams.catalog import Catalog, CatalogError
 from streams.catalog_table import HEADINGS, markdown, rows
 from streams.rules.mapping import MappingError
@@ -43,15 +42,13 @@ def list_types(event: str | None = None, as_json: bool = False, as_markdown: boo
             click.echo(orjson.dumps(kind.model_dump(), default=str).decode())
         return
     names = {kind.name for kind in told}
-    table = Table(title=f"{len(names)} notification types", caption=f"catalogue version {catalog.version}")
-    for heading in HEADINGS:
-        table.add_column(heading, overflow="fold")
-    name = ""
+    listed, name = [], ""
     for row in rows(catalog):
         name = row[0] or name
         if name in names:
-            table.add_row(*row)
-    Console().print(table)
+            listed.append(row)
+    title, caption = f"{len(names)} notification types", f"catalogue version {catalog.version}"
+    listing.show(Console(), title, HEADINGS, listed, caption)
 
 
 @command.command("check")

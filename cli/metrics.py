@@ -8,12 +8,14 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
+from cli import listing
 from cli.stack_options import state_dir_option
 from connectors.metrics.asking import ask_all
 from connectors.metrics.catalogue import METRICS
 from connectors.metrics.targets import file_sd, targets
+
+HEADINGS = ("metric", "type", "labels", "of", "what it says")
 
 
 @click.group("metrics", invoke_without_command=True)
@@ -31,12 +33,11 @@ def list_metrics(markdown: bool = False) -> None:
     if markdown:
         click.echo(markdown_table(), nl=False)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("metric", "type", "labels", "of", "what it says"):
-        table.add_column(heading, overflow="fold")
-    for metric in METRICS:
-        table.add_row(metric.name, metric.kind, ", ".join(metric.labels), ", ".join(metric.services), metric.meaning)
-    Console().print(table)
+    rows = [
+        (metric.name, metric.kind, ", ".join(metric.labels), ", ".join(metric.services), metric.meaning)
+        for metric in METRICS
+    ]
+    listing.show(Console(), f"{len(rows)} metrics", HEADINGS, rows)
 
 
 @command.command("targets")
@@ -83,7 +84,7 @@ def show(state_dir: Path, words: tuple[str, ...]) -> None:
 
 def markdown_table() -> str:
     """The table as Markdown, for docs/metrics.md (held equal by a test)."""
-    lines = ["| metric | type | labels | of | what it says |", "|---|---|---|---|---|"]
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
     for metric in METRICS:
         labels = ", ".join(metric.labels) or "–"
         meaning = metric.meaning.replace("|", "\\|")

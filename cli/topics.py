@@ -8,11 +8,13 @@ import click
 import orjson
 from confluent_kafka import KafkaException
 from rich.console import Console
-from rich.table import Table
 
+from cli import listing
 from connectors.kafka_admin import TopicsError, create_topics
 from connectors.settings import Settings
 from schemas.topics import DAY_MS, TOPICS, Topic
+
+HEADINGS = ("topic", "keyed by", "cleanup", "retention", "max record", "records", "why")
 
 
 @click.group("topics", invoke_without_command=True)
@@ -34,12 +36,8 @@ def list_topics(as_json: bool = False, markdown: bool = False) -> None:
     elif markdown:
         click.echo(markdown_table(), nl=False)
     else:
-        table = Table(title="Topics", caption="`luxe topics create` makes them; `luxe topics diff` compares")
-        for heading in ("topic", "keyed by", "cleanup", "retention", "max record", "records", "why"):
-            table.add_column(heading, overflow="fold")
-        for topic in TOPICS:
-            table.add_row(*_row(topic))
-        Console().print(table)
+        caption = "`luxe topics create` makes them; `luxe topics diff` compares"
+        listing.show(Console(), f"{len(TOPICS)} topics", HEADINGS, map(_row, TOPICS), caption)
 
 
 @command.command("create")
@@ -58,7 +56,7 @@ def diff() -> None:
 
 def markdown_table() -> str:
     """The table as Markdown, for docs/topics.md (held equal by a test)."""
-    lines = ["| topic | keyed by | cleanup | retention | max record | records | why |", "|---|---|---|---|---|---|---|"]
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in _row(topic)) + " |" for topic in TOPICS]
     return "\n".join(lines) + "\n"
 
