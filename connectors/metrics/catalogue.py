@@ -116,11 +116,7 @@ WAITING = Metric(
     "luxe_deliveries_held", "gauge", ("channel",), SINKS, "Messages that wait, unbegun, for a breaker, limit or slot."
 )
 PAUSES = Metric(
-    "luxe_breaker_pauses_total",
-    "counter",
-    ("channel", "cause"),
-    SINKS,
-    "Times that one opened: down, account, throttled.",
+    "luxe_breaker_pauses_total", "counter", ("channel", "cause"), SINKS, "Times one opened: down, account, throttled."
 )
 PROBES = Metric(
     "luxe_breaker_probes_total", "counter", ("channel",), SINKS, "Calls let through to see whether it is over."
@@ -217,11 +213,7 @@ TIMERS_LATE = Metric(
     "How long the earliest timer is due by now; 0 while none is.",
 )
 SKIPPED = Metric(
-    "luxe_stream_skipped_total",
-    "counter",
-    ("app",),
-    STREAMS,
-    "Records read again that an earlier transaction had handled.",
+    "luxe_stream_skipped_total", "counter", ("app",), STREAMS, "Records read again that a transaction had handled."
 )
 OUTPUTS = Metric("luxe_stream_outputs_total", "counter", ("app",), STREAMS, "Records produced.")
 WORK = Metric(
@@ -241,11 +233,7 @@ COMMITS = Metric(
     BATCH_SECONDS,
 )
 QUEUED = Metric(
-    "luxe_stream_queued_records",
-    "gauge",
-    ("app",),
-    STREAMS,
-    "Records fetched that wait in this process for their batch.",
+    "luxe_stream_queued_records", "gauge", ("app",), STREAMS, "Records fetched that wait for their batch here."
 )
 PARTITIONS = Metric(
     "luxe_stream_partitions",
