@@ -82,6 +82,10 @@ CAUSES: dict[str, tuple[str, str]] = {
         "What is kept of a waitlist's slot cannot be opened.",
         "Withdraw the slot and announce it anew under another id; look who altered the row.",
     ),
+    "slot_key_gone": (
+        "The clinic's key that sealed what a waitlist's slot is, is gone.",
+        "Restore its row of data_keys from a backup and replay; else withdraw the slot and announce it under another id.",
+    ),
     "unknown_event_type": ("The record is not an event of ours.", "See `luxe schemas list` for the events there are."),
     "unknown_notification_type": (
         "A request names a type that is not in the catalogue.",

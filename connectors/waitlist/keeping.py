@@ -27,8 +27,20 @@ PAGE_PATH = "/w/"
 
 _SEALED_AS = "WaitlistSlot"
 _COLUMNS: LiteralString = """clinic_id, slot_id, correlation_id, sealed, sealed_for, state, version, candidates, holder,
-    offer_number, offer_ends_at, due_at, starts_at, window_seconds, announced_version"""
+    offer_number, offer_ends_at, due_at, starts_at, window_seconds, announced_version, too_late"""
 _OFFER: LiteralString = "offer_id::text, clinic_id, slot_id, number, patient_id, made_at, ends_at, outcome"
+
+
+class SlotKeyGone(LookupError):
+    """The key that sealed what a slot is, is no more: its clinic's row of ``data_keys`` was deleted."""
+
+    code = "slot_key_gone"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the clinic's key that sealed what the slot is, is gone; restore its row of data_keys from a backup and replay the "
+            "event, or withdraw the slot in the practice system and announce it anew under another id"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +147,13 @@ class SlotRows:
         return [_row(columns) for columns in await cursor.fetchall()]
 
     async def details(self, connection: psycopg.AsyncConnection, row: Row) -> Details | None:
-        """What the slot is; None: it was never announced. Raises SealError, LookupError where its clinic's key is gone."""
+        """What the slot is; None: it was never announced. Raises SealError, SlotKeyGone."""
         if row.sealed is None or row.sealed_for is None:
             return None
         subject = clinic_subject(row.sealed_for)
         key = (await data_keys.find(connection, [subject])).get(subject)
         if key is None:
-            raise LookupError("the clinic's key that sealed a slot is gone")
+            raise SlotKeyGone
         data_key = self._records.keys.get(key.wrapped, subject, key.clinic_id)
         return Details(**orjson.loads(open_sealed(data_key, _SEALED_AS, _bound(row.about), row.sealed)))
 
@@ -208,7 +220,7 @@ class SlotRows:
         await connection.execute(
             """UPDATE waitlist_slots SET state = %s, version = %s, candidates = %s, holder = %s, offer_number = %s,
                    offer_ends_at = %s, due_at = %s, starts_at = %s, window_seconds = %s, announced_version = %s,
-                   updated_at = now()
+                   too_late = %s, updated_at = now()
                WHERE clinic_id = %s AND slot_id = %s""",
             (
                 slot.state,
@@ -221,6 +233,7 @@ class SlotRows:
                 slot.starts_at,
                 int(slot.window.total_seconds()),
                 slot.announced_version,
+                slot.too_late,
                 about.clinic_id,
                 about.slot_id,
             ),
@@ -275,7 +288,7 @@ def _there(row: Row | None) -> Row:
 
 def _row(columns: Sequence[Any]) -> Row:
     clinic_id, slot_id, correlation_id, sealed, sealed_for, state, version, candidates, *rest = columns
-    holder, offer_number, offer_ends_at, due_at, starts_at, window_seconds, announced_version = rest
+    holder, offer_number, offer_ends_at, due_at, starts_at, window_seconds, announced_version, too_late = rest
     slot = Slot(
         state,
         version,
@@ -287,6 +300,7 @@ def _row(columns: Sequence[Any]) -> Row:
         starts_at,
         timedelta(seconds=window_seconds),
         announced_version,
+        too_late,
     )
     return Row(About(clinic_id, slot_id, correlation_id), slot, sealed, sealed_for)
 

@@ -42,7 +42,8 @@ class Slot:
 
     ``holder``: whose offer it is, or whose slot. ``version``: the highest of its events, ours too. ``announced_version``: of the
     newest list (of a claimed slot: of a withdrawal told of, too); a list is compared with this one, since its practice system
-    does not count what we say. ``window``: how long an offer stands.
+    does not count what we say. ``window``: how long an offer stands. ``too_late``: it was first heard of so late that nobody is
+    asked; people are told once it is due, if nobody has claimed it by then.
     """
 
     state: State = "unannounced"
@@ -55,6 +56,7 @@ class Slot:
     starts_at: datetime | None = None
     window: timedelta = timedelta()
     announced_version: int = -1
+    too_late: bool = False
 
     def standing(self, patient_id: str) -> Standing | None:
         """How a patient stands with it; None: she is not of the list."""
@@ -144,11 +146,12 @@ def announced(
     now: datetime,
     *,
     changed: bool = False,
+    too_late: bool = False,
 ) -> Step:
     """The list, or a newer one: who was asked stays so, who is new waits, who waited and is no longer listed goes.
 
     Whom the clinic named before its first list came goes before the others. ``changed``: it is another hour, or with somebody
-    else, than was said; then an offer that stands is withdrawn, and whose it was is asked anew.
+    else, than was said; then an offer that stands is withdrawn, and whose it was is asked anew. ``too_late``: as of the slot.
     """
     listed = tuple(dict.fromkeys(patients))
     if not is_news(slot, version):
@@ -169,6 +172,7 @@ def announced(
         announced_version=version,
         starts_at=starts_at,
         window=window,
+        too_late=too_late,
     )
     if slot.state == "offered" or (slot.state == "exhausted" and not waiting):
         return Step(newer)
@@ -178,12 +182,6 @@ def announced(
 def is_news(slot: Slot, version: int) -> bool:
     """Whether a list of this version is taken."""
     return slot.state not in FINAL and version > slot.announced_version
-
-
-def announced_too_late(step: Step) -> Step:
-    """Of what a first list made: nobody is asked, people decide."""
-    slot = replace(step.slot, state="expired", due_at=None)
-    return Step(slot, (SlotUnfilled("too_late", slot.offer_number),))
 
 
 def claimed_elsewhere(slot: Slot, patient_id: str, version: int) -> Step:
@@ -306,8 +304,9 @@ def lapsed(slot: Slot, now: datetime) -> Step:
             return Step(slot)
         said = (OfferEnded(slot.holder, slot.offer_number, "expired"),)
         slot = _open_again(_stands(slot, slot.holder, "expired"), now)
-    if slot.state == "open" and slot.last_call is not None and now > slot.last_call:
-        return Step(replace(slot, state="expired", due_at=None), (*said, SlotUnfilled("too_late", slot.offer_number)))
+    if slot.state == "open" and (slot.too_late or (slot.last_call is not None and now > slot.last_call)):
+        over = _unfilled(replace(slot, state="expired", due_at=None), "too_late")
+        return Step(over.slot, said + over.said)
     return Step(slot, said)
 
 
@@ -342,7 +341,12 @@ def exhausted(slot: Slot) -> Step:
     """Nobody is left to ask. Raises ValueError where somebody is."""
     if slot.state != "open" or slot.next_candidate is not None:
         raise ValueError(f"a slot that is {slot.state} has somebody left to ask")
-    return Step(replace(slot, state="exhausted", due_at=None), (SlotUnfilled("nobody_left", slot.offer_number),))
+    return _unfilled(replace(slot, state="exhausted", due_at=None), "nobody_left")
+
+
+def _unfilled(slot: Slot, cause: Cause) -> Step:
+    """It counts as its other events do: a practice system's next list may bear the version that our last word had."""
+    return Step(replace(slot, version=slot.version + 1), (SlotUnfilled(cause, slot.offer_number),))
 
 
 def _open_again(slot: Slot, now: datetime) -> Slot:

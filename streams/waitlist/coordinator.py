@@ -73,6 +73,8 @@ class Coordinator:
                     )
                 case _:
                     step = slots.withdrawn(row.slot, version)
+            if step.slot.due_at == now and now - event["occurred_at"] > LATE:
+                step = step._replace(slot=slots.held(step.slot, now + SETTLE).slot)
             await self._keep(connection, row, step, now)
 
     async def _announced(
@@ -82,6 +84,7 @@ class Coordinator:
         starts_at = wall_to_utc(event["date"], datetime.strptime(event["time"], "%H:%M").time(), where)  # noqa: DTZ007
         version, details = event["aggregate_version"], Details.of(event)
         news, first = slots.is_news(row.slot, version), row.slot.state == "unannounced"
+        stale = now > max(event["expires_at"], event["occurred_at"] + STALE)
         step = slots.announced(
             row.slot,
             event["waitlist_patients"],
@@ -90,15 +93,12 @@ class Coordinator:
             version,
             now,
             changed=news and not first and details != await self._rows.details(connection, row),
+            too_late=stale and (first or row.slot.too_late),
         )
         if news:
             if step.said:  # an offer of the hour as it was: told as it was
                 row, step = await self._keep(connection, row, step, now), Step(step.slot)
             row = await self._rows.announce(connection, row, details, event["correlation_id"])
-        if news and first and now > max(event["expires_at"], event["occurred_at"] + STALE):
-            return row, slots.announced_too_late(step)
-        if step.slot.due_at == now and now - event["occurred_at"] > LATE:
-            step = Step(slots.held(step.slot, now + SETTLE).slot)
         return row, step
 
     async def _clinic_zone(self, connection: psycopg.AsyncConnection, clinic_id: str) -> str:

@@ -26,7 +26,7 @@ from connectors.readiness import mark_ready
 from connectors.sealing import KeyRingError, SealError
 from connectors.settings import Settings
 from connectors.waitlist.answering import now_ms
-from connectors.waitlist.keeping import SlotRows
+from connectors.waitlist.keeping import SlotKeyGone, SlotRows
 from schemas.topics import event_topic
 from streams.catalog import Catalog
 from streams.waitlist.coordinator import Coordinator
@@ -139,6 +139,9 @@ async def _hear(message: Message, coordinator: Coordinator, letters: Letters) ->
             raise
         log.error("a waitlist's slot cannot be opened (%s); its event is a dead letter now", error.code)  # noqa: TRY400
         await letters.bury(message, event, UnopenableSlot(error), now)
+    except SlotKeyGone as error:
+        log.error("a waitlist's slot cannot be opened (%s); its event is a dead letter now", error.code)  # noqa: TRY400
+        await letters.bury(message, event, error, now)
     except PASSING:
         raise
     except Exception as error:

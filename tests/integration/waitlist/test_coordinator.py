@@ -234,12 +234,20 @@ async def test_an_old_link_says_yes_to_the_old_hour_only(
 async def test_what_was_announced_long_ago_is_for_people(desk: Desk, pool: Pool, records: Records) -> None:
     await patients(pool, records, "a")
     ahead: dict[str, Any] = {"waitlist_patients": ["a"], "date": (NOON + timedelta(days=20)).date()}
-    for slot_id, said_at in (("fresh", NOON - STALE), ("s1", NOON - STALE - timedelta(seconds=1))):
+    long_ago = NOON - STALE - timedelta(seconds=1)
+    for slot_id, said_at in (("fresh", NOON - STALE), ("s1", long_ago), ("taken", long_ago)):
         times = {"occurred_at": said_at, "expires_at": said_at + WINDOW}
         await desk.hear("waitlist.slot_available", slot_id=slot_id, **ahead | times)
+    # What the clinic did with the hour may lie behind it.
+    await desk.hear("waitlist.slot_claimed", slot_id="taken", occurred_at=long_ago, version=2, patient_id="z")
     await desk.turns(NOON)
-    assert await desk.told() == [("slot_unfilled", "too_late")]
-    assert [(await desk.slot(slot_id)).state for slot_id in ("s1", "fresh")] == ["expired", "open"]
+    assert await desk.told() == []
+    await desk.turns(NOON + timedelta(seconds=5))
+    told = await desk.told()
+    assert sorted(told) == [("offer_made", "a"), ("slot_unfilled", "too_late")]
+    assert [(await desk.slot(slot_id)).state for slot_id in ("s1", "fresh", "taken")] == [
+        *("expired", "offered", "claimed")
+    ]
 
 
 async def test_a_slot_that_cannot_be_opened_is_buried_with_an_alarm_and_a_missing_key_is_waited_for(

@@ -100,7 +100,8 @@ async def test_what_cannot_be_handled_is_a_dead_letter_and_ends_gracefully(
     told.say("waitlist.slot_claimed", patient_id="k2", version=2)
     until(lambda: bool(told.events(DEAD_LETTERS)), "a dead letter")
     (letter,) = told.events(DEAD_LETTERS)
-    assert (letter["stage"], letter["error_code"]) == ("coordinator", "unexpected_error")
+    assert (letter["stage"], letter["error_code"]) == ("coordinator", "slot_key_gone")
+    assert "restore its row of data_keys" in letter["explanation"]
     assert letter["event_type"] == "waitlist.slot_claimed"
     assert told.state == "offered"
     one.ready()

@@ -214,9 +214,29 @@ def test_whom_the_clinic_named_before_its_list_is_asked_first() -> None:
     assert slots.announced(slot, ["a", "b", "c"], STARTS, WINDOW, 1, NOW).slot.next_candidate == "c"
 
 
-def test_an_announcement_too_late_is_for_people() -> None:
-    step = slots.announced_too_late(Step(_announced("a")))
+def test_an_announcement_too_late_is_for_people_unless_it_was_claimed_meanwhile() -> None:
+    slot = slots.announced(Slot(), ["a"], STARTS, WINDOW, 1, NOW, too_late=True).slot
+    assert (slot.state, slot.due_at) == ("open", NOW)
+    step = slots.lapsed(slot, NOW)
     assert (step.slot.state, step.slot.due_at, step.said) == ("expired", None, (SlotUnfilled("too_late", 0),))
+    claimed = slots.claimed_elsewhere(slot, "b", 2)
+    assert (claimed.slot.state, claimed.said, slots.lapsed(claimed.slot, NOW).said) == ("claimed", (), ())
+    # A list of today says that the clinic still wants somebody asked.
+    fresh = slots.announced(slot, ["a"], STARTS, WINDOW, 2, NOW).slot
+    assert slots.lapsed(fresh, NOW).slot.next_candidate == "a"
+
+
+def test_what_nobody_took_is_told_of_in_rising_versions() -> None:
+    """The practice system does not count our words: its next list may bear the version of our last one."""
+    details = Details("Facial", "Dr. Smith", None, "2026-12-03", "14:00", 45, None, None)
+    slot, versions = slots.decline(_offered("a"), "a", True, NOW).step.slot, []
+    for version in (2, 3, 4):
+        step = slots.exhausted(slot)
+        (event,) = events_of(About("c1", "s1", None), details, step.slot, step.said, None, NOW)
+        versions.append(event["aggregate_version"])
+        slot = slots.announced(step.slot, [f"p{version}"], STARTS, WINDOW, version, NOW).slot
+        slot = slots.skipped(slot, f"p{version}", "unreachable").slot
+    assert versions == sorted(set(versions)), versions
 
 
 def test_each_list_that_runs_dry_is_told_of() -> None:
