@@ -1,6 +1,7 @@
 """How often: the recipient's frequency setting, the clinic's caps and rate limit, and what is collected into a digest.
 
-What is essential or critical counts and is not held. One too many is dropped, put off or collected, as its type's ``cap`` says.
+What is essential or critical counts and is not held. Caps are for patients. One too many is dropped, put off or collected, as
+its type's ``cap`` says.
 """
 
 from __future__ import annotations
@@ -38,10 +39,15 @@ def frequency(given: Given) -> Finding:
 
 
 def caps(given: Given) -> Finding:
-    """The clinic's notifications a day, of all categories and of one, in the recipient's calendar day."""
+    """The clinic's notifications a day, of all categories and of one, in the patient's calendar day.
+
+    Not staff's: who checks twenty patients in is told of each, and of the twenty-first today.
+    """
     terms, limits = given.terms, given.limits
     of_category = limits.by_category.get(terms.category, 0)
-    if _is_free(terms) or not (limits.daily or of_category) or (given.digest_due and not given.told_singly):
+    if not terms.of_patients or _is_free(terms) or not (limits.daily or of_category):
+        return NOT_APPLICABLE
+    if given.digest_due and not given.told_singly:
         return NOT_APPLICABLE
     start_ms, end_ms = day_of(given.person.time_zone or given.zone, given.now_ms)
     today = [one for one in given.tally.sent if one.at_ms >= start_ms]

@@ -32,13 +32,8 @@ class Limits(NamedTuple):
 
     def counts(self, terms: Terms) -> bool:
         """Must notifications of this type be counted, since something limits them or others?"""
-        return bool(
-            self.daily
-            or self.per_minute
-            or self.per_hour
-            or terms.category in self.by_category
-            or terms.frequency_class in GAPPED
-        )
+        capped = terms.of_patients and (self.daily or terms.category in self.by_category)
+        return bool(capped or self.per_minute or self.per_hour or terms.frequency_class in GAPPED)
 
 
 NO_LIMITS = Limits()

@@ -30,6 +30,7 @@ class _Sent(NamedTuple):
 
 class Caps(Check):
     """Counts what was sent and never failed on any channel: less than notify counts, so what is above is above for both.
+    Staff have no caps.
 
     One a day may be above them: the digest, or the one thing that was collected for it. ``marketing``: types that the wish for
     marketing's frequency is about; ``free``: types that are critical, or answer the recipient; ``digests``: those of digests.
@@ -71,7 +72,7 @@ class Caps(Check):
         sent = self._sent[recipient]
         if value["channel"] != "in_app" and name not in self._judged:
             self._judged.add(name)
-            if not value["essential"] and kind not in self._free:
+            if recipient.startswith("patient:") and not value["essential"] and kind not in self._free:
                 # What came before its own first message: a next channel takes the place that was taken then.
                 earlier = itertools.takewhile(lambda one: one.notification_id != name, sent)
                 before = [one for one in earlier if one.notification_id not in self._failed]

@@ -129,6 +129,7 @@ def too_often(given: Given) -> list[Wait] | None:
     mine = [one for one in today if one.category == terms.category]
     category_limit = limits.by_category.get(terms.category, 0)
     full = (limits.daily and len(today) >= limits.daily) or (category_limit and len(mine) >= category_limit)
+    full = full and terms.of_patients
     if full and not given.digest_due:
         over.append(next_hour(given, 0))
     if over and terms.cap == "drop":

@@ -111,6 +111,17 @@ def test_what_is_critical_counts_and_is_not_held_either() -> None:
     assert isinstance(decided(CREDITS, sent(1, help_needed), limits=Limits(1)), Defer)
 
 
+@pytest.mark.parametrize("name", ["patient_check_in_alert", "provider_appointment_cancelled", "staff_policy_change"])
+def test_staff_are_not_held_by_the_caps_of_patients(name: str) -> None:
+    """Who checks twenty patients in a day is told of the twenty-first today, not tomorrow when it means nothing."""
+    terms = TYPES[name]
+    limits = Limits(1, by_category={terms.category: 1})
+    assert isinstance(decided(terms, sent(1, terms), sent(2, terms), limits=limits), Deliver)
+    assert not limits.counts(terms)
+    # A flood of messages is stopped all the same.
+    assert isinstance(decided(terms, sent(0.5 / 60, terms), limits=Limits(per_minute=1)), Defer)
+
+
 def test_a_category_has_its_own_cap() -> None:
     limits = Limits(by_category={"membership": 1})
     capped = decided(replace(CREDITS, cap="drop"), sent(1, CREDITS), limits=limits)
