@@ -309,6 +309,29 @@ def test_what_is_back_is_asked_about_anew(hops: Hops) -> None:
     assert reasons["appointment_restored"] == "deliver"
 
 
+@pytest.mark.parametrize("answer", ["appointment.confirmed", "appointment.reschedule_requested"])
+@pytest.mark.parametrize(
+    ("change", "notice"),
+    [
+        (event("appointment.rescheduled", version=2), "appointment_rescheduled"),
+        (OFF, "appointment_cancelled"),
+        (BACK, "appointment_restored"),
+    ],
+    ids=["moved", "off", "back"],
+)
+def test_who_answers_what_the_clinic_just_changed_is_told_of_the_change(
+    hops: Hops, change: dict[str, Any], notice: str, answer: str
+) -> None:
+    """Her C or R to the dead version comes to nothing; the change's own text is what she hears."""
+    hops.notify.add_recipient("patient:p1")
+    before = [BY_EMAIL_TOO, OFF] if change is BACK else [BY_EMAIL_TOO]
+    outputs = hops.tell(*before, change, event(answer, version=1))
+    texts = [one["notification_type"] for one in hops.notify.messages(outputs) if one["channel"] == "sms"]
+    assert texts[-1] == notice
+    (letter,) = hops.notify.letters(outputs)
+    assert letter["error_code"] in ("superseded_event", "closed_aggregate")
+
+
 def test_who_confirmed_by_text_is_thanked_once_though_the_practice_says_it_too(hops: Hops) -> None:
     ours = event("appointment.confirmed", version=1, confirmed_version=1, confirmed_by="patient")
     theirs = event("appointment.confirmed", version=2, confirmed_by="system")
