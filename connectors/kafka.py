@@ -8,6 +8,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from connectors.kafka_log import CLIENT_LOG
 from connectors.settings import Settings
 from schemas.topics import DEAD_LETTER_MAX_MESSAGE_BYTES
 
@@ -25,14 +26,14 @@ MESSAGE_MAX_BYTES = DEAD_LETTER_MAX_MESSAGE_BYTES + 64 * 1024
 ADMIN_TIMEOUT_SECONDS = 15.0
 
 
-# For clients whose every failure is raised, or told to a callback: librdkafka's own log says "connection refused" twenty times a
-# second, and buries what we say once.
+# For clients whose every failure is raised, or told to a callback: what librdkafka's own log says of it is said twice. And for
+# those that nobody polls, which would gather their lines for ever.
 QUIET: dict[str, Any] = {"log_level": 0}
 
 
 def client_config(settings: Settings) -> dict[str, Any]:
     """What producers, consumers and admin clients have in common."""
-    return {"bootstrap.servers": settings.kafka_bootstrap, "log_level": 3}
+    return {"bootstrap.servers": settings.kafka_bootstrap, "log_level": 3, "logger": CLIENT_LOG}
 
 
 def producer_config(settings: Settings, **overrides: Any) -> dict[str, Any]:

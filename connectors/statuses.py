@@ -40,6 +40,8 @@ DELIVERY_FIELDS = (
 
 # While records are under way, how often their acknowledgements are fetched: a tenth of what a hop takes.
 PUMP_SECONDS = 0.002
+# While none are, how often the client is heard: it may have to say that Kafka is away.
+IDLE_PUMP_SECONDS = 1.0
 
 
 def delivery_status(
@@ -98,6 +100,7 @@ class AcknowledgedProducer:
         self._pumping = False
         self._settled = asyncio.Event()
         self._settled.set()
+        self._loop.call_later(IDLE_PUMP_SECONDS, self._listen)
 
     def send(
         self,
@@ -139,6 +142,11 @@ class AcknowledgedProducer:
             self._loop.call_later(PUMP_SECONDS, self._pump)
         else:
             self._settled.set()
+
+    def _listen(self) -> None:
+        if not self._pumping:
+            self._producer.poll(0)
+        self._loop.call_later(IDLE_PUMP_SECONDS, self._listen)
 
     async def settle(self, timeout_seconds: float) -> int:
         """Wait until everything handed over is acknowledged; how many are not after ``timeout_seconds``."""

@@ -192,6 +192,7 @@ class Relay:
             self._report()
             self._keep_house(connection, idle=count == 0)
             if count == 0:
+                producer.poll(0)  # it says that Kafka is away though there is nothing to publish
                 for _wake in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
                     pass
 

@@ -16,9 +16,9 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
+from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
 
-from connectors.kafka import client_config, consumer_config, producer_config
+from connectors.kafka import consumer_config, make_admin, producer_config
 from connectors.settings import Settings
 from streams.runtime.errors import FatalError, OutputTooLarge, end_process, fatal_from
 from streams.runtime.records import Headers
@@ -67,7 +67,7 @@ class Topics:
     """What the broker says of topics: ids, partition counts, and the largest record each takes. Blocking; answers are cached."""
 
     def __init__(self, settings: Settings) -> None:
-        self._admin = AdminClient(client_config(settings))
+        self._admin = make_admin(settings)
         self._limits: dict[str, int] = {}
 
     def describe(self, names: Iterable[str]) -> dict[str, tuple[bytes, int]]:
