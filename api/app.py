@@ -27,6 +27,7 @@ from api import (
     inbox,
     inbox_marking,
     inbox_pages,
+    inbox_questions,
     notifications,
     pages,
     policies,
@@ -63,6 +64,7 @@ from api.resources import (
     SETTINGS,
     STREAMS,
     VERIFIER,
+    WITHDRAWALS,
 )
 from api.routes import Route
 from api.secret import jwt_secret
@@ -74,6 +76,7 @@ from connectors.postgres.recipient_requests import RecipientRequests
 from connectors.postgres.records import Records
 from connectors.serving import Outage
 from connectors.settings import Settings, SettingsError
+from connectors.webhooks.withdrawals import Withdrawals
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,7 @@ TABLES: tuple[tuple[Route, ...], ...] = (
     devices.ROUTES,
     inbox.ROUTES,
     inbox_marking.ROUTES,
+    inbox_questions.ROUTES,
     streams.ROUTES,
     suppressions.ROUTES,
     policies.ROUTES,
@@ -155,7 +159,11 @@ async def _stores(app: web.Application) -> AsyncIterator[None]:
             pool, app[RECORDS], refusal=Problem, batch_seconds=settings.api_request_seconds
         )
         app[COUNTING] = Counting(settings, app[RECORDS].codec)
+        # With a codec of its own: it reads in a thread.
+        withdrawals = app[WITHDRAWALS] = Withdrawals(settings, Records.open(settings).codec)
+        withdrawals.start()
         yield
+        withdrawals.stop()
         await app[COUNTING].close()
         await app[ASKING].close()
 

@@ -19,6 +19,7 @@ from api.inbox import item_of, viewer_of
 from api.inbox_marking import acknowledge, mark_all, marking
 from api.inbox_model import Openings, in_full
 from api.inbox_offers import answering, read_offer, with_offers
+from api.inbox_questions import pressing, read_question, with_questions
 from api.inbox_session import (
     BOARD,
     ENTRANCE,
@@ -48,6 +49,7 @@ MAX_NUMBER_DIGITS = 18
 MARKS: Mapping[str, Handler] = {
     **{"read": marking("read"), "unread": marking("unread"), "acknowledge": acknowledge},
     **{"claim": answering("claim"), "decline": answering("decline")},
+    **{"confirm": pressing("confirm"), "reschedule": pressing("reschedule")},
 }
 _PLACES = {"inbox": HOME, "board": BOARD}
 _NOTICES = {404: "gone", 409: "gone", 403: "unusable", 400: "unusable", 422: "unusable"}
@@ -116,7 +118,7 @@ async def show_item(request: web.Request) -> web.StreamResponse:
         key = (await data_keys.find(connection, [viewer.recipient])).get(viewer.recipient)
         zone = await _zone(connection, item.clinic_id)
         opened = [in_full(*one) for one in Openings(request.app[RECORDS]).contents([item], key)]
-        items = await with_offers(request.app, connection, identity_of(request), opened)
+        items = await _with_choices(request, connection, opened)
     if not items:
         raise not_found()
     return _page(request, "item", _Shown(items, counts, zone, more=False), newest=False, back=_back(request))
@@ -194,8 +196,16 @@ async def _opened(
     clinic = items[0].clinic_id if items else _own_clinic(identity)
     zone = await _zone(connection, clinic)
     listed = Openings(request.app[RECORDS]).listed(items, key)
-    shown = await with_offers(request.app, connection, identity, listed)
-    return _Shown(shown, counts, zone, len(items) == most)
+    return _Shown(await _with_choices(request, connection, listed), counts, zone, len(items) == most)
+
+
+async def _with_choices(
+    request: web.Request, connection: psycopg.AsyncConnection, items: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Items with how their offers and questions stand."""
+    identity = identity_of(request)
+    offers = await with_offers(request.app, connection, identity, items)
+    return await with_questions(request.app, connection, identity, offers)
 
 
 def _own_clinic(identity: Identity) -> str:
@@ -260,6 +270,7 @@ ROUTES = (
     _own("GET", HOME + "/events", over_sse, "Follow the inbox from its page", streams=True),
     _own("GET", HOME + "/items/{item}", show_item, "One item: the page"),
     _own("GET", HOME + "/items/{item}/offer", read_offer, "How an item's offer stands, for the page's script"),
+    _own("GET", HOME + "/items/{item}/question", read_question, "How an item's question stands, for the page's script"),
     _own("POST", HOME + "/items/{item}/{step}", mark, "Mark an item from its page"),
     _own("POST", HOME + "/read", mark_all_read, "Mark everything as read from the page"),
 )

@@ -70,12 +70,12 @@ def texts(language: str) -> Mapping[str, Any]:
 
 @cache
 def outcomes(language: str) -> Mapping[str, str]:
-    """What became of a waitlist's offer, by how it stands, each in a paragraph."""
-    told = texts(language)["offer"]
+    """What became of a waitlist's offer, or of a question about an appointment, by how it stands, each in a paragraph."""
+    told, asked = texts(language)["offer"], texts(language)["question"]
     return {
         word: " ".join((f"{told[word]['title']}.", *told[word]["lines"]))
         for word in ("claimed", "declined", "taken", "over")
-    }
+    } | {word: asked[word] for word in ("confirmed", "moving", "changed", "begun")}
 
 
 @cache

@@ -17,6 +17,7 @@ from connectors.postgres.pool import Pool
 from connectors.postgres.recipient_requests import RecipientRequests
 from connectors.postgres.records import Records
 from connectors.settings import Settings
+from connectors.webhooks.withdrawals import Withdrawals
 
 SETTINGS = web.AppKey("settings", Settings)
 POOL: web.AppKey[Pool] = web.AppKey("pool")
@@ -41,6 +42,9 @@ STREAMS: web.AppKey[frozenset[str]] = web.AppKey("streams")
 HUB = web.AppKey("hub", Hub)
 FEED = web.AppKey("feed", Feed)
 INBOX_CHANGES = web.AppKey("inbox_changes", InboxChanges)
+
+# Which versions of appointments were overtaken: what a message asked about may have changed since.
+WITHDRAWALS = web.AppKey("withdrawals", Withdrawals)
 
 # Of a request: who asks (set by the guard, absent on open routes), and what our log calls it.
 IDENTITY = web.RequestKey("identity", Identity)

@@ -181,6 +181,7 @@ class Messages:
         else:
             about = (request["aggregate_type"], request["aggregate_id"])
             content = in_app.content(rendered, to, *about, self._in_app[name], locale)
+            content["asks"] = self._asked(name, told.event.name, facts)
         not_after = request["expires_at"]
         quiet_ms = told.not_after_ms.get(channel)
         if quiet_ms is not None and (not_after is None or quiet_ms < ms_of(not_after)):
@@ -218,7 +219,7 @@ class Messages:
         return Message(topic, encode(message), template.template_id, template.version)
 
     def _asked(self, name: str, record: str, facts: Facts) -> bytes | None:
-        """What this text asks that a text can answer; most ask nothing."""
+        """What this message asks that a text or a button can answer; most ask nothing."""
         make = self._asking.get((name, record))
         found = None if make is None else make(facts)
         return None if found is None else self._codec.encode_content(asking.RECORD, found)

@@ -1,4 +1,4 @@
-"""Texts that asked to be answered by text: written by the sink before its call, looked up when an answer comes."""
+"""Texts and in-app messages that ask about an appointment: stored by the sink before its call, looked up for an answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ Meant = Literal["confirm", "reschedule"]
 
 
 class Question(NamedTuple):
-    """One text that asked. ``sealed``: its AskedAppointment; ``starts_at``: until then it can be answered."""
+    """One message that asked. ``address_hash``: of the number, or of the inbox. ``sealed``: its AskedAppointment; ``starts_at``:
+    until then it can be answered.
+    """
 
     delivery_id: str
     address_hash: str
@@ -40,6 +42,14 @@ class Open(NamedTuple):
     confirmed: bool
 
 
+class Put(NamedTuple):
+    """A question of a message in an inbox. ``said``: what was answered by its buttons; or a text confirmed as much."""
+
+    notification_id: str
+    question: Question
+    said: Meant | None
+
+
 class Answer(NamedTuple):
     """What was made of a text. ``delivery_id`` None: it could be about none, or more than one, of ``possible``."""
 
@@ -49,6 +59,8 @@ class Answer(NamedTuple):
     delivery_id: str | None
 
 
+# What the id of an answer by an inbox's button begins with; the delivery's id follows: one answer a message.
+BUTTON = "button "
 # Versions of one appointment that are looked through for what the newest leaves open.
 _HISTORY = 20
 _COLUMNS = ", ".join(f"q.{name}" for name in Question._fields)
@@ -107,6 +119,25 @@ async def history_of(connection: psycopg.AsyncConnection, delivery_id: str) -> l
         (delivery_id, _HISTORY),
     )
     return [Question(*columns) for columns in await cursor.fetchall()]
+
+
+async def put_to(connection: psycopg.AsyncConnection, recipient: str, notification_ids: Sequence[str]) -> list[Put]:
+    """The questions of these messages of somebody's inbox; those that ask nothing, or are forgotten, are left out."""
+    cursor = await connection.execute(
+        f"""SELECT {_COLUMNS}, i.notification_id, COALESCE(
+                (SELECT a.meant FROM text_answers a WHERE a.message_id = %s || q.delivery_id),
+                (SELECT a.meant FROM text_answers a JOIN text_questions o ON o.delivery_id = a.delivery_id
+                 WHERE a.meant = 'confirm' AND a.aggregate_version >= q.aggregate_version
+                   AND (o.recipient, o.clinic_id, o.aggregate_type, o.aggregate_id)
+                     = (q.recipient, q.clinic_id, q.aggregate_type, q.aggregate_id) LIMIT 1))
+            FROM inbox_items i JOIN text_questions q USING (delivery_id)
+            WHERE i.recipient = %s AND i.notification_id = ANY(%s) AND q.recipient = i.recipient
+              AND i.expires_at > now()""",  # noqa: S608 - as above
+        (BUTTON, recipient, list(notification_ids)),
+    )
+    return [
+        Put(notification_id, Question(*columns), said) for *columns, notification_id, said in await cursor.fetchall()
+    ]
 
 
 async def answered(connection: psycopg.AsyncConnection, message_id: str) -> Answer | None:

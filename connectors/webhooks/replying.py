@@ -17,7 +17,19 @@ CONFIRMED = "appointment.confirmed"
 RESCHEDULE_REQUESTED = "appointment.reschedule_requested"
 # What the practice system is told where no event of the appointment ever said it.
 UNKNOWN = "unknown"
-SOURCE = "twilio"
+
+
+class Via(NamedTuple):
+    """How somebody answered. ``source``: of the event; ``channel``: a symbol of ConfirmationChannel and RequestChannel alike;
+    ``ids``: what event ids are made from, with the answer's own."""
+
+    source: str
+    channel: str
+    ids: str
+
+
+BY_TEXT = Via("twilio", "sms", "text")
+BY_INBOX = Via("luxe-inbox", "portal", "inbox")
 
 
 class Chosen(NamedTuple):
@@ -54,20 +66,27 @@ def filled(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def event_of(
-    meant: Meant, question: Question, facts: Mapping[str, Any], *, message_id: str, at: datetime, generic_service: str
+    meant: Meant,
+    question: Question,
+    facts: Mapping[str, Any],
+    *,
+    via: Via,
+    message_id: str,
+    at: datetime,
+    generic_service: str,
 ) -> dict[str, Any]:
-    """The event that a reply is: of the very version that was asked about, so that it never overtakes a later one.
+    """The event that an answer is: of the very version that was asked about, so that it never overtakes a later one.
 
-    The same text gives the same event. ``message_id``: the provider's; ``facts``: an AskedAppointment, filled;
-    ``generic_service``: the clinic's word where no service is known.
+    The same answer gives the same event. ``message_id``: the text's at its provider, or the answer's own; ``facts``: an
+    AskedAppointment, filled;    ``generic_service``: the clinic's word where no service is known.
     """
     event_type = CONFIRMED if meant == "confirm" else RESCHEDULE_REQUESTED
     envelope = {
-        "event_id": derived_id("text", message_id, event_type),
+        "event_id": derived_id(via.ids, message_id, event_type),
         "event_type": event_type,
         "occurred_at": at,
         "schema_version": "1.0",
-        "source": SOURCE,
+        "source": via.source,
         "correlation_id": question.correlation_id or message_id,
         "clinic_id": question.clinic_id,
         "aggregate_id": question.aggregate_id,
@@ -84,7 +103,7 @@ def event_of(
             "new_date": None,
             "new_time": None,
             "reason": None,
-            "channel": "sms",
+            "channel": via.channel,
             "service": facts["service"],
             "provider": facts["provider"],
             "provider_id": facts["provider_id"],
@@ -96,7 +115,7 @@ def event_of(
         "service": facts["service"] or generic_service,
         "provider": facts["provider"] or UNKNOWN,
         "provider_id": facts["provider_id"] or UNKNOWN,
-        "confirmed_via": "sms",
+        "confirmed_via": via.channel,
         "confirmed_by": "patient",
         "duration": facts["duration"],
         "confirmed_version": question.aggregate_version,

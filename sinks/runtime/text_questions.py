@@ -1,4 +1,4 @@
-"""What a text asks, stored before it is sent: its answer may come the moment it is in somebody's hand."""
+"""What a text or an in-app message asks, stored before it is sent: its answer may come the moment somebody sees it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class QuestionStore:
         await self._gathered.submit(
             Question(
                 delivery_id=message["delivery_id"],
-                address_hash=self._records.ring.address_hash("sms", content["to"]),
+                address_hash=self._records.ring.address_hash(message["channel"], content["to"]),
                 sender_class=message["sender_class"],
                 recipient=message["recipient"],
                 clinic_id=message["clinic_id"],

@@ -1,4 +1,4 @@
-"""What a text asks its reader to confirm, for whoever takes her answer: sealed with the message, never shown. Pure."""
+"""What a text or an in-app message asks its reader to confirm, for whoever takes the answer: sealed, never shown. Pure."""
 
 from __future__ import annotations
 

@@ -10,14 +10,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connectors.inbox_changes import InboxChanges
-from connectors.postgres import data_keys, inbox_arrivals
+from connectors.kafka import make_producer
+from connectors.postgres import data_keys, inbox_arrivals, text_questions
 from connectors.postgres.inbox_arrivals import Arrival
 from connectors.postgres.pool import Pool
 from connectors.postgres.recipients import Recipient, upsert_many
 from connectors.postgres.records import Records
+from connectors.postgres.text_questions import Question
 from connectors.sealing import DataKey, seal
 from connectors.settings import Settings
 from connectors.statuses import AcknowledgedProducer
+from schemas.topics import AGGREGATE_GATES
+from streams.catalog import Catalog
+from streams.render.in_app import said as behaviour
 from tests.integration.api.people import CLINIC
 
 
@@ -68,6 +73,76 @@ def arrival(
     } | changes
     content = records.codec.encode_content("luxe.pipeline.MessageContent", said)
     return Arrival(**row, sealed=seal(key, "ChannelMessage", row["delivery_id"], content))
+
+
+async def asking(
+    pool: Pool,
+    records: Records,
+    recipient: str,
+    key: DataKey,
+    *,
+    version: int = 3,
+    starts_in: timedelta = timedelta(days=2),
+) -> tuple[Arrival, Question]:
+    """A reminder that asks for confirmation, and its question as the sink stores it before it puts the message."""
+    appointment = f"A-{uuid.uuid4()}"
+    item = arrival(
+        records,
+        recipient,
+        key,
+        "See you soon",
+        data=dict(behaviour(Catalog.load().types["appointment_reminder_24h"].in_app, "en")),
+        notification_type="appointment_reminder_24h",
+        group_key=f"appointment:{appointment}",
+    )
+    starts_at = datetime.now(UTC).replace(microsecond=0) + starts_in
+    facts = {
+        "appointment_date": starts_at.date(),
+        "appointment_time": "14:00",
+        "starts_at": starts_at,
+        "service": "Botox Injection",
+        "provider": "Dr. Smith",
+        "provider_id": "prov-1",
+        "duration": 45,
+        "time_zone": "America/New_York",
+    }
+    question = Question(
+        delivery_id=item.delivery_id,
+        address_hash=records.ring.address_hash("in_app", recipient),
+        sender_class="care",
+        recipient=recipient,
+        clinic_id=CLINIC,
+        aggregate_type="appointment",
+        aggregate_id=appointment,
+        aggregate_version=version,
+        correlation_id=None,
+        starts_at=starts_at,
+        sealed=seal(
+            key,
+            "AskedAppointment",
+            item.delivery_id,
+            records.codec.encode_content("luxe.pipeline.AskedAppointment", facts),
+        ),
+    )
+    await text_questions.keep(pool, [question])
+    return item, question
+
+
+async def overtaken(settings: Settings, records: Records, question: Question, version: int) -> None:
+    """The gate that intake shuts when an appointment moves."""
+    key = f"aggregate:{question.clinic_id}:{question.aggregate_type}:{question.aggregate_id}"
+    gate = {
+        "gate_key": key,
+        "kind": "aggregate",
+        "reason": "superseded",
+        "source": "intake",
+        "aggregate_version": version,
+        "created_at": datetime.now(UTC),
+        "expires_at": None,
+    }
+    producer = make_producer(settings)
+    producer.produce(AGGREGATE_GATES, records.codec.encode(AGGREGATE_GATES, "luxe.pipeline.Gate", gate), key.encode())
+    assert producer.flush(10) == 0
 
 
 class Inboxes:

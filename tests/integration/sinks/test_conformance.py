@@ -246,9 +246,12 @@ async def test_short_links_lead_somewhere_when_their_message_is_there(
     assert found.expires_at - found.created_at == timedelta(days=rig.settings.short_link_days)
 
 
-async def test_what_a_text_asks_is_known_before_it_can_be_answered(rig: Rig, outbox: Outbox, patient: str) -> None:
+@pytest.mark.parametrize("channel", ["sms", "in_app"])
+async def test_what_a_message_asks_is_known_before_it_can_be_answered(
+    rig: Rig, outbox: Outbox, patient: str, channel: str
+) -> None:
     """Once, though a retry asks the same again; and what never asks leaves nothing behind."""
-    rig.ensure("sms")
+    rig.ensure(channel)
     facts = dict.fromkeys(("service", "provider", "provider_id", "duration", "time_zone")) | {
         "appointment_date": date(2026, 12, 24),
         "appointment_time": "14:00",
@@ -256,15 +259,15 @@ async def test_what_a_text_asks_is_known_before_it_can_be_answered(rig: Rig, out
     }
     asks = outbox.records.codec.encode_content("luxe.pipeline.AskedAppointment", facts)
     asking, silent = (
-        outbox.outgoing("sms", patient, {"asks": asks}, correlation_id="c-1"),
-        outbox.outgoing("sms", patient),
+        outbox.outgoing(channel, patient, {"asks": asks}, correlation_id="c-1"),
+        outbox.outgoing(channel, patient),
     )
     outbox.send([asking, asking, silent])
     for message in (asking, silent):
         rig.eye.end(message.id)
-    number = outbox.records.ring.address_hash("sms", asking.content["to"])
+    where = outbox.records.ring.address_hash(channel, asking.content["to"])
     async with open_pool(rig.settings, "test", size=1) as pool, pool.connection() as connection:
-        [found] = await text_questions.asked_of(connection, number, "care", datetime.now(UTC), 9)
+        [found] = await text_questions.asked_of(connection, where, "care", datetime.now(UTC), 9)
         assert await text_questions.history_of(connection, silent.id) == []
     question = found.question
     assert (question.delivery_id, question.recipient, question.correlation_id) == (asking.id, patient, "c-1")

@@ -1,4 +1,4 @@
-"""A text that asks for a confirmation carries, sealed, what its answer is to say; nothing else does."""
+"""A text, or a message in the inbox, that asks for a confirmation carries, sealed, what its answer is to say; nothing else does."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def world(tmp_path: Path) -> World:
     for kind in ("appointment_reminder_48h", "appointment_reminder_2h"):
         world.add_template(kind, "sms", "See you.")
         world.add_template(kind, "email", "See you.", subject="Your visit")
+        world.add_template(kind, "in_app", "See you.", subject="Your visit")
     return world
 
 
@@ -49,3 +50,12 @@ def test_who_is_only_told_is_asked_nothing(world: World) -> None:
 def test_an_email_is_not_answered_by_text(world: World) -> None:
     world.add_recipient("patient:1", phones=[], devices=[])
     assert asked(world, "appointment_reminder_48h", "email") is None
+
+
+def test_a_message_in_the_inbox_asks_as_a_text_does(world: World) -> None:
+    by_text = asked(world, "appointment_reminder_48h")
+    world.store.rows.clear()
+    world.add_recipient("patient:1", phones=[], devices=[], emails=[])
+    assert asked(world, "appointment_reminder_48h", "in_app") == by_text
+    world.store.rows.clear()
+    assert asked(world, "appointment_reminder_2h", "in_app") is None

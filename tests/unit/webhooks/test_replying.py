@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.postgres.text_questions import Meant, Open, Question
-from connectors.webhooks.replying import UNKNOWN, chosen, event_of, filled
+from connectors.webhooks.replying import BY_INBOX, BY_TEXT, UNKNOWN, Via, chosen, event_of, filled
 from schemas.events import EVENT_TYPES
 from schemas.validation import check_event
 
@@ -123,13 +123,15 @@ def test_nothing_is_guessed_and_nothing_withdrawn_is_meant(
 
 @pytest.mark.parametrize("meant", ["confirm", "reschedule"])
 @pytest.mark.parametrize("known", [True, False], ids=["known", "moved without its service"])
-def test_the_event_is_one_that_intake_takes(meant: Meant, known: bool) -> None:
+@pytest.mark.parametrize("via", [BY_TEXT, BY_INBOX], ids=lambda via: via.channel)
+def test_the_event_is_one_that_intake_takes(meant: Meant, known: bool, via: Via) -> None:
     question = asked(version=7).question
     facts = FACTS if known else FACTS | dict.fromkeys(("service", "provider", "provider_id", "duration", "time_zone"))
-    event = event_of(meant, question, facts, message_id=SID, at=NOW, generic_service="visit")
+    event = event_of(meant, question, facts, via=via, message_id=SID, at=NOW, generic_service="visit")
     assert check_event(EVENT_TYPES[event["event_type"]].record, event, NOW) == []
-    again = event_of(meant, question, facts, message_id=SID, at=NOW, generic_service="visit")
+    again = event_of(meant, question, facts, via=via, message_id=SID, at=NOW, generic_service="visit")
     assert event == again
+    assert (event["source"], event.get("confirmed_via", event.get("channel"))) == (via.source, via.channel)
     # Of the version that was asked about: a move that nobody had heard of yet is newer.
     assert event["aggregate_version"] == 7
     assert event.get("confirmed_version") == (7 if meant == "confirm" else None)
