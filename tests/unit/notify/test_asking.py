@@ -1,4 +1,4 @@
-"""A text, or a message in the inbox, that asks for a confirmation carries, sealed, what its answer is to say; nothing else does."""
+"""A text or an inbox message that asks for a confirmation carries, sealed, what its answer is to say; nothing else does."""
 
 from __future__ import annotations
 
