@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "metrics": ("cli.metrics", "Every metric; where Prometheus finds them; what they say now."),
     "recipients": ("cli.recipients", "Import patients and staff from a file; show one, redacted."),
     "policies": ("cli.policies", "Import clinics' policies from YAML; list them."),
+    "documents": ("cli.documents", "Clinics' blank forms that emails carry: add, list, remove."),
     "segments": ("cli.segments", "Birthdays, the inactive and the like: list, scan, try."),
     "templates": ("cli.templates", "Check, preview and publish the texts of notifications."),
     "api": ("cli.api", "The API's OpenAPI description: print it, write it, compare it."),

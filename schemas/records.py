@@ -355,6 +355,7 @@ class MessageContent(TypedDict):
     attachments: NotRequired[list[Attachment]]
     links: NotRequired[list[ShortLink]]
     asks: NotRequired[bytes | None]
+    forms: NotRequired[list[str]]
 
 
 class NotificationRequest(TypedDict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from streams.catalog_model import EventRule, InApp, Moment, NotificationType, Trigger
+from streams.catalog_model import Attached, EventRule, InApp, Moment, NotificationType, Trigger
 from streams.catalog_source import At
 from streams.catalog_times import adjustable_faults, deadline_faults, moment_faults, past_expiry
 
@@ -69,6 +69,8 @@ def _channel_faults(kind: NotificationType) -> Iterator[tuple[str, str]]:
             yield "opt_in", f"uses {channel} and names no opt-in for it"
     if kind.calendar is not None and "email" not in kind.all_channels:
         yield "calendar", "only emails carry a calendar file, and this type has none"
+    if kind.attach != Attached() and "email" not in kind.all_channels:
+        yield "attach", "only emails carry documents, and this type has none"
     if kind.in_app != InApp() and "in_app" not in kind.all_channels:
         yield "in_app", "says how it behaves in an inbox, and never comes into one"
     if kind.in_app.acknowledge != "none" and kind.recipient_kind == "patient":

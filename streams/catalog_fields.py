@@ -32,6 +32,13 @@ def field_faults(types: Mapping[str, NotificationType], events: Mapping[str, Eve
                     yield ("types", name, "in_time_for"), problem
             if kind.calendar is not None and not _is_dated(fields):
                 yield ("types", name, "calendar"), f"{trigger.event} has no date and time of an appointment"
+            if kind.attach.receipt is not None and not _is(fields, "amount", "number"):
+                yield (
+                    ("types", name, "attach", "receipt"),
+                    f"{trigger.event} has no amount: nothing to give a receipt for",
+                )
+            if kind.attach.forms is not None and not _is(fields, kind.attach.forms, "texts"):
+                yield ("types", name, "attach", "forms"), f"{kind.attach.forms}: no list of texts in {trigger.event}"
         if kind.pictures and not any(_has_picture(trigger.event) for trigger in kind.triggers):
             yield ("types", name, "pictures"), "none of its events has an image_url: it would never show one"
     for name, rule in events.items():

@@ -209,6 +209,26 @@ class CalendarFile(Row):
     minutes: Annotated[int, Field(ge=5, le=480)] = 60
 
 
+class ReceiptFile(Row):
+    """The PDF of a payment's receipt.
+
+    ``level_2``: amounts that it tells although they are level 3 by their schema, ``because`` of this (architecture §6).
+    """
+
+    level_2: FieldNames = Field((), max_length=4)
+    because: str = Field(min_length=40, max_length=400)
+
+
+class Attached(Row):
+    """The documents that a type's emails carry.
+
+    ``receipt``: the event's own. ``forms``: the field with the names of forms, of which the clinic may have blank ones on file.
+    """
+
+    receipt: ReceiptFile | None = None
+    forms: str | None = None
+
+
 class Audience(Row):
     """Whom a type reaches: the union of
 
@@ -311,6 +331,7 @@ class NotificationType(Row):
     calendar: CalendarFile | None = None
     accompanies: str | None = None
     in_time_for: Annotated[tuple[InTimeFor, ...], BeforeValidator(_tuple), Field(max_length=4)] = ()
+    attach: Attached = Attached()
     in_app: InApp = InApp()
     tracked: bool = False
     pictures: bool = False

@@ -16,7 +16,7 @@ from schemas.topics import CHANNELS, LANES, deliver_topic
 from streams.catalog import Catalog
 from streams.catalog_model import NotificationType
 from streams.joins import Joined
-from streams.render import asking, calendar, email, in_app, push, sms
+from streams.render import asking, calendar, email, in_app, payment_receipt, push, sms
 from streams.render.ceilings import TemplateError
 from streams.render.engine import CompiledTemplate
 from streams.render.shortening import Shortening
@@ -28,6 +28,8 @@ from streams.tables import Clinic, Templates
 from streams.waiting import at_ms, ms_of
 
 CONTENT = "luxe.pipeline.MessageContent"
+# Of fifty that an event may name. How many of them an email then carries is the sink's to bound (LUXE_SINKS_FORMS_…).
+MAX_FORMS_NAMED = 20
 MESSAGE = "luxe.pipeline.ChannelMessage"
 
 
@@ -103,6 +105,16 @@ class Messages:
             for record in {EVENT_TYPES[trigger.event].record for trigger in kind.triggers}
             if (make := calendar.bound_to(record, kind.calendar, f"type {name}")) is not None
         }
+        # (type, event record) → what makes its receipt.
+        self._receipts = {
+            (name, record): receipt
+            for name, kind in catalog.types.items()
+            if kind.attach.receipt is not None
+            for record in {EVENT_TYPES[trigger.event].record for trigger in kind.triggers}
+            if (receipt := payment_receipt.bound_to(record, kind.attach.receipt, f"type {name}")) is not None
+        }
+        # Type → the event's field with the names of its forms.
+        self._forms = {name: kind.attach.forms for name, kind in catalog.types.items() if kind.attach.forms}
         self._asking = {
             (name, record): ask
             for name, kind in catalog.types.items()
@@ -171,11 +183,13 @@ class Messages:
             pictures = len(content["media_urls"])
             content["asks"] = self._asked(name, told.event.name, facts)
         elif channel == "email":
-            make = self._calendars.get((name, told.event.name))
-            files = () if make is None else make(facts, self._occasion(told, to))
+            files = self._files(told, name, to, facts)
             links = [] if shortening is None else shortening.links(rendered, picture=rendered.html is not None)
             picture_url = "" if shortening is None else shortening.picture_url()
-            content = email.content(rendered, to, person, locale, unsubscribe_url(facts), files, links, picture_url)
+            forms = facts.event.get(self._forms.get(name, ""), ())[:MAX_FORMS_NAMED]  # asked for by hand it names none
+            content = email.content(
+                rendered, to, person, locale, unsubscribe_url(facts), files, links, picture_url, forms
+            )
         elif channel == "push":
             content = push.content(rendered, person.devices or (to,), request["notification_id"], name, picture)
         else:
@@ -223,6 +237,15 @@ class Messages:
         make = self._asking.get((name, record))
         found = None if make is None else make(facts)
         return None if found is None else self._codec.encode_content(asking.RECORD, found)
+
+    def _files(self, told: Told, name: str, to: str, facts: Facts) -> list[dict[str, Any]]:
+        """The files that this email carries whole; most carry none."""
+        entry = self._calendars.get((name, told.event.name))
+        receipt = self._receipts.get((name, told.event.name))
+        return [
+            *(() if entry is None else entry(facts, self._occasion(told, to))),
+            *(() if receipt is None else receipt(facts)),
+        ]
 
     def _occasion(self, told: Told, to: str) -> calendar.Occasion:
         request, policy = told.request, told.clinic.policy

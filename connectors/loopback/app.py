@@ -22,7 +22,7 @@ from connectors.loopback.twilio import TwilioMessages
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 1 << 20  # 1 MiB: an email of ours is a fifth of it at most; more is answered 413
+MAX_BODY_BYTES = 1 << 20  # 1 MiB, but for emails, which carry files; more is answered 413
 SHUTDOWN_SECONDS = 2.0  # for requests in flight; a hanging one (a fault) is dropped
 BACKLOG = 1024
 

@@ -10,6 +10,7 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from connectors.loopback import attachments
 from connectors.loopback.faults import EmailEvent, FaultBook, FaultsRefused
 from connectors.loopback.receipts import Courier
 from connectors.loopback.sendgrid import SendGridMail
@@ -86,6 +87,7 @@ class Control:
             web.get("/healthz", self.health),
             web.get("/messages", self.messages),
             web.get("/messages/count", self.count),
+            web.get("/messages/{message_id}/attachments/{number:\\d{1,3}}", self.attachment),
             web.delete("/messages", self.clear_messages),
             web.get("/faults", self.faults),
             web.post("/faults", self.add_faults),
@@ -112,7 +114,10 @@ class Control:
         return _json(200, body)
 
     async def messages(self, request: web.Request) -> web.Response:
-        """GET /messages?channel&to&status&since&limit&cursor: oldest first; go on with next_cursor until it is null."""
+        """GET /messages?channel&to&status&since&limit&cursor: oldest first; go on with next_cursor until it is null.
+
+        Long attachments are named and not quoted; each is at an address of its own.
+        """
         try:
             asked = _Listing.model_validate(dict(request.query))
         except ValidationError as error:
@@ -136,6 +141,16 @@ class Control:
                 cursor = kept.seq
                 break
         return _json(200, {"messages": found, "next_cursor": cursor})
+
+    async def attachment(self, request: web.Request) -> web.Response:
+        """GET /messages/{id}/attachments/{n}: an email's n-th file as it was sent, from 0."""
+        kept = self._store.find(request.match_info["message_id"])
+        file = None
+        if kept is not None and kept.channel == "email":
+            file = attachments.opened(self._store.payload(kept), int(request.match_info["number"]))
+        if file is None:
+            return _json(404, {"problems": [{"field": "path", "problem": "no such file; see GET /messages"}]})
+        return web.Response(body=file[0], content_type=file[1], headers={"X-Content-Type-Options": "nosniff"})
 
     async def count(self, request: web.Request) -> web.Response:
         """GET /messages/count: how many, by channel and status."""
@@ -208,6 +223,8 @@ class Control:
         return _json(202, {"message_id": kept.id})
 
     def _shown(self, kept: Kept, now_ms: int) -> dict[str, Any]:
+        payload = self._store.payload(kept)
+        files = {"attachments": attachments.listed(kept.id, payload)} if kept.channel == "email" else {}
         return {
             "seq": kept.seq,
             "id": kept.id,
@@ -217,7 +234,8 @@ class Control:
             "status": self._pace.status(kept, now_ms),
             "error_code": kept.error_code,
             "accepted_at": datetime.fromtimestamp(kept.accepted_ms / 1000, UTC).isoformat(timespec="milliseconds"),
-            "payload": self._store.payload(kept),
+            **files,
+            "payload": payload,
         }
 
 

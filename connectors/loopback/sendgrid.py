@@ -20,6 +20,8 @@ from connectors.loopback.receipts import Courier, EmailEvents
 from connectors.loopback.sendgrid_errors import Refused, check, error
 from connectors.loopback.store import Kept, MessageStore, Pace, StoreError
 
+# SendGrid's own limit of a whole mail, attachments included.
+MAX_MAIL_BYTES = 30 * 1024 * 1024
 # Events that follow a delivery by this much, so that they never travel with it: enough to see the order.
 ENGAGED_AFTER_MS = 100
 
@@ -77,7 +79,7 @@ class SendGridMail:
             raise Refused(401, [error("The provided authorization grant is invalid, expired, or revoked")])
         if request.content_type != "application/json":
             raise Refused(415, [error("Content-Type should be application/json.")])
-        mail = check(await request.read())
+        mail = check(await request.clone(client_max_size=MAX_MAIL_BYTES).read())
         recipients = [
             (index, person["email"])
             for index, personalization in enumerate(mail["personalizations"])

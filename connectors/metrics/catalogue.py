@@ -6,6 +6,7 @@ person, an address, or what a provider or a caller wrote.
 
 from __future__ import annotations
 
+from connectors.metrics.attached import FORMS as FORMS
 from connectors.metrics.metric import BATCH_ROWS, BATCH_SECONDS, CALL_SECONDS, RANGE_ROWS, REQUEST_SECONDS
 from connectors.metrics.metric import Metric as Metric
 
@@ -383,8 +384,6 @@ LIVE = Metric(
     ("api",),
     "Open connections to live inboxes, WebSocket and SSE; at most LUXE_INBOX_CONNECTIONS.",
 )
-
-# The exporter itself
 
 SCRAPE_FAULTS = Metric(
     "luxe_metrics_unreadable_total",

@@ -168,7 +168,8 @@ class Delivering:
             if content is None:
                 outcome = Outcome.gated(Verdict("suppressed", "erased"))
             else:
-                begun, outcome = await self._resolve(life, message, content, begun, permit, tries, dead)
+                async with tools.forms.with_forms(message, content) as whole:
+                    begun, outcome = await self._resolve(life, message, whole, begun, permit, tries, dead)
             try:
                 finished = await tools.attempts.finish(begun, outcome)
             except psycopg.errors.UniqueViolation:

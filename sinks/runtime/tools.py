@@ -13,6 +13,7 @@ from sinks.runtime.channel import Channel
 from sinks.runtime.counted import Counted
 from sinks.runtime.dead_letters import DeadLetters
 from sinks.runtime.devices import Devices
+from sinks.runtime.form_files import FormFiles
 from sinks.runtime.gates_reader import GatesReader
 from sinks.runtime.keys import Keys
 from sinks.runtime.overdue import Overdue
@@ -35,6 +36,7 @@ class Tools:
     admission: Admission
     attempts: Attempts
     links: LinkStore
+    forms: FormFiles
     questions: QuestionStore
     statuses: StatusLog
     dead_letters: DeadLetters

@@ -54,6 +54,14 @@ class Tuning(BaseSettings):
     receipt_asks: int = Field(5, ge=1, le=20)
     receipt_ask_again_seconds: float = Field(2.0, ge=0.01, le=300)
 
+    # Forms on file (sinks/runtime/form_files.py). A mail of 5 MiB is 7 MB as base64: most mailboxes take 10. What is replaced or
+    # removed may still go out while it is kept. Emails with forms under way take some 40 MB each at most.
+    forms_most: int = Field(5, ge=0, le=20, description="Forms that one email carries.")
+    forms_bytes: int = Field(5 * 1024 * 1024, ge=0, le=20 * 1024 * 1024, description="All of them together.")
+    forms_kept_seconds: float = Field(60.0, ge=0, le=3600)
+    forms_kept_bytes: int = Field(64 * 1024 * 1024, ge=0, le=1024 * 1024 * 1024)
+    forms_at_once: int = Field(8, ge=1, le=1_000, description="Emails with forms that are being sent at one time.")
+
     # The breaker (sinks/runtime/breaker.py). One refusal of the account opens it, or so many failures in a row: fewer would take
     # two unlucky messages for an outage, more would spend more of their attempts.
     breaker_failures: int = Field(5, ge=2, le=1_000)

@@ -26,6 +26,7 @@ from sinks.runtime.counted import Counted
 from sinks.runtime.dead_letters import DeadLetters
 from sinks.runtime.delivering import Delivering
 from sinks.runtime.devices import Devices
+from sinks.runtime.form_files import FormFiles
 from sinks.runtime.gates_reader import GatesReader
 from sinks.runtime.in_flight import Taken
 from sinks.runtime.keys import Keys
@@ -40,8 +41,8 @@ from sinks.runtime.tuning import Tuning
 
 log = logging.getLogger(__name__)
 
-# Keys, ledger begins, ledger ends, suppressions, inboxes and rate limits: each writes one batch at a time.
-POOL_CONNECTIONS = 7
+# Keys, ledger begins, ledger ends, suppressions, inboxes, rate limits and forms: each asks for one batch at a time.
+POOL_CONNECTIONS = 8
 
 
 class Worker:
@@ -191,6 +192,7 @@ async def serve(
                 attempts=Attempts(
                     pool, channel.provider, tuning, counted, lease_seconds=tuning.lease_seconds(channel.name)
                 ),
+                forms=FormFiles(pool, tuning),
                 links=LinkStore(settings, pool, records.ring, tuning),
                 questions=QuestionStore(pool, records, keys, tuning),
                 statuses=statuses,
@@ -202,6 +204,7 @@ async def serve(
             sources = [
                 *counted.sources(worker.lanes, lambda: tools.gates.age_seconds, admission),
                 *allowance.sources(),
+                *([tools.forms.counts] if channel.name == "email" else ()),
             ]
             try:
                 standing.tell(admission.standing())  # whatever an earlier process left there is over

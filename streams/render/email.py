@@ -35,9 +35,11 @@ def content(
     attachments: Sequence[Mapping[str, Any]] = (),
     links: Sequence[Mapping[str, Any]] = (),
     picture_url: str = "",
+    forms: Sequence[str] = (),
 ) -> dict[str, Any]:
     """MessageContent for one address. ``unsubscribe_url``: where a no is said; the mail program's own button uses it too.
 
+    ``forms``: names of forms, whose blank files the sink attaches where they are on file.
     ``picture_url``: the picture that counts openings; empty: they are not counted.
     """
     body, headers = rendered.body, {}
@@ -59,6 +61,7 @@ def content(
         "headers": headers,
         "attachments": list(attachments),
         "links": list(links),
+        "forms": list(forms),
     }
 
 

@@ -60,7 +60,7 @@ def test_what_was_sealed_before_it_named_its_schema_is_read(name: str) -> None:
     if name == "luxe.pipeline.RecipientContent":
         now["preferences"] |= {"digest_categories": [], "digest_hour": None}
     if name == "luxe.pipeline.MessageContent":
-        now["links"], now["asks"] = [], None
+        now["links"], now["asks"], now["forms"] = [], None, []
     assert older == now
 
 

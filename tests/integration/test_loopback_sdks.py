@@ -26,7 +26,7 @@ from firebase_admin import credentials, messaging
 from python_http_client import exceptions as sendgrid_exceptions
 from sendgrid import SendGridAPIClient
 from sendgrid.helpers.eventwebhook import EventWebhook
-from sendgrid.helpers.mail import CustomArg, Mail
+from sendgrid.helpers.mail import Attachment, CustomArg, FileContent, FileName, FileType, Mail
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.request_validator import RequestValidator
@@ -420,7 +420,8 @@ def test_a_body_over_the_limit_is_413_everywhere(provider: Provider) -> None:
         f"{provider.url}/2010-04-01/Accounts/{ACCOUNT}/Messages.json", data=big, auth=(ACCOUNT, AUTH_TOKEN), timeout=5
     )
     headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
-    sendgrid_answer = requests.post(f"{provider.url}/v3/mail/send", data=big, headers=headers, timeout=5)
+    mail = b"x" * (30 * 1_048_576 + 1)  # SendGrid's limit of a mail with its files
+    sendgrid_answer = requests.post(f"{provider.url}/v3/mail/send", data=mail, headers=headers, timeout=30)
     faults_answer = requests.post(f"{provider.url}/faults", data=big, timeout=5)
     assert [a.status_code for a in (twilio_answer, sendgrid_answer, faults_answer)] == [413, 413, 413]
 
@@ -449,6 +450,28 @@ def test_an_email_is_accepted_kept_and_its_events_signed(
         assert not verifier.verify_signature(body.decode() + " ", signature, timestamp)
     (kept,) = provider.messages(channel="email", status="delivered")
     assert (kept["id"], kept["payload"]["mail"]["subject"]) == (message_id, "Your visit")
+
+
+def test_an_email_s_files_are_listed_and_each_can_be_opened(provider: Provider, sendgrid: SendGridAPIClient) -> None:
+    """Of three megabytes too, which a listing names and does not quote; a page is not shown as one."""
+    big = os.urandom(3_000_001)
+    files = [("form.pdf", "application/pdf", big), ("x.html", "text/html", b"<script>1</script>")]
+    asked = mail()
+    for name, kind, content in reversed(files):  # the SDK puts each before those it has
+        asked.add_attachment(
+            Attachment(FileContent(base64.b64encode(content).decode()), FileName(name), FileType(kind))
+        )
+    message_id = sendgrid.send(asked).headers["X-Message-Id"]
+    (kept,) = [one for one in provider.messages(channel="email") if one["id"] == message_id]
+    assert [(one["filename"], one["type"], one["bytes"]) for one in kept["attachments"]] == [
+        (name, kind, len(content)) for name, kind, content in files
+    ]
+    assert [file["content"] is None for file in kept["payload"]["mail"]["attachments"]] == [True, False]
+    form, page = (requests.get(provider.url + one["at"], timeout=5) for one in kept["attachments"])
+    assert (form.headers["Content-Type"], form.content) == ("application/pdf", big)
+    assert (page.headers["Content-Type"], page.content) == ("application/octet-stream", files[1][2])
+    for nothing in (f"{message_id}/attachments/2", "nobody/attachments/0"):
+        assert requests.get(f"{provider.url}/messages/{nothing}", timeout=5).status_code == 404
 
 
 @pytest.mark.parametrize(

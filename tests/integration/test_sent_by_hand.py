@@ -1,4 +1,7 @@
-"""Sent and cancelled by hand on the whole stack: through the API to the loopback provider and back, while the API is killed."""
+"""Sent and cancelled by hand on the whole stack: through the API to the loopback provider and back, while the API is killed.
+
+And what an email carries, on the same stack: a receipt, a form.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from pypdf import PdfReader, PdfWriter
 
 from connectors.settings import Settings
 from connectors.stack.stack import LocalStack
@@ -280,6 +285,85 @@ def test_luxe_watch_says_what_to_do_where_nothing_runs(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert "`luxe up` starts it" in done.stderr
+
+
+def test_a_payment_s_email_carries_its_receipt(settings: Settings, patients: Callable[[], Patient]) -> None:
+    patient = patients()
+    produced(
+        settings,
+        patient,
+        "payment.received",
+        {"payment_id": "P-77", "amount": "120.00", "remaining_balance": "30.00", "method": "card Botox"},
+        receipt_url="https://pay.example/r/77",
+    )
+    ((at, told),) = files_sent_to(settings, patient)
+    assert (told["filename"], told["type"]) == ("receipt-P-77.pdf", "application/pdf")
+    file = requests.get(f"{settings.loopback_url}{at}", timeout=10)
+    assert file.headers["Content-Type"] == "application/pdf"
+    text = " ".join(PdfReader(BytesIO(file.content), strict=True).pages[0].extract_text().split())
+    assert "Reference P-77 Date" in text
+    assert "Amount paid $120.00 Remaining balance $30.00" in text
+    assert "Botox" not in text
+    assert "Ada" not in text
+
+
+def test_a_clinic_s_form_goes_with_the_email_that_names_it(
+    settings: Settings, patients: Callable[[], Patient], tmp_path: Path
+) -> None:
+    form, other = tmp_path / "health.pdf", tmp_path / "peel.pdf"
+    blank = PdfWriter()
+    blank.add_blank_page(200, 200)
+    blank.write(form)
+    blank.write(other)
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(json.dumps({"clinic_id": CLINIC, "name": "Luxe", "time_zone": "UTC"}))
+    assert luxe(settings, "policies", "import", str(policy)).returncode == 0
+    wrong = tmp_path / "notes.pdf"
+    wrong.write_text("notes")
+    for clinic, file, said in (("nowhere", form, "clinic: it has no policy here"), (CLINIC, wrong, "not a whole PDF")):
+        refused = luxe(settings, "documents", "add", "--clinic", clinic, "--form", "Health", str(file))
+        assert (refused.returncode, said in refused.stderr) == (1, True), refused.stderr
+    told = luxe(settings, "documents", "add", "--clinic", CLINIC, "--form", "Health", "--level", "2", str(form))
+    assert (told.returncode, "added; level 2 goes with emails" in told.stdout) == (0, True), told.stderr
+    told = luxe(settings, "documents", "add", "--clinic", CLINIC, "--form", "Peel consent", str(other))
+    assert "level 3 stays behind sign-in" in told.stdout
+    listed = luxe(settings, "documents", "list", "--clinic", CLINIC).stdout
+    assert [word in listed for word in ("Health", "Peel", "carry it", "never")] == [True] * 4
+
+    patient = patients()
+    fields = {"assignment_id": "F-1", "form_names": ["Peel consent", "health", "Not on file"]}
+    produced(settings, patient, "forms.due", fields, forms_url="https://forms.example/1")
+    ((at, sent),) = files_sent_to(settings, patient)
+    assert (sent["filename"], sent["type"]) == ("health.pdf", "application/pdf")
+    assert requests.get(f"{settings.loopback_url}{at}", timeout=10).content == form.read_bytes()
+
+    assert luxe(settings, "documents", "remove", "--clinic", CLINIC, "--form", "HEALTH").returncode == 0
+    assert "no form of that name" in luxe(settings, "documents", "remove", "--clinic", CLINIC, "--form", "x").stderr
+
+
+def produced(settings: Settings, patient: Patient, event_type: str, fields: dict[str, Any], **more: Any) -> None:
+    """Publishes an event about the patient, as an operator does."""
+    event = {
+        **{"event_type": event_type, "clinic_id": CLINIC, "aggregate_id": next(iter(fields.values()))},
+        **{"aggregate_version": 1, "patient_id": patient.recipient.removeprefix("patient:")},
+        **fields,
+        **more,
+    }
+    file = settings.state_dir / "produced.json"
+    file.write_text(json.dumps(event))
+    done = luxe(settings, "produce", str(file))
+    assert done.returncode == 0, done.stderr
+
+
+def files_sent_to(settings: Settings, patient: Patient) -> list[tuple[str, dict[str, Any]]]:
+    """The files of the first email that reaches the patient, and where each lies at the provider."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        emails = [one for text in sent_to(settings, patient) if (one := json.loads(text))["channel"] == "email"]
+        if emails:
+            return [(file["at"], file) for file in emails[0]["attachments"]]
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 def test_luxe_watch_says_so_when_kafka_goes_away(whole: LocalStack, settings: Settings) -> None:

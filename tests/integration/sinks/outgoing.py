@@ -210,4 +210,5 @@ def default_content(channel: str, recipient: str) -> dict[str, Any]:
         "attachments": [],
         "links": [],
         "asks": None,
+        "forms": [],
     }
