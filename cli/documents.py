@@ -7,14 +7,15 @@ from pathlib import Path
 import click
 import psycopg
 from rich.console import Console
-from rich.table import Table
 
+from cli import listing
 from cli.database import in_database, operator
 from connectors.postgres import documents
 from connectors.postgres.documents import EMAIL_LEVEL, MAX_DOCUMENT_BYTES, DocumentError, StoredDocument
 from connectors.postgres.records import Records
 from connectors.settings import Settings
 
+HEADINGS = ("form", "clinic", "file", "bytes", "level", "emails", "since", "by")
 _SENT = "goes with emails that name it"
 _KEPT = "stays behind sign-in: its name or content would tell the treatment"
 
@@ -75,13 +76,14 @@ def list_documents(clinic: str | None) -> None:
     async def work(connection: psycopg.AsyncConnection, records: Records) -> list[StoredDocument]:
         return await documents.stored(connection, clinic)
 
-    table = Table("clinic", "form", "file", "bytes", "level", "emails", "since", "by")
-    for one in in_database(Settings(), work):
+    def row(one: StoredDocument) -> tuple[str, ...]:
         emails = "carry it" if one.phi_level <= EMAIL_LEVEL else "never: behind sign-in"
-        since = one.uploaded_at.strftime("%Y-%m-%d %H:%M UTC")
+        since = f"{one.uploaded_at:%Y-%m-%d %H:%M} UTC"
         size = f"{one.size_bytes:,}"
-        table.add_row(one.clinic_id, one.form, one.filename, size, str(one.phi_level), emails, since, one.uploaded_by)
-    Console().print(table)
+        return one.form, one.clinic_id, one.filename, size, str(one.phi_level), emails, since, one.uploaded_by
+
+    found = in_database(Settings(), work)
+    listing.show(Console(), f"{len(found)} forms on file", HEADINGS, map(row, found))
 
 
 @command.command("remove")
