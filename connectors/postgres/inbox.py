@@ -7,7 +7,7 @@ their order, and ``changes`` after the version last seen misses nothing. See doc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -22,13 +22,11 @@ _SEPARATOR = "\x1f"
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """An item as it lies in its inbox. Prints without its recipient."""
+class Arrival:
+    """A message for an inbox, as it is stored. ``sealed``: as its ChannelMessage has it. Prints without its recipient."""
 
     recipient: str = field(repr=False)
     notification_id: str
-    number: int
-    version: int
     delivery_id: str
     event_id: str
     clinic_id: str
@@ -45,8 +43,16 @@ class Item:
     acknowledge: Acknowledge
     locale: str
     sealed: bytes = field(repr=False)
-    created_at: datetime
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Arrival):
+    """An item as it lies in its inbox: what came, and what became of it."""
+
+    number: int
+    version: int
+    created_at: datetime
     seen_at: datetime | None
     read_at: datetime | None
     archived_at: datetime | None
@@ -55,7 +61,8 @@ class Item:
     acknowledged_by: str | None = field(repr=False)
 
 
-ITEM_COLUMNS = ", ".join(Item.__slots__)
+ITEM_FIELDS = tuple(one.name for one in fields(Item))
+ITEM_COLUMNS = ", ".join(ITEM_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,4 +248,4 @@ async def versions(connection: psycopg.AsyncConnection, recipients: Sequence[str
 
 def delivery_of(item: Item) -> dict[str, Any]:
     """What a status says of an item's delivery: see connectors.statuses.DELIVERY_FIELDS."""
-    return {name: getattr(item, name) for name in Item.__slots__ if name != "sealed"} | {"channel": "in_app"}
+    return {name: getattr(item, name) for name in ITEM_FIELDS if name != "sealed"} | {"channel": "in_app"}

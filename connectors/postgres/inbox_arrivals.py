@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import fields
 from typing import NamedTuple
 
 from connectors.postgres import inbox_marks
-from connectors.postgres.inbox import Acknowledge
+from connectors.postgres.inbox import Arrival as Arrival
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
-
-
-class Arrival(NamedTuple):
-    """A message for an inbox, as it is stored. ``sealed``: as its ChannelMessage has it."""
-
-    recipient: str
-    notification_id: str
-    delivery_id: str
-    event_id: str
-    clinic_id: str
-    notification_type: str
-    category: str
-    lane: str
-    step: int
-    attempt: int
-    template_id: str
-    template_version: int
-    correlation_id: str | None
-    occurred_at: datetime
-    group_key: str
-    acknowledge: Acknowledge
-    locale: str
-    sealed: bytes
-    expires_at: datetime
-
-    def __repr__(self) -> str:
-        return f"Arrival({self.delivery_id})"
 
 
 class Placed(NamedTuple):
@@ -46,16 +19,17 @@ class Placed(NamedTuple):
     version: int
 
 
+# The columns of a message that comes, and Postgres' type of each.
+_NAMES = tuple(one.name for one in fields(Arrival))
+_TYPES = {"int": "int", "bytes": "bytea", "datetime": "timestamptz"}
+_COLUMNS = ", ".join(_NAMES)
+_ARRAYS = ", ".join(f"%s::{_TYPES.get(str(one.type), 'text')}[]" for one in fields(Arrival))
+
 # One row an inbox is changed, and so held until the commit, in one order for all; numbers follow in the order of arrival. A
 # message that is there already takes a version that nobody will see.
-_PUT = """
+_PUT = f"""
     WITH n AS (
-        SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-                             %s::int[], %s::int[], %s::text[], %s::int[], %s::text[], %s::timestamptz[], %s::text[],
-                             %s::text[], %s::text[], %s::bytea[], %s::timestamptz[]) WITH ORDINALITY AS n (
-            recipient, notification_id, delivery_id, event_id, clinic_id, notification_type, category, lane, step, attempt,
-            template_id, template_version, correlation_id, occurred_at, group_key, acknowledge, locale, sealed, expires_at,
-            place)
+        SELECT * FROM unnest({_ARRAYS}) WITH ORDINALITY AS n ({_COLUMNS}, place)
     ), held AS (
         INSERT INTO inboxes AS b (recipient, version)
         SELECT recipient, count(*) FROM n GROUP BY recipient ORDER BY recipient
@@ -65,15 +39,11 @@ _PUT = """
         SELECT n.*, held.version + 1 - row_number() OVER (PARTITION BY n.recipient ORDER BY n.place DESC) AS number
         FROM n JOIN held USING (recipient)
     )
-    INSERT INTO inbox_items (
-        recipient, notification_id, number, version, delivery_id, event_id, clinic_id, notification_type, category, lane, step,
-        attempt, template_id, template_version, correlation_id, occurred_at, group_key, acknowledge, locale, sealed, expires_at)
-    SELECT recipient, notification_id, number, number, delivery_id, event_id, clinic_id, notification_type, category, lane, step,
-           attempt, template_id, template_version, correlation_id, occurred_at, group_key, acknowledge, locale, sealed, expires_at
-    FROM numbered ORDER BY recipient, number
+    INSERT INTO inbox_items (number, version, {_COLUMNS})
+    SELECT number, number, {_COLUMNS} FROM numbered ORDER BY recipient, number
     ON CONFLICT (recipient, notification_id) DO NOTHING
     RETURNING recipient, notification_id, delivery_id, version
-"""
+"""  # noqa: S608 — names of columns, from our own class
 _PLACED = """
     SELECT i.recipient, i.notification_id, i.delivery_id, i.version
     FROM inbox_items i JOIN unnest(%s::text[], %s::text[]) AS n (recipient, notification_id)
@@ -89,7 +59,7 @@ async def put(pool: Pool, records: Records, arrivals: Sequence[Arrival]) -> list
     first: dict[tuple[str, str], Arrival] = {}
     for arrival in arrivals:
         first.setdefault((arrival.recipient, arrival.notification_id), arrival)
-    columns = [[arrival[place] for arrival in first.values()] for place in range(len(Arrival._fields))]
+    columns = [[getattr(arrival, name) for arrival in first.values()] for name in _NAMES]
     async with pool.connection() as connection:
         alerts = [one for one in first.values() if one.acknowledge == "shared"]
         for event_id, notification_type in sorted({(one.event_id, one.notification_type) for one in alerts}):

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from connectors.postgres import outbox
-from connectors.postgres.inbox import ITEM_COLUMNS, VISIBLE, Item, Viewer, delivery_of
+from connectors.postgres.inbox import ITEM_COLUMNS, ITEM_FIELDS, VISIBLE, Item, Viewer, delivery_of
 from connectors.postgres.outbox import OutboxRow
 from connectors.postgres.records import Records
 from connectors.statuses import delivery_status
@@ -227,4 +227,4 @@ async def _tell(connection: psycopg.AsyncConnection, records: Records, items: Se
 
 
 def _of(table: str) -> str:
-    return ", ".join(f"{table}.{name}" for name in Item.__slots__)
+    return ", ".join(f"{table}.{name}" for name in ITEM_FIELDS)
