@@ -55,9 +55,6 @@ def simulate(
             tables.put_policy(policy, begins_ms)
         tables.put_texts(load_templates(catalog))
         world = World(Path(folder), tables, catalog, VirtualProvider(seed), onlookers)
-        try:
-            for now_ms in world.run(script, ends_ms):
-                progress(now_ms)
-            return Ran(world.timers, world.counts)
-        finally:
-            world.close()
+        for now_ms in world.run(script, ends_ms):
+            progress(now_ms)
+        return Ran(world.timers, world.counts)

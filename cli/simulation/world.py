@@ -62,8 +62,8 @@ class World:
             links=Links(tables.ring, BASE_URL, unsubscribe_days=180),
             email_from=_EMAIL_FROM,
         )
-        self._intake = VirtualPartition(intake.work, intake_letters, folder / "intake")
-        self._notify = VirtualPartition(notify.work, notify_letters, folder / "notify")
+        self._intake = VirtualPartition(intake.work, intake_letters)
+        self._notify = VirtualPartition(notify.work, notify_letters)
         self._event_encoders = _EventEncoders(codec)
         self._encode_status = codec.encoder(STATUS, "luxe.pipeline.DeliveryStatus")
         # (when, order, what): a message whose sink calls then, or a status that is heard then.
@@ -76,11 +76,6 @@ class World:
     def timers(self) -> int:
         """Timers of both hops that wait now."""
         return self._intake.timers + self._notify.timers
-
-    def close(self) -> None:
-        """Gives the stores' folders free."""
-        self._intake.close()
-        self._notify.close()
 
     def run(self, script: Iterable[Happening], until_ms: int) -> Iterable[int]:
         """Lets time pass up to ``until_ms``; yields each instant once it is over. ``script``: in the order of its times."""

@@ -17,7 +17,7 @@ from streams.runtime.errors import FatalError, OutputTooLarge, refuse_surroundin
 from streams.runtime.metrics import Metrics
 from streams.runtime.records import DueTimer, Headers, Output, Record
 from streams.runtime.rows import MAX_DUE_MS, STATE, TIMER, due_key, due_key_of, timer_of, timer_value
-from streams.runtime.store import Store
+from streams.runtime.store import Rows
 
 Subject: TypeAlias = Record | DueTimer
 DeadLetter: TypeAlias = Callable[[Subject, BaseException, "Batch"], Output]
@@ -244,7 +244,7 @@ class Batch:
         now_ms: int,
         *,
         changelog: str,
-        store: Store,
+        store: Rows,
         producer: Outlet,
         dead_letter: DeadLetter,
         metrics: Metrics,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, RdictIter, WriteBatch, WriteOptions
 
@@ -18,6 +18,21 @@ Changes = Iterable[tuple[bytes, bytes | None]]
 _BLOOM_BITS_PER_KEY = 10  # 1 % false positives: a miss, the commonest read of all, costs no disk
 _OLD_LOGS_KEPT = 2  # RocksDB's own LOG files
 _MEND = "if it is damaged, remove the folder: the process makes it anew from the log"
+
+
+class Rows(Protocol):
+    """What batches and timers ask of a store: ``Store``, and ``memory_store.MemoryStore`` where nothing is to be kept."""
+
+    get: Callable[[bytes], bytes | None]
+
+    def write(self, changes: Changes) -> None:
+        """Applies the changes."""
+
+    def items(self, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows from ``start`` on, in the order of their keys."""
+
+    def first(self, start: bytes) -> bytes | None:
+        """The first key at or after ``start``."""
 
 
 def block_cache(tuning: Tuning) -> Cache:
@@ -46,7 +61,7 @@ class Store:
         self._path = path
         self._options = _options(tuning, cache)
         self._db = self._open()
-        self.get = self._db.get
+        self.get: Callable[[bytes], bytes | None] = self._db.get
         self._unlogged = WriteOptions()
         self._unlogged.disable_wal = True  # type: ignore[method-assign, assignment]  # a property, whatever its stub says
 

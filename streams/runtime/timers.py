@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from streams.runtime.records import DueTimer
 from streams.runtime.rows import COUNT, DUE, TIMER, due_key, due_of, timer_of
-from streams.runtime.store import Store
+from streams.runtime.store import Rows
 
 _COUNT_VALUE = struct.Struct(">q")
 
@@ -23,7 +23,7 @@ def count_value(timers: int) -> bytes:
     return _COUNT_VALUE.pack(timers)
 
 
-def count_timers(store: Store) -> int:
+def count_timers(store: Rows) -> int:
     """How many timers there are: as the store says, else by looking at each, seconds a million. Blocking."""
     kept = store.get(COUNT)
     if kept is not None:
@@ -34,7 +34,7 @@ def count_timers(store: Store) -> int:
 class DueIndex:
     """Timers of one partition's store, by priority and due time. Times in ms since the epoch."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Rows) -> None:
         self._store = store
         # For each priority: no entry lies below this key. RocksDB would else walk over the tombstones of all fired ones.
         self._floors: dict[int, bytes] = {}

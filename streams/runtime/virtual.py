@@ -1,18 +1,17 @@
 """A partition without a broker: the same batches, state, timers and dead letters, for a clock that somebody else moves.
 
-Outputs come back as a list, the store is the partition's own RocksDB in a folder, and there is no changelog: what is simulated
-need not survive its process.
+Outputs come back as a list, the rows lie in memory, and there is no changelog: what is simulated need not survive its process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from itertools import chain
 
 from streams.runtime.batch import Batch, DeadLetter
+from streams.runtime.memory_store import MemoryStore
 from streams.runtime.metrics import Metrics
 from streams.runtime.records import Headers, Output, Record
-from streams.runtime.store import Store, block_cache
 from streams.runtime.timers import DueIndex
 from streams.runtime.tuning import Tuning
 
@@ -42,13 +41,10 @@ class _Outputs:
 class VirtualPartition:
     """One partition of one agent. ``work``: the agent's, on one batch. Times in ms since the epoch."""
 
-    def __init__(
-        self, work: Callable[[Batch], None], dead_letter: DeadLetter, folder: Path, tuning: Tuning | None = None
-    ) -> None:
-        """``folder``: of the store, made if it is not there. Raises FatalError where it cannot be opened."""
+    def __init__(self, work: Callable[[Batch], None], dead_letter: DeadLetter, tuning: Tuning | None = None) -> None:
         self._tuning = tuning or Tuning()
         self._work, self._dead_letter = work, dead_letter
-        self._store = Store(folder, self._tuning, block_cache(self._tuning))
+        self._store = MemoryStore()
         self._due = DueIndex(self._store)
         self.metrics = Metrics()
         self.timers = 0  # set, and neither fired nor cancelled
@@ -74,11 +70,7 @@ class VirtualPartition:
         )
         self._work(batch)
         batch.send_held()
-        self._store.write_bulk([*batch._overlay.items(), *batch._due_changes.items()])
+        self._store.write(chain(batch._overlay.items(), batch._due_changes.items()))
         self._due.applied(batch._due_changes.items())
         self.timers += batch.timers
         return outputs.kept
-
-    def close(self) -> None:
-        """Gives its folder free."""
-        self._store.close()

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from streams.runtime.memory_store import MemoryStore
 from streams.runtime.rows import DUE, TIMER, due_key, due_of, timer_value
-from streams.runtime.store import Store, block_cache
+from streams.runtime.store import Rows, Store, block_cache
 from streams.runtime.timers import DueIndex
 from streams.runtime.tuning import Tuning
 
 
-def put(store: Store, index: DueIndex, timer_id: bytes, due_ms: int, priority: int) -> None:
+def put(store: Rows, index: DueIndex, timer_id: bytes, due_ms: int, priority: int) -> None:
     added: list[tuple[bytes, bytes | None]] = [(due_key(priority, due_ms, timer_id), b"")]
     store.write([(TIMER + timer_id, timer_value(due_ms, priority, b"")), *added])
     index.applied(added)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    tuning = Tuning()
-    opened = Store(tmp_path / "store", tuning, block_cache(tuning))
-    yield opened
-    opened.close()
-
-
-def test_urgent_ones_come_first_then_early_ones_and_never_more_than_asked_for(store: Store) -> None:
+def test_urgent_ones_come_first_then_early_ones_and_never_more_than_asked_for(store: Rows) -> None:
     index = DueIndex(store)
     for timer_id, due_ms, priority in [(b"a", 30, 3), (b"b", 20, 2), (b"c", 90, 0), (b"d", 10, 2), (b"e", 101, 0)]:
         put(store, index, timer_id, due_ms, priority)
@@ -41,7 +32,7 @@ def test_urgent_ones_come_first_then_early_ones_and_never_more_than_asked_for(st
     assert index.earliest_ms() == 10
 
 
-def test_entries_whose_timer_moved_or_went_are_passed_over_and_removed(store: Store) -> None:
+def test_entries_whose_timer_moved_or_went_are_passed_over_and_removed(store: Rows) -> None:
     index = DueIndex(store)
     put(store, index, b"a", 10, 2)
     put(store, index, b"b", 10, 2)
@@ -53,7 +44,7 @@ def test_entries_whose_timer_moved_or_went_are_passed_over_and_removed(store: St
     assert [key for key, _ in store.items(DUE) if key.startswith(DUE)] == [due_key(2, 50, b"a")]
 
 
-def test_a_new_index_finds_all_priorities(store: Store) -> None:
+def test_a_new_index_finds_all_priorities(store: Rows) -> None:
     first = DueIndex(store)
     for priority in (0, 7, 255):
         put(store, first, b"p%d" % priority, 100 - priority % 10, priority)
@@ -71,11 +62,12 @@ class DueIndexMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        tuning = Tuning()
-        self.folder = tempfile.TemporaryDirectory()
-        self.store = Store(Path(self.folder.name), tuning, block_cache(tuning))
+        self.store = self.opened()
         self.index = DueIndex(self.store)
         self.model: dict[bytes, tuple[int, int]] = {}  # id → (priority, due)
+
+    def opened(self) -> Rows:
+        return MemoryStore()
 
     @rule(timer_id=ids, due_ms=times, priority=priorities)
     def set_timer(self, timer_id: bytes, due_ms: int, priority: int) -> None:
@@ -107,13 +99,25 @@ class DueIndexMachine(RuleBasedStateMachine):
     def knows_the_next(self) -> None:
         assert self.index.earliest_ms() == min((due_ms for _, due_ms in self.model.values()), default=None)
 
+
+class OnDisk(DueIndexMachine):
+    """The same, on RocksDB."""
+
+    def opened(self) -> Rows:
+        tuning = Tuning()
+        self.folder = tempfile.TemporaryDirectory()
+        self.on_disk = Store(Path(self.folder.name), tuning, block_cache(tuning))
+        return self.on_disk
+
     def teardown(self) -> None:
-        self.store.close()
+        self.on_disk.close()
         self.folder.cleanup()
 
 
 TestDueIndexAgainstAList = DueIndexMachine.TestCase
-TestDueIndexAgainstAList.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestDueIndexOnDiskAgainstAList = OnDisk.TestCase
+for machine in (TestDueIndexAgainstAList, TestDueIndexOnDiskAgainstAList):
+    machine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 
 
 def test_keys_sort_as_priority_time_id() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from streams.runtime import Batch, DueTimer, Output, Record, Tuning
@@ -31,10 +28,8 @@ def buried(subject: Subject, error: BaseException, batch: Batch) -> Output:
 
 
 @pytest.fixture
-def partition(tmp_path: Path) -> Iterator[VirtualPartition]:
-    made = VirtualPartition(work, buried, tmp_path / "store", Tuning(batch_timers=2))
-    yield made
-    made.close()
+def partition() -> VirtualPartition:
+    return VirtualPartition(work, buried, Tuning(batch_timers=2))
 
 
 def record(key: bytes, value: bytes) -> Record:
