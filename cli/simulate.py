@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,18 +15,20 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cli.simulation.checks.every import checks_for
 from cli.simulation.inputs import DAY_MS, Input, NothingToSimulate, exported, made_up
-from cli.simulation.leads import Leads
+from cli.simulation.parts import PATIENTS
 from cli.simulation.printing import print_tables, totals_of
 from cli.simulation.running import simulate
-from cli.simulation.telling import Counted
+from cli.simulation.workers import WorkerLost
 from connectors.exports.mapfile import MapError, read_map
 from streams.catalog import Catalog
 
 FIRST_DAY = date(2026, 1, 1)
 # Events are refused before the one (schemas/validation.py), and three years from the other there are no dates any more.
 _FIRST_DAYS = (date(2000, 1, 1), date(2190, 12, 31))
+# A script of fewer lines is over before processes have begun.
+_SHORT = 1_000
+_SHOWN_SECONDS = 0.2  # between two moves of the bar
 # What only a made-up clinic has, by the parameter's name.
 _MADE_UP = ("days", "first", "patients", "appointments_a_day")
 
@@ -64,6 +67,11 @@ _MADE_UP = ("days", "first", "patients", "appointments_a_day")
     help="With --appointments: its map file, as for `luxe produce`.",
 )
 @click.option("--limit", type=click.IntRange(1), help="With --appointments: only so many rows.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, PATIENTS),
+    help="Processes that share the work; the totals are the same. By default one for each core, for a few days one alone.",
+)
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON line of totals instead of the tables.")
 @click.pass_context
 def command(
@@ -76,6 +84,7 @@ def command(
     file: Path | None,
     map_path: Path | None,
     limit: int | None,
+    workers: int | None,
     as_json: bool,
 ) -> None:
     """Let a clinic's days pass under a virtual clock, and print what would be sent and every rule broken: none should be.
@@ -93,34 +102,41 @@ def command(
     else:
         _refuse_made_up(context)
         given = _read(file, map_path, limit)
-    zone = str(given.policy["time_zone"])
+    if workers is None:
+        workers = 1 if len(given.script) < _SHORT else _cores()
     catalog = Catalog.load()
-    counted, leads, checks = Counted(zone), Leads(zone), checks_for(catalog, given.policy)
     with _clock(given.begins_ms, given.ends_ms) as progress:
-        ran = simulate(
-            given.script,
-            begins_ms=given.begins_ms,
-            ends_ms=given.ends_ms,
-            seed=seed,
-            catalog=catalog,
-            onlookers=(*checks.onlookers, counted, leads),
-            policies=(given.policy,),
-            progress=progress,
-        )
-    checks.finish(given.ends_ms)
+        try:
+            came = simulate(
+                given.script,
+                begins_ms=given.begins_ms,
+                ends_ms=given.ends_ms,
+                seed=seed,
+                catalog=catalog,
+                policy=given.policy,
+                workers=workers,
+                progress=progress,
+            )
+        except WorkerLost as error:
+            raise click.ClickException(str(error)) from error
     passed = round((given.ends_ms - given.begins_ms) / DAY_MS)
-    totals = {"days": passed, "seed": seed, "from": str(_day(given.begins_ms))} | totals_of(given, counted, checks, ran)
+    totals = {"days": passed, "seed": seed, "from": str(_day(given.begins_ms))} | totals_of(given, came)
     click.echo(f"{passed} days in {time.monotonic() - began:.1f} s", err=True)
     if as_json:
         click.echo(json.dumps(totals))
     else:
-        print_tables(given, counted, checks, leads, totals)
-    for violation in checks.shown():
-        click.echo(f"violation: {violation.rule}: {violation.subject}: {violation.what}", err=True)
+        print_tables(given, came, totals)
+    for shown in came.shown.values():
+        for violation in shown:
+            click.echo(f"violation: {violation.rule}: {violation.subject}: {violation.what}", err=True)
     if not totals["requested"]:
         click.echo("nothing was asked for: every event was refused, or there was none", err=True)
-    if checks.violations or not totals["requested"]:
+    if came.violations or not totals["requested"]:
         sys.exit(1)
+
+
+def _cores() -> int:
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, PATIENTS)
 
 
 def _refuse_made_up(context: click.Context) -> None:
@@ -161,15 +177,16 @@ def _clock(begins_ms: int, ends_ms: int) -> Iterator[Callable[[int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    # It moves when it is told to, without a thread of its own: none may run where processes are forked.
+    with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bar:
         task = bar.add_task("simulating", total=ends_ms - begins_ms, day="")
-        shown = begins_ms
+        shown = time.monotonic()
 
         def show(now_ms: int) -> None:
             nonlocal shown
-            if now_ms - shown >= DAY_MS:
-                shown = now_ms
-                bar.update(task, completed=now_ms - begins_ms, day=str(_day(now_ms)))
+            if time.monotonic() - shown >= _SHOWN_SECONDS:
+                shown = time.monotonic()
+                bar.update(task, completed=min(now_ms, ends_ms) - begins_ms, day=str(_day(now_ms)), refresh=True)
 
         yield show
-        bar.update(task, completed=ends_ms - begins_ms)
+        bar.update(task, completed=ends_ms - begins_ms, refresh=True)

@@ -12,6 +12,9 @@ class Onlooker:
     def event(self, event_type: str, value: Mapping[str, Any], at_ms: int) -> None:
         """A producer's event arrived."""
 
+    def elsewhere(self, event_type: str, value: Mapping[str, Any], at_ms: int) -> None:
+        """An event arrived that is about nobody of this partition."""
+
     def wished(self, cells: Mapping[str, str], at_ms: int) -> None:
         """Somebody's record was made or changed: a line of ``luxe recipients import``."""
 

@@ -9,33 +9,32 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cli.simulation.checks.every import REMINDERS, Checks
+from cli.simulation.checks.every import REMINDERS
 from cli.simulation.checks.reminders import VERDICTS
 from cli.simulation.inputs import Input
-from cli.simulation.leads import LEADS, Leads
-from cli.simulation.running import Ran
-from cli.simulation.telling import Counted
+from cli.simulation.leads import LEADS
+from cli.simulation.outcome import Outcome
 from schemas.topics import CHANNELS
 
 # No table is broken over lines where nobody looks at a terminal.
 _WIDTH = 160
 
 
-def totals_of(given: Input, counted: Counted, checks: Checks, ran: Ran) -> dict[str, Any]:
+def totals_of(given: Input, came: Outcome) -> dict[str, Any]:
     """For ``--json``."""
     found: dict[str, Any] = {
-        "events": counted.events.total(),
-        "requested": checks.books.requested,
-        "ended": checks.books.ended,
-        "waiting": checks.books.waiting,
-        "sent": {channel: sum(n for (_, c), n in counted.sent.items() if c == channel) for channel in CHANNELS},
-        "refused_by_provider": dict(sorted(counted.refused.items())),
+        "events": came.events,
+        "requested": came.requested,
+        "ended": came.ended,
+        "waiting": came.waiting,
+        "sent": {channel: sum(n for (_, c), n in came.sent.items() if c == channel) for channel in CHANNELS},
+        "refused_by_provider": dict(sorted(came.refused.items())),
         "decisions": {
-            outcome: sum(n for (name, _), n in counted.outcomes.items() if name == outcome)
+            outcome: sum(n for (name, _), n in came.outcomes.items() if name == outcome)
             for outcome in ("deliver", "defer", "suppress")
         },
-        "dead_letters": dict(sorted(counted.letters.items())),
-        "timers": ran.timers,
+        "dead_letters": dict(sorted(came.letters.items())),
+        "timers": came.timers,
     }
     if given.rows:
         found |= {
@@ -45,33 +44,29 @@ def totals_of(given: Input, counted: Counted, checks: Checks, ran: Ran) -> dict[
                 name: {
                     verdict: count
                     for verdict in VERDICTS
-                    if (
-                        count := sum(
-                            n for (_, kind, v), n in checks.reminders.table.items() if (kind, v) == (name, verdict)
-                        )
-                    )
+                    if (count := sum(n for (_, kind, v), n in came.reminders.items() if (kind, v) == (name, verdict)))
                 }
                 for name in REMINDERS
             },
         }
-    return found | {"violations": checks.violations}
+    return found | {"violations": came.violations}
 
 
-def print_tables(given: Input, counted: Counted, checks: Checks, leads: Leads, totals: Mapping[str, Any]) -> None:
+def print_tables(given: Input, came: Outcome, totals: Mapping[str, Any]) -> None:
     """What was sent by type and channel, by hour and channel, why not; of an export, what each lead time got."""
     console = Console(width=None if Console().is_terminal else _WIDTH)
-    console.print(_table("sent", "type", CHANNELS, sorted({name for name, _ in counted.sent}), counted.sent))
-    hours = {(f"{hour:02d}", channel): count for (hour, channel), count in counted.hours.items()}
+    console.print(_table("sent", "type", CHANNELS, sorted({name for name, _ in came.sent}), came.sent))
+    hours = {(f"{hour:02d}", channel): count for (hour, channel), count in came.hours.items()}
     console.print(_table("sent, by the clinic's hour", "hour", CHANNELS, sorted({hour for hour, _ in hours}), hours))
-    outcomes = {(f"{outcome}: {reason}", "decisions"): count for (outcome, reason), count in counted.outcomes.items()}
+    outcomes = {(f"{outcome}: {reason}", "decisions"): count for (outcome, reason), count in came.outcomes.items()}
     console.print(
         _table("decided", "outcome and reason", ("decisions",), sorted({name for name, _ in outcomes}), outcomes)
     )
-    booked = [lead for lead in LEADS if leads.booked[lead]]
-    sent = leads.sent | {("appointments", lead): leads.booked[lead] for lead in booked}
-    types = ["appointments", *sorted({name for name, _ in leads.sent})]
+    booked = [lead for lead in LEADS if came.booked[lead]]
+    sent = came.led | {("appointments", lead): came.booked[lead] for lead in booked}
+    types = ["appointments", *sorted({name for name, _ in came.led})]
     console.print(_table("notifications sent, by how long before was booked", "type", booked, types, sent))
-    rows = {(f"{lead}: {kind}", verdict): count for (lead, kind, verdict), count in checks.reminders.table.items()}
+    rows = {(f"{lead}: {kind}", verdict): count for (lead, kind, verdict), count in came.reminders.items()}
     names = [
         name for lead in LEADS for kind in REMINDERS if any((name := f"{lead}: {kind}", v) in rows for v in VERDICTS)
     ]
@@ -80,7 +75,7 @@ def print_tables(given: Input, counted: Counted, checks: Checks, leads: Leads, t
         click.echo(f"{given.rows:,} rows, {sum(given.rejected.values()):,} of them rejected:")
         for reason, count in sorted(given.rejected.items()):
             click.echo(f"  {count:,} × {reason}")
-    for code, count in sorted(counted.letters.items()):
+    for code, count in sorted(came.letters.items()):
         click.echo(f"{count:,} dead letters: {code}")
     messages = sum(totals["sent"].values())
     click.echo(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import json
 import os
@@ -143,7 +142,7 @@ class KeyRing:
         that is not international (its country is unknown here).
         """
         text = f"{channel}\0{_normalised(channel, address)}".encode()
-        return hmac.new(self._address_key, text, hashlib.sha256).hexdigest()[:ADDRESS_HASH_HEX_DIGITS]
+        return hmac.digest(self._address_key, text, "sha256").hex()[:ADDRESS_HASH_HEX_DIGITS]
 
     def link_key(self, purpose: str) -> AESGCM:
         """What seals the tokens of links. Like address hashes, they outlive rotations: an email is opened months later."""

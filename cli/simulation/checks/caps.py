@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import date
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from cli.simulation.checks.check import Check, at
@@ -16,6 +18,7 @@ _DAY_MS = 24 * _HOUR_MS
 # The specification's gaps between two of marketing; weekly where nobody was asked.
 _GAPS_MS = {"daily": 24 * _HOUR_MS, "weekly": 168 * _HOUR_MS, "monthly": 720 * _HOUR_MS}
 _KEPT_MS = 31 * _DAY_MS
+_LONGEST_DAY_MS = 26 * _HOUR_MS  # the one that has an hour twice, and one more
 _COLLECTS = frozenset({"digest", "daily_cap", "category_cap"})
 
 
@@ -26,6 +29,9 @@ class _Sent(NamedTuple):
     notification_id: str
     category: str
     marketing: bool
+
+
+_at_ms = attrgetter("at_ms")
 
 
 class Caps(Check):
@@ -74,7 +80,9 @@ class Caps(Check):
             self._judged.add(name)
             if recipient.startswith("patient:") and not value["essential"] and kind not in self._free:
                 # What came before its own first message: a next channel takes the place that was taken then.
-                earlier = itertools.takewhile(lambda one: one.notification_id != name, sent)
+                reach_ms = _KEPT_MS if is_marketing else _LONGEST_DAY_MS
+                start = 0 if name in self._counted else bisect_left(sent, at_ms - reach_ms, key=_at_ms)
+                earlier = itertools.takewhile(lambda one: one.notification_id != name, sent[start:])
                 before = [one for one in earlier if one.notification_id not in self._failed]
                 self._judge(value, before, at_ms, is_marketing)
         if name in self._counted:

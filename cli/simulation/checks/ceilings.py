@@ -8,7 +8,7 @@ from typing import Any
 
 from cli.simulation.checks.check import Check
 from cli.simulation.checks.wishes import Wishes
-from cli.simulation.world import BASE_URL
+from cli.simulation.links import BASE_URL
 
 _WORD = re.compile(r"[^\W\d_][\w'-]*")
 _AMOUNT = re.compile(r"[$€£]\s?\d|\d\s?(?:USD|EUR|GBP)\b")
@@ -38,6 +38,10 @@ class Ceilings(Check):
             self._providers.add(value["provider"].lower())
         if value.get("patient_id"):
             self._patient_of[value["aggregate_id"]] = f"patient:{value['patient_id']}"
+
+    def elsewhere(self, event_type: str, value: Mapping[str, Any], at_ms: int) -> None:
+        """Staff are told of everybody's."""
+        self.event(event_type, value, at_ms)
 
     def call(self, message: Mapping[str, Any], content: Mapping[str, Any], accepted: bool, at_ms: int) -> None:
         """Looks at each surface by its level: 1 for texts, push and subjects, 2 for an email's body; the portal shows all."""

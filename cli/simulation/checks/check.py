@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from cli.simulation.onlooker import Onlooker
@@ -38,6 +39,7 @@ class Check(Onlooker):
         """The simulation is over: what is still open is judged."""
 
 
+@lru_cache(maxsize=64)  # several checks look at one instant
 def at(ms: int) -> datetime:
     """The instant, in UTC."""
     return datetime.fromtimestamp(ms / 1000, UTC)

@@ -55,6 +55,10 @@ class Living(Check):
             changed = _Changed(at_ms, value["aggregate_version"], value["event_id"], cancelled)
             self._changed[value["aggregate_id"]] = changed
 
+    def elsewhere(self, event_type: str, value: Mapping[str, Any], at_ms: int) -> None:
+        """Staff are told of everybody's."""
+        self.event(event_type, value, at_ms)
+
     def call(self, message: Mapping[str, Any], content: Mapping[str, Any], accepted: bool, at_ms: int) -> None:
         """Looks at what the message was made from."""
         changed = self._changed.get(message["aggregate_id"]) if message["aggregate_type"] == "appointment" else None

@@ -85,20 +85,15 @@ class Reminders(Check):
                 if kind in self._asking:
                     expected.confirmed_ms = expected.confirmed_ms or at_ms
             return
+        self._changed(event_type, value["aggregate_id"], at_ms)
         names = _SETS.get(event_type)
-        if names is None and event_type not in _ENDS:
-            return
-        appointment = value["aggregate_id"]
-        for key, expected in self._live.pop(appointment, {}).items():
-            if expected.due_ms < at_ms:
-                self._judge(key, expected)
         if names is None:
             return
         zone = ZoneInfo(value["time_zone"] or self._clinic_zone)
         starts = datetime.combine(value[names[0]], time.fromisoformat(value[names[1]]), zone)
         lead = lead_of(at_ms, value[names[0]], value[names[1]], zone)
         narrowed = value.get("sms_opt_in") is False or value.get("email_opt_in") is False
-        found = self._live[appointment] = {}
+        found = self._live[value["aggregate_id"]] = {}
         for kind, (days, elapsed) in self._before.items():
             wall = datetime.combine(starts.date() - timedelta(days=days), starts.time(), zone)
             due_ms = round((wall.astimezone(UTC) - elapsed).timestamp() * 1000)
@@ -108,6 +103,17 @@ class Reminders(Check):
                 self.table[lead, kind, "too soon"] += 1
             else:
                 found[value["event_id"], kind] = _Expected(due_ms, lead, narrowed)
+
+    def elsewhere(self, event_type: str, value: Mapping[str, Any], at_ms: int) -> None:
+        """An appointment that became somebody else's is nobody's here any more."""
+        self._changed(event_type, value["aggregate_id"], at_ms)
+
+    def _changed(self, event_type: str, appointment: str, at_ms: int) -> None:
+        """What was to come before a change does not come after it."""
+        if event_type in _SETS or event_type in _ENDS:
+            for key, expected in self._live.pop(appointment, {}).items():
+                if expected.due_ms < at_ms:
+                    self._judge(key, expected)
 
     def _is_plain(self, recipient: str) -> bool:
         """Nothing that we know of them stands against a reminder, at any hour."""
