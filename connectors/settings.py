@@ -115,7 +115,9 @@ class Settings(BaseSettings):
     loopback_url: str | None = Field(None, description="Control address of the loopback provider, when one runs.")
 
     push_deep_link: str = Field(
-        "luxe://notifications/", description="What the app opens for a push message; the notification's id follows."
+        "luxe://notifications/",
+        max_length=200,
+        description="What the app opens for a push message; the notification's id follows. https:// opens it in browsers too.",
     )
 
     waitlist_window_seconds: int = Field(

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from firebase_admin import messaging
-
-from connectors.providers.fcm import PROVIDER, FcmMessages, aimed, ttl_until
+from connectors.providers.fcm import PROVIDER, FcmMessages
 from connectors.providers.outcome import Accepted, OutcomeUnknown, Refused
 from connectors.settings import Settings
+from sinks.push_message import build
 from sinks.runtime.channel import Shared
 from sinks.runtime.tuning import Tuning
 
-URGENT_LANES = ("critical", "high")
 # Which of several refusals is told when no device took the message: the one that leaves most hope first.
 _HOPE = ("throttled", "transient", "account", "unknown", "content_filtered", "opted_out", "permanent_recipient")
 _DEAD = "permanent_recipient"
@@ -84,44 +82,3 @@ def judged(ends: Mapping[str, Accepted | BaseException]) -> Accepted:
     told = min(refusals.values(), key=lambda refused: _HOPE.index(refused.error_class))
     told.dead_addresses = dead
     raise told
-
-
-def build(
-    message: Mapping[str, Any], content: Mapping[str, Any], token: str, deep_link: str, now: datetime
-) -> messaging.Message:
-    """The SDK's message for one device. Ids only but for the text, which was rendered for a lock screen.
-
-    A repetition replaces what it repeats, on each system by its own means: a resend after a lost answer is seen once.
-    """
-    ident: str = message["notification_id"]
-    urgent = message["lane"] in URGENT_LANES
-    ttl = ttl_until(message["expires_at"], now)
-    made = messaging.Message(
-        notification=messaging.Notification(
-            title=content["subject"], body=content["body"], image=next(iter(content["media_urls"]), None)
-        ),
-        data={**content["data"], "delivery_id": message["delivery_id"], "deep_link": f"{deep_link}{ident}"},
-        android=messaging.AndroidConfig(
-            priority="high" if urgent else "normal",
-            ttl=ttl,
-            collapse_key=ident,
-            notification=messaging.AndroidNotification(
-                tag=ident, channel_id=message["category"], sound="default", visibility="private"
-            ),
-        ),
-        apns=messaging.APNSConfig(
-            headers={
-                "apns-priority": "10" if urgent else "5",
-                "apns-expiration": str(int((now + ttl).timestamp())),
-                "apns-collapse-id": ident,
-            },
-            payload=messaging.APNSPayload(
-                aps=messaging.Aps(sound="default", category=message["notification_type"], thread_id=message["category"])
-            ),
-        ),
-        webpush=messaging.WebpushConfig(
-            headers={"TTL": str(int(ttl.total_seconds())), "Urgency": "high" if urgent else "normal"},
-            notification=messaging.WebpushNotification(tag=ident),
-        ),
-    )
-    return aimed(made, token)

@@ -191,7 +191,8 @@ class Messages:
                 rendered, to, person, locale, unsubscribe_url(facts), files, links, picture_url, forms
             )
         elif channel == "push":
-            content = push.content(rendered, person.devices or (to,), request["notification_id"], name, picture)
+            tokens, behaviour = person.devices or (to,), self._in_app[name]
+            content = push.content(rendered, tokens, request["notification_id"], name, behaviour, locale, picture)
         else:
             about = (request["aggregate_type"], request["aggregate_id"])
             content = in_app.content(rendered, to, *about, self._in_app[name], locale)

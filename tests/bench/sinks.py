@@ -35,7 +35,7 @@ from connectors.providers.sendgrid import Email, build
 from connectors.settings import Settings
 from connectors.stack.setup import set_up
 from schemas.topics import deliver_topic
-from sinks.push import build as build_push
+from sinks.push_message import build as build_push
 from sinks.runtime.lanes import group_of
 from tests.bench.report import Figure, rate
 from tests.bench.stack import worker_environment

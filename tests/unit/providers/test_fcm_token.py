@@ -16,7 +16,7 @@ from connectors.loopback.signing import GoogleAccounts
 from connectors.providers.fcm import FcmMessages, service_account
 from connectors.providers.outcome import Accepted, Refused
 from connectors.settings import Settings, SettingsError
-from sinks.push import build
+from sinks.push_message import build
 from tests.unit.sinks.test_push import CONTENT, MESSAGE, NOW
 
 # Google's library leaves them unannotated.

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.providers.fcm import MAX_TTL, encoded, refused, ttl_until
 from connectors.providers.outcome import ERROR_CLASSES, Accepted, OutcomeUnknown, Refused
-from sinks.push import build, judged
+from sinks.push import judged
+from sinks.push_message import build
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MESSAGE: dict[str, Any] = {
@@ -57,22 +57,6 @@ def test_one_device_is_enough_and_doubt_outweighs_refusal(several: Mapping[str, 
 def test_a_defect_of_ours_is_not_taken_for_an_end() -> None:
     with pytest.raises(KeyError):
         judged({"a": TAKEN, "b": KeyError("x")})
-
-
-def test_the_body_is_what_the_sdk_makes_and_carries_no_more_than_it_may() -> None:
-    body = orjson.loads(encoded(build(MESSAGE, CONTENT, "token:1", "luxe://notifications/", NOW)))["message"]
-    assert body["token"] == "token:1"
-    assert body["notification"] == {"title": "A new message", "body": "Open the app to read it."}
-    assert body["data"] == {"delivery_id": "d", "deep_link": "luxe://notifications/n"}
-    assert body["android"]["priority"] == "normal"
-    assert body["apns"]["headers"]["apns-expiration"] == str(int((NOW + MAX_TTL).timestamp()))
-
-
-def test_an_installation_id_is_aimed_at_as_such() -> None:
-    body = orjson.loads(encoded(build(MESSAGE, CONTENT, "cInst4llation-Id_22chr", "luxe://notifications/", NOW)))[
-        "message"
-    ]
-    assert (body.get("token"), body["fid"]) == (None, "cInst4llation-Id_22chr")
 
 
 def test_a_message_the_sdk_refuses_is_told_without_its_text() -> None:
