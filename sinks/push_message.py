@@ -81,6 +81,7 @@ def build(
     ttl = ttl_until(message["expires_at"], now)
     link = f"{deep_link}{ident}"
     says = shown(content, {"delivery_id": message["delivery_id"], "deep_link": link})
+    badge = None if (count := says.data.get("badge")) is None else int(count)
     made = messaging.Message(
         notification=messaging.Notification(title=says.title, body=says.body, image=says.image),
         data=says.data,
@@ -89,7 +90,11 @@ def build(
             ttl=ttl,
             collapse_key=ident,
             notification=messaging.AndroidNotification(
-                tag=ident, channel_id=message["category"], sound="default", visibility="private"
+                tag=ident,
+                channel_id=message["category"],
+                sound="default",
+                visibility="private",
+                notification_count=badge or None,  # 0 would mean "one more" to FCM
             ),
         ),
         apns=messaging.APNSConfig(
@@ -100,6 +105,7 @@ def build(
             },
             payload=messaging.APNSPayload(
                 aps=messaging.Aps(
+                    badge=badge,  # 0 takes it away
                     sound="default",
                     category=message["notification_type"],
                     thread_id=message["category"],

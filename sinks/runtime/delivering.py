@@ -196,11 +196,16 @@ class Delivering:
                 await asyncio.sleep(REGISTRY_RETRY_SECONDS)
 
     async def _on_devices(self, message: Message, content: Message) -> Message:
-        """The content for those devices only that are still this person's: who signed out, or in, may hold one since."""
+        """The content for those devices only that are still this person's: who signed out, or in, may hold one since.
+
+        With the number for their badge, counted at the same time.
+        """
         ring = self._tools.records.ring
         hashes = {token: ring.address_hash("push", token) for token in self._tools.channel.addresses(content)}
-        held = await self._tools.devices.held(message["recipient"], hashes.values())
-        return {**content, "to": " ".join(token for token, hashed in hashes.items() if hashed in held)}
+        theirs = await self._tools.devices.held(message["recipient"], hashes.values())
+        data = content["data"] if theirs.unread is None else {**content["data"], "badge": str(theirs.unread)}
+        to = " ".join(token for token, hashed in hashes.items() if hashed in theirs.hashes)
+        return {**content, "to": to, "data": data}
 
     async def _resolve(
         self,

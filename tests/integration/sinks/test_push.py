@@ -124,3 +124,30 @@ def test_the_payload_is_ids_and_a_text_for_lock_screens_and_a_repetition_replace
         sent["webpush"]["notification"]["tag"],
     } == {ident}
     assert patient not in str(sent)
+
+
+def in_inbox(rig: Rig, outbox: Outbox, recipient: str, count: int) -> list[str]:
+    """So many new items of an inbox; their notifications' ids."""
+    rig.ensure("in_app")
+    items = [outbox.outgoing("in_app", recipient) for _ in range(count)]
+    outbox.send(items)
+    for item in items:
+        rig.eye.status(item.id, "delivered")
+    return [item.message["notification_id"] for item in items]
+
+
+def test_badges_show_what_is_unread_at_that_moment_and_stay_as_they_are_where_there_is_no_inbox(
+    rig: Rig, outbox: Outbox, patient: str
+) -> None:
+    stranger = with_devices(rig, outbox, "without-inbox", "phone:without")
+    in_inbox(rig, outbox, patient, 2)
+    theirs = outbox.outgoing("push", patient)
+    others = outbox.outgoing("push", stranger, {"to": "phone:without"})
+    outbox.send([theirs, others])
+    sent = []
+    for message in (theirs, others):
+        rig.eye.end(message.id)
+        sent.append(rig.provider.messages(str(message.content["to"]))[0]["payload"]["message"])
+    assert [one["apns"]["payload"]["aps"].get("badge") for one in sent] == [2, None]
+    assert [one["android"]["notification"].get("notification_count") for one in sent] == [2, None]
+    assert [one["data"].get("badge") for one in sent] == ["2", None]

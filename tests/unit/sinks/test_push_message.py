@@ -56,6 +56,11 @@ WITH_ACTIONS = {"data": IDS | {"actions": ACTIONS}}
 WITH_IMAGE = {"media_urls": [IMAGE]}
 
 
+def with_badge(unread: int) -> dict[str, Any]:
+    """As the runtime says it, just before the call."""
+    return {"data": IDS | {"badge": str(unread)}}
+
+
 @pytest.mark.parametrize(
     ("message", "content", "link", "path", "value"),
     [
@@ -99,6 +104,15 @@ WITH_IMAGE = {"media_urls": [IMAGE]}
         # All of them
         ({}, WITH_IMAGE, APP, "notification/image", IMAGE),
         ({}, WITH_ACTIONS, APP, "data/actions", ACTIONS),
+        # How many are unread; unknown, it leaves every badge as it is. FCM takes a count of 0 on Android for none given.
+        ({}, with_badge(3), APP, "apns/payload/aps/badge", 3),
+        ({}, with_badge(3), APP, "android/notification/notification_count", 3),
+        ({}, with_badge(3), APP, "data/badge", "3"),
+        ({}, with_badge(0), APP, "apns/payload/aps/badge", 0),
+        ({}, with_badge(0), APP, "android/notification/notification_count", None),
+        ({}, with_badge(0), APP, "data/badge", "0"),
+        ({}, {}, APP, "apns/payload/aps/badge", None),
+        ({}, {}, APP, "data/badge", None),
     ],
 )
 def test_each_system_is_told_by_its_own_means(
@@ -142,7 +156,7 @@ texts = st.builds(
 def test_no_message_is_over_fcms_bound_and_ids_are_never_left_out(
     title: str, body: str, image: str | None, label: str | None, link: str
 ) -> None:
-    ids = {"notification_id": IDENT, "notification_type": LONGEST_TYPE}
+    ids = {"notification_id": IDENT, "notification_type": LONGEST_TYPE, "badge": "1000000"}
     actions = None if label is None else orjson.dumps([{"name": "confirm", "label": label}]).decode()
     content = {
         "subject": title,
