@@ -119,6 +119,19 @@ class Settings(BaseSettings):
         max_length=200,
         description="What the app opens for a push message; the notification's id follows. https:// opens it in browsers too.",
     )
+    push_sync_seconds: float = Field(
+        30.0,
+        ge=0,
+        le=86_400,
+        description="After an inbox changed elsewhere its owner's devices hear of it silently, once in so long; 0: never.",
+    )
+    push_sync_per_second: int = Field(20, ge=1, le=1_000, description="People whom one push sink tells so in a second.")
+    push_sync_people: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="People who wait for that, some 200 bytes each; of more nothing is told.",
+    )
 
     waitlist_window_seconds: int = Field(
         1_800,

@@ -232,7 +232,7 @@ TOPICS: tuple[Topic, ...] = (
         "delete",
         INBOX_CHANGE_RETENTION_MS,
         (_pipeline("InboxChange"),),
-        "in-app sink, API ► every API process: an inbox has changed, its open connections read what",
+        "in-app sink, API ► every API process, whose open connections read what has changed; push sinks, for badges",
     ),
     Topic(INTAKE_STATE, "state key", "compact", None, (), "Changelog of intake's state and input positions"),
     Topic(

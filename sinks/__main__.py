@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
 
 import click
 import psycopg
@@ -17,9 +16,8 @@ from connectors.logs import configure_logging
 from connectors.sealing import KeyRingError
 from connectors.settings import Settings, SettingsError
 from schemas.registry import RegistryError
-from sinks.runtime.channel import Channel
 from sinks.runtime.tuning import Tuning
-from sinks.runtime.worker import serve_until_signalled
+from sinks.runtime.worker import OpenBeside, OpenChannel, serve_until_signalled
 
 log = logging.getLogger("sinks")
 
@@ -52,9 +50,10 @@ def email() -> None:
 @main.command()
 def push() -> None:
     """Deliver push messages through Firebase."""
+    from sinks.inbox_sync.service import InboxSync
     from sinks.push import Push
 
-    _deliver(Push)
+    _deliver(Push, InboxSync.open)
 
 
 @main.command("in_app")
@@ -74,12 +73,12 @@ def clickhouse() -> None:
     sys.exit(ingest())
 
 
-def _deliver(open_channel: Callable[[Settings, Tuning], Channel]) -> None:
+def _deliver(open_channel: OpenChannel, open_beside: OpenBeside = lambda *_: None) -> None:
     try:
         settings, tuning = Settings(), Tuning()
         configure_logging(settings.log_format)
         collect_rarely()
-        uvloop.run(serve_until_signalled(settings, tuning, open_channel))
+        uvloop.run(serve_until_signalled(settings, tuning, open_channel, open_beside))
     except (SettingsError, ValidationError, KeyRingError, RegistryError) as error:
         click.echo(f"sinks: {error}", err=True)
         sys.exit(EXIT_SETTINGS)

@@ -6,7 +6,7 @@ https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages; what a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,6 +21,9 @@ URGENT_LANES = ("critical", "high")
 FRAME_BYTES = 1_300
 ROOM_BYTES = MAX_PAYLOAD_BYTES - FRAME_BYTES
 _ELLIPSIS = "…"
+# What a silent push is about, and what the next one replaces; of a device that is off for longer, the app asks when it opens.
+SYNC = "inbox"
+SYNC_TTL = timedelta(days=1)
 
 
 class Shown(NamedTuple):
@@ -124,6 +127,28 @@ def build(
             ),
             # FCM opens no other scheme from a browser.
             fcm_options=messaging.WebpushFCMOptions(link) if link.startswith("https://") else None,
+        ),
+    )
+    return aimed(made, token)
+
+
+def silent(token: str, unread: int, now: datetime) -> messaging.Message:
+    """What tells one device without a sound that its owner's inbox changed. The last of several is the one that counts.
+
+    Apple allows no badge in what wakes an app in the background: the app sets it, from ``data``.
+    https://developer.apple.com/documentation/usernotifications/pushing-background-updates-to-your-app
+    """
+    made = messaging.Message(
+        data={"sync": SYNC, "badge": str(unread)},
+        android=messaging.AndroidConfig(priority="normal", ttl=SYNC_TTL, collapse_key=SYNC),
+        apns=messaging.APNSConfig(
+            headers={
+                "apns-push-type": "background",
+                "apns-priority": "5",
+                "apns-expiration": str(int((now + SYNC_TTL).timestamp())),
+                "apns-collapse-id": SYNC,
+            },
+            payload=messaging.APNSPayload(aps=messaging.Aps(content_available=True)),
         ),
     )
     return aimed(made, token)

@@ -142,6 +142,17 @@ LIMIT_SHORT = Metric(
 LIMIT_WAITING = Metric(
     "luxe_rate_limit_waiting", "gauge", ("channel", "limit"), SINKS, "Messages that wait for a token of that limit."
 )
+PUSH_SYNCS = Metric(
+    "luxe_push_syncs_total",
+    "counter",
+    ("outcome",),
+    ("push",),
+    "Silent pushes after an inbox changed: sent, gone (the device is), refused, unanswered; or not: stopped (by a gate), held "
+    "(it gave way, and is tried again); of people: unwanted (push is off), unreadable, no_room (LUXE_PUSH_SYNC_PEOPLE wait).",
+)
+PUSH_SYNC_WAITING = Metric(
+    "luxe_push_sync_waiting", "gauge", (), ("push",), "People whose devices are to hear that their inbox changed."
+)
 DEAD_LETTERS = Metric(
     "luxe_dead_letters_total",
     "counter",
@@ -254,11 +265,7 @@ RESTORE_LEFT = Metric(
     "Changelog offsets that restores under way have still to read; 0 when none is.",
 )
 VIEW_LAG = Metric(
-    "luxe_stream_view_lag_records",
-    "gauge",
-    ("app", "view"),
-    STREAMS,
-    "Records of a preference table that are not read yet.",
+    "luxe_stream_view_lag_records", "gauge", ("app", "view"), STREAMS, "Records of a preference table not read yet."
 )
 REBALANCES = Metric("luxe_stream_rebalances_total", "counter", ("app",), STREAMS, "Rebalances of the group that ended.")
 POSITIONS_LOST = Metric(
@@ -343,11 +350,7 @@ SEGMENT_UNUSABLE = Metric(
     "luxe_segments_unusable_total", "counter", (), (SEGMENTS,), "Of these, what intake keeps as dead letters."
 )
 SEGMENT_EVENTS = Metric(
-    "luxe_segments_emitted_total",
-    "counter",
-    ("segment",),
-    (SEGMENTS,),
-    "Events told: somebody came to belong to a segment.",
+    "luxe_segments_emitted_total", "counter", ("segment",), (SEGMENTS,), "Events told: somebody joined a segment."
 )
 SEGMENT_MISSED = Metric(
     "luxe_segments_missed_total",

@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from connectors.providers.outcome import PASSING, Refused, reach
 from schemas.topics import LANES
@@ -23,22 +23,12 @@ from sinks.runtime.purse import Purse
 from sinks.runtime.subjects import Subject, Subjects
 from sinks.runtime.tuning import Tuning
 from sinks.runtime.turns import CRITICAL, Turns
+from sinks.runtime.waiter import Waiter, Waits, late_at
 
 # A message that the account's refusal has met so often, while others were answered between, is refused for itself.
 MAX_STRIKES = 2
 # Limits of a longer window are of messages sent; questions are none.
 SHORT_WINDOW_SECONDS = 1.0
-
-
-class Waits(Protocol):
-    """What the runtime needs of a record that waits; see sinks.runtime.lanes.Taken."""
-
-    @property
-    def leaving(self) -> bool: ...
-
-    def step_aside(self) -> bool: ...
-
-    def step_back(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -56,19 +46,6 @@ class Counted:
     pauses: Counter[str]  # by cause
     probes: int = 0
     postponed: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    taken: Waits
-    lane: str
-    subjects: tuple[Subject, ...]
-    purses: tuple[Purse, ...]
-    until: float | None
-    fresh: bool
-    permit: asyncio.Future[Permit | None]
-    asks: bool = False  # what became of a message; it sends none
-    aside: bool = False
 
 
 class Admission:
@@ -97,7 +74,7 @@ class Admission:
         self._subjects = Subjects(channel, provider, tuning, alarms)
         self._account = self._subjects.account
         self._turns = Turns()
-        self._waiting: dict[str, deque[_Waiter]] = {lane: deque() for lane in LANES}
+        self._waiting: dict[str, deque[Waiter]] = {lane: deque() for lane in LANES}
         self._calling: Counter[str] = Counter()
         self._short_of_slots = False
         self._held = False
@@ -114,12 +91,12 @@ class Admission:
         The permit is ``late`` where the message's time was over first. Whoever gets one closes it.
         """
         return await self._admit(
-            _Waiter(
+            Waiter(
                 taken,
                 message["lane"],
                 self._subjects.of(message),
                 (*self._account_purses, *self._allowance.own(message)),
-                until=_late_at(message),
+                until=late_at(message),
                 fresh=not tries.strikes,
                 permit=asyncio.get_running_loop().create_future(),
             )
@@ -134,10 +111,10 @@ class Admission:
         purses = tuple(purse for purse in self._account_purses if purse.limit.window_seconds <= SHORT_WINDOW_SECONDS)
         permit = asyncio.get_running_loop().create_future()
         return await self._admit(
-            _Waiter(taken, lane, (self._account,), purses, until=until, fresh=False, permit=permit, asks=True)
+            Waiter(taken, lane, (self._account,), purses, until=until, fresh=False, permit=permit, asks=True)
         )
 
-    async def _admit(self, waiter: _Waiter) -> Permit | None:
+    async def _admit(self, waiter: Waiter) -> Permit | None:
         permit = None if self._short_of_slots else self._permit(waiter, time.monotonic())
         if permit is not None:
             return permit
@@ -161,11 +138,27 @@ class Admission:
         permit.spent = False
         return True
 
+    def spare(self) -> bool:
+        """Leave for one call that need not be made, for nobody waits for it: now, with a token of the account's limits, or not.
+
+        Not while anybody waits, nor while the provider may be about to pause. Such calls say nothing of it.
+        """
+        account = self._account.breaker
+        if account.opened_at is not None or account.streak or any(self._waiting.values()):
+            return False
+        now = time.monotonic()
+        if not all(purse.left(now) for purse in self._account_purses):
+            self._allowance.want([(False, self._account_purses)], now)
+            return False
+        for purse in self._account_purses:
+            purse.take()
+        return True
+
     def look(self) -> None:
         """See who may go on: after anything that may have changed it, a partition's leaving too."""
         now, clock = time.monotonic(), time.time()
         self._short_of_slots = False
-        left: dict[str, deque[_Waiter]] = {lane: deque() for lane in LANES}
+        left: dict[str, deque[Waiter]] = {lane: deque() for lane in LANES}
         for waiter in self._turns.of(self._waiting):
             lane = waiter.lane
             if waiter.permit.done():  # cancelled
@@ -195,7 +188,7 @@ class Admission:
         )
         self._look_again(now, clock, dry_until)
 
-    def _others_go_on(self, waiter: _Waiter, now: float) -> bool:
+    def _others_go_on(self, waiter: Waiter, now: float) -> bool:
         """Whether it waits for its own sender or clinic, and not for what all wait for."""
         if self._account.breaker.opened_at is not None or any(purse.is_dry(now) for purse in self._account_purses):
             return False
@@ -204,7 +197,7 @@ class Admission:
             purse.is_dry(now) for purse in own
         )
 
-    def _permit(self, waiter: _Waiter, now: float) -> Permit | None:
+    def _permit(self, waiter: Waiter, now: float) -> Permit | None:
         lane, subjects, purses = waiter.lane, waiter.subjects, waiter.purses
         if not _may_go(subjects, purses, now) or (waiter.asks and self._account.breaker.cause == "account"):
             return None
@@ -388,9 +381,3 @@ def _ticket(breaker: Breaker, now: float) -> int:
     if ticket is None:
         raise RuntimeError("a breaker that would admit did not")
     return ticket
-
-
-def _late_at(message: Mapping[str, Any]) -> float | None:
-    """When the message need not be sent any more, in seconds since the epoch."""
-    limits = [message[name].timestamp() for name in ("expires_at", "send_not_after") if message[name] is not None]
-    return min(limits, default=None)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
 
+from connectors.metrics.counting import Source
 from connectors.metrics.exporter import exporting
 from connectors.postgres.pool import open_pool
 from connectors.postgres.records import Records
@@ -144,10 +146,43 @@ async def _error_of(failed: asyncio.Future[None]) -> None:
     await asyncio.shield(failed)  # a waiter that gives up must not end it
 
 
+class Beside(Protocol):
+    """What a channel's process does beside its lanes; it never fails."""
+
+    def sources(self) -> list[Source]:
+        """For the exporter."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+
+    async def close(self) -> None:
+        """Give back what it opened."""
+
+
+OpenChannel = Callable[[Settings, Tuning], Channel]
+OpenBeside = Callable[[Settings, Tools], Beside | None]
+
+
+@asynccontextmanager
+async def _running(beside: Beside | None) -> AsyncIterator[None]:
+    task = None if beside is None else asyncio.create_task(beside.run())
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
 async def serve(
-    settings: Settings, tuning: Tuning, open_channel: Callable[[Settings, Tuning], Channel], *, stop: asyncio.Event
+    settings: Settings,
+    tuning: Tuning,
+    open_channel: OpenChannel,
+    *,
+    stop: asyncio.Event,
+    open_beside: OpenBeside = lambda *_: None,
 ) -> None:
-    """Run one channel's sink until ``stop``.
+    """Run one channel's sink until ``stop``; ``open_beside``: what else its process does.
 
     Raises KafkaException, psycopg.Error, KeyRingError, RegistryError, pydantic.ValidationError.
     """
@@ -201,17 +236,22 @@ async def serve(
                 overdue=Overdue(channel, admission, pool, statuses, desk, tuning),
             )
             worker = Worker(settings, tools, producer, failed)
+            beside = open_beside(settings, tools)
             sources = [
                 *counted.sources(worker.lanes, lambda: tools.gates.age_seconds, admission),
                 *allowance.sources(),
                 *([tools.forms.counts] if channel.name == "email" else ()),
+                *(() if beside is None else beside.sources()),
             ]
             try:
                 standing.tell(admission.standing())  # whatever an earlier process left there is over
                 await standing.written()
-                with exporting(settings, channel.name, sources):
-                    await worker.run(stop, lambda: _serving(settings, channel.name))
+                async with _running(beside):
+                    with exporting(settings, channel.name, sources):
+                        await worker.run(stop, lambda: _serving(settings, channel.name))
             finally:
+                if beside is not None:
+                    await beside.close()
                 await allowance.close()
                 await standing.written()
     finally:
@@ -224,11 +264,11 @@ def _serving(settings: Settings, channel: str) -> None:
 
 
 async def serve_until_signalled(
-    settings: Settings, tuning: Tuning, open_channel: Callable[[Settings, Tuning], Channel]
+    settings: Settings, tuning: Tuning, open_channel: OpenChannel, open_beside: OpenBeside = lambda *_: None
 ) -> None:
     """``serve`` until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await serve(settings, tuning, open_channel, stop=stop)
+    await serve(settings, tuning, open_channel, stop=stop, open_beside=open_beside)

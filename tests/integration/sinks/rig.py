@@ -50,6 +50,7 @@ TUNING = {
     "LUXE_SINKS_RECEIPT_ASK_AGAIN_SECONDS": "0.2",
     "LUXE_SINKS_SESSION_TIMEOUT_SECONDS": "6",
     "LUXE_SINKS_COMMIT_INTERVAL_SECONDS": "0.1",
+    "LUXE_PUSH_SYNC_SECONDS": "2",
 }
 ENDS = frozenset({"sent", "failed", "unknown", "suppressed", "cancelled", "expired"})
 

@@ -10,6 +10,7 @@ import pytest
 
 from connectors.postgres.pool import open_pool
 from connectors.postgres.recipients import Recipient, get_many, upsert_many
+from tests.integration.api.conftest import api_on
 from tests.integration.sinks.outgoing import CLINIC, Outbox
 from tests.integration.sinks.rig import Rig, wait_for
 from tests.integration.sinks.test_conformance import gate, shut
@@ -32,9 +33,12 @@ def devices_of(rig: Rig, outbox: Outbox, recipient: str) -> list[str]:
 
 
 def with_devices(rig: Rig, outbox: Outbox, name: str, *tokens: str) -> str:
-    """Somebody whose app is on these devices."""
+    """Somebody whose app is on these devices, or whose browser."""
     recipient = f"patient:{name}"
-    devices = [{"token": token, "platform": "ios", "registered_at": datetime.now(UTC)} for token in tokens]
+    devices = [
+        {"token": one, "platform": "web" if one.startswith("browser") else "ios", "registered_at": datetime.now(UTC)}
+        for one in tokens
+    ]
     content: dict[str, Any] = {"devices": devices}
 
     async def store() -> None:
@@ -151,3 +155,43 @@ def test_badges_show_what_is_unread_at_that_moment_and_stay_as_they_are_where_th
     assert [one["apns"]["payload"]["aps"].get("badge") for one in sent] == [2, None]
     assert [one["android"]["notification"].get("notification_count") for one in sent] == [2, None]
     assert [one["data"].get("badge") for one in sent] == ["2", None]
+
+
+def test_what_is_read_elsewhere_is_told_to_each_device_once_with_the_count_of_then(rig: Rig, outbox: Outbox) -> None:
+    tokens = ("phone:synced", "tablet:synced", "gone:synced", "browser:synced")
+    reader = with_devices(rig, outbox, "synced", *tokens)
+    silenced = with_devices(rig, outbox, "silenced", "phone:silenced")
+    rig.provider.misbehave("gone:synced", kind="fcm_error", code="UNREGISTERED")
+    shut(
+        rig,
+        outbox,
+        gate(f"consent:{silenced}:push_notifications", "opted_out"),
+        f"consent:{silenced}:push_notifications",
+    )
+    inboxes = {person: in_inbox(rig, outbox, person, 3) for person in (reader, silenced)}
+    rig.end("push")
+
+    async def read_two() -> None:
+        async with api_on(rig.settings) as api:
+            for person, items in inboxes.items():
+                caller = api.caller("patient", person.partition(":")[2])
+                for item in items[:2]:
+                    assert (await caller("POST", f"/v1/inbox/items/{item}/read")).status == 200
+
+    asyncio.run(read_two())
+    rig.start("push")
+    wait_for(lambda: devices_of(rig, outbox, reader) == ["phone:synced", "tablet:synced", "browser:synced"])
+    taken = {token: rig.provider.messages(token) for token in (*tokens, "phone:silenced")}
+    assert [len(messages) for messages in taken.values()] == [1, 1, 0, 0, 0]
+    for token in tokens[:2]:
+        sent = taken[token][0]["payload"]["message"]
+        assert "notification" not in sent
+        assert sent["data"] == {"sync": "inbox", "badge": "1"}
+        assert sent["apns"]["headers"]["apns-push-type"] == "background"
+    # It is no delivery.
+    assert not [
+        one
+        for statuses in rig.eye.statuses.values()
+        for one in statuses
+        if one["recipient"] == reader and one["channel"] == "push"
+    ]

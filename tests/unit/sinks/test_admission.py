@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from connectors.postgres.pool import Pool
+from connectors.postgres.rate_limits import Lease
 from connectors.providers.outcome import Refused
 from connectors.statuses import AcknowledgedProducer
 from schemas.codec import Codec
@@ -30,6 +31,7 @@ TUNING = Tuning(
     breaker_doubt_seconds=0.2,
     breaker_calm_seconds=60,
 )
+NO_LIMITS = RateLimits(sms_per_second=0, sms_per_day=0)
 DOWN = Refused("transient", code="503")
 ACCOUNT = Refused("account", code="20003")
 
@@ -60,19 +62,19 @@ class Record:
 
 
 class Desk:
-    """An admission without limits, and what it said."""
+    """An admission, without limits unless they are given, and what it said."""
 
-    def __init__(self, tuning: Tuning = TUNING) -> None:
+    def __init__(self, tuning: Tuning = TUNING, limits: RateLimits = NO_LIMITS) -> None:
         self.log = Log()
         self.held: list[bool] = []
-        limits = ChannelLimits(RateLimits(sms_per_second=0, sms_per_day=0), "sms")
+        self.allowance = Allowance(cast(Pool, None), ChannelLimits(limits, "sms"), tuning, failed=self._failed)
         producer = cast(AcknowledgedProducer, self.log)
         self.admission = Admission(
             channel="sms",
             provider="twilio",
             tuning=tuning,
             alarms=Alarms(producer, CODEC, channel="sms", provider="twilio"),
-            allowance=Allowance(cast(Pool, None), limits, tuning, failed=self._failed),
+            allowance=self.allowance,
             hold=self.held.append,
             tell=lambda _: None,
         )
@@ -282,3 +284,35 @@ def test_no_end_of_a_pause_is_taken_for_its_alarm_nor_the_next_one_for_the_last(
         "system_alert_critical": (False,),
         "system_alert_over": (True,),
     }
+
+
+async def test_a_call_that_nobody_waits_for_gives_way_to_messages_and_to_doubts_about_the_provider() -> None:
+    desk, tries = Desk(), Tries()
+    assert desk.admission.spare()
+    failing = await desk.permit(message(), tries)
+    desk.admission.unanswered(failing, message(), "503")
+    failing.close()
+    assert not desk.admission.spare()  # it may be an outage's first
+    answered = await desk.permit(message(), tries)
+    desk.admission.answered(answered)
+    answered.close()
+    assert desk.admission.spare()
+    refused = await desk.permit(message(), tries)
+    await desk.admission.postpones(refused, message(), ACCOUNT, tries)
+    refused.close()
+    assert not desk.admission.spare()
+    waiting = asyncio.create_task(desk.permit(message(), tries))
+    probe = await waiting
+    assert not desk.admission.spare()  # it is not known to be over before the probe's answer
+    desk.admission.answered(probe)
+    probe.close()
+    assert desk.admission.spare()
+
+
+async def test_it_takes_a_token_that_is_at_hand_and_no_other() -> None:
+    desk = Desk(limits=RateLimits(sms_per_second=0, sms_per_day=1_000))
+    (day,) = desk.allowance.account()
+    now = time.monotonic()
+    day.fill(Lease(2, 60.0), now, wanted=3)  # asked again only in 5 s
+    assert [desk.admission.spare() for _ in range(3)] == [True, True, False]
+    assert day.left(now) == 0

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.providers.fcm import MAX_PAYLOAD_BYTES, MAX_TTL, encoded
-from sinks.push_message import build
+from sinks.push_message import build, silent
 from streams.catalog import Catalog
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -185,3 +185,22 @@ def test_only_what_is_too_much_is_left_out() -> None:
     made = sent(WIDEST, content)
     assert made["notification"] == {"title": "t" * 100, "body": "b" * 1_000, "image": IMAGE}
     assert made["data"]["actions"] == ACTIONS
+
+
+@pytest.mark.parametrize("unread", [0, 3])
+def test_a_silent_push_is_a_count_and_nothing_that_is_shown(unread: int) -> None:
+    made = orjson.loads(encoded(silent(TOKEN, unread, NOW)))["message"]
+    assert made == {
+        "token": TOKEN,
+        "data": {"sync": "inbox", "badge": str(unread)},
+        "android": {"priority": "normal", "ttl": "86400s", "collapse_key": "inbox"},
+        "apns": {
+            "headers": {
+                "apns-push-type": "background",
+                "apns-priority": "5",
+                "apns-expiration": str(int((NOW + timedelta(days=1)).timestamp())),
+                "apns-collapse-id": "inbox",
+            },
+            "payload": {"aps": {"content-available": 1}},
+        },
+    }

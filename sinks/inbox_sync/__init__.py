@@ -1,0 +1,1 @@
+"""Silent pushes after an inbox changed elsewhere, so that badges do not drift."""
