@@ -76,7 +76,7 @@ from connectors.postgres.recipient_requests import RecipientRequests
 from connectors.postgres.records import Records
 from connectors.serving import Outage
 from connectors.settings import Settings, SettingsError
-from connectors.webhooks.withdrawals import Withdrawals
+from connectors.webhooks.withdrawals import Withdrawals, age_source
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def make_app(settings: Settings) -> web.Application:
     """The application. Raises SettingsError for a secret that is none."""
     requests = Requests()
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[requests.middleware, answering])
-    app[SOURCES] = list(requests.sources)
+    app[SOURCES] = [*requests.sources, age_source(lambda: app[WITHDRAWALS])]
     app[SETTINGS] = settings
     app[OUTAGE] = Outage()
     app[BUCKETS] = Buckets()

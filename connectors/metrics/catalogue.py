@@ -202,8 +202,8 @@ WITHDRAWALS_AGE = Metric(
     "luxe_withdrawals_age_seconds",
     "gauge",
     (),
-    (WEBHOOKS,),
-    "Since the reader of what was moved or called off last came round with all of it known; without it C and R are answered 503.",
+    HTTP,
+    "Since the reader of what was moved or called off last came round with all of it known; without it no answer is taken (503).",
 )
 
 # Streams

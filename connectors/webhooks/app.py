@@ -18,8 +18,6 @@ from confluent_kafka import KafkaException
 from multidict import MultiDict
 
 from connectors.kafka import LINGER_MS
-from connectors.metrics import catalogue
-from connectors.metrics.counting import Read, one
 from connectors.metrics.requests import SOURCES, Requests
 from connectors.postgres.in_force import open_in_force
 from connectors.postgres.pool import Pool, open_pool
@@ -46,7 +44,7 @@ from connectors.webhooks.signatures import (
     SendGridSignatures,
     TwilioSignatures,
 )
-from connectors.webhooks.withdrawals import Withdrawals
+from connectors.webhooks.withdrawals import Withdrawals, age_source
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +79,7 @@ def make_app(settings: Settings) -> web.Application:
     requests = Requests()
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[requests.middleware, _away])
     app[COUNTED] = Counted()
-    age = Read(catalogue.WITHDRAWALS_AGE, one(lambda: app[WITHDRAWALS].age_seconds()))
-    app[SOURCES] = [*requests.sources, *app[COUNTED].sources, age]
+    app[SOURCES] = [*requests.sources, *app[COUNTED].sources, age_source(lambda: app[WITHDRAWALS])]
     app[SETTINGS] = settings
     app[OUTAGE] = Outage()
     app[TWILIO] = TwilioSignatures(settings.twilio_auth_token.get_secret_value())

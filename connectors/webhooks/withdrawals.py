@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -16,6 +16,8 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connectors.kafka import ADMIN_TIMEOUT_SECONDS, make_consumer
+from connectors.metrics import catalogue
+from connectors.metrics.counting import Read, Source, one
 from connectors.settings import Settings
 from schemas.codec import Codec, CodecError
 from schemas.registry import RegistryError
@@ -39,6 +41,11 @@ class Withdrawn(NamedTuple):
     version: int
     closes: bool
     at: datetime
+
+
+def age_source(found: Callable[[], Withdrawals]) -> Source:
+    """For the exporter. ``found``: the process' own, once it is there."""
+    return Read(catalogue.WITHDRAWALS_AGE, one(lambda: found().age_seconds()))
 
 
 class Withdrawals:
