@@ -184,10 +184,10 @@ def _report(scanned: Sequence[dict[str, Any]], *, as_json: bool, dry_run: bool) 
 
 
 def _table(*headings: str) -> Table:
-    """Names whole, on a narrow screen and in a file too."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    """Names and days whole, on a narrow screen and in a file too."""
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     for heading in headings:
-        table.add_column(heading, no_wrap=heading == "segment", overflow="fold")
+        table.add_column(heading, no_wrap=heading in ("segment", "clinic", "day"), overflow="fold")
     return table
 
 
