@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -29,7 +30,8 @@ from connectors.waitlist.answering import now_ms
 from connectors.waitlist.keeping import SlotKeyGone, SlotRows
 from schemas.topics import event_topic
 from streams.catalog import Catalog
-from streams.waitlist.coordinator import Coordinator
+from streams.waitlist.backlog import Backlog
+from streams.waitlist.coordinator import SETTLE, Coordinator
 from streams.waitlist.letters import Letters, UnopenableSlot, Unreadable
 from streams.what_if import NoPolicy
 
@@ -86,6 +88,7 @@ async def _serve(settings: Settings) -> None:
             rows = SlotRows(records, settings.pages_url)
             coordinator = Coordinator(pool, records, types, rows, timedelta(seconds=settings.waitlist_window_seconds))
             letters = Letters(pool, records, types)
+            backlog = Backlog(BATCH_RECORDS, SETTLE.total_seconds())
             sources: list[Source] = [
                 coordinator.told,
                 coordinator.skipped,
@@ -96,8 +99,8 @@ async def _serve(settings: Settings) -> None:
             collect_rarely()
             with exporting(settings, NAME, sources):
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(_listen(consumer, coordinator, letters, stop))
-                    tasks.create_task(_keep_time(coordinator, ready, stop))
+                    tasks.create_task(_listen(consumer, coordinator, letters, backlog, stop))
+                    tasks.create_task(_keep_time(coordinator, backlog, ready, stop))
                     tasks.create_task(_tell_ready(settings, ready, stop))
     except* (psycopg.OperationalError, KafkaException) as group:
         raise group.exceptions[0] from None
@@ -111,10 +114,13 @@ async def _tell_ready(settings: Settings, ready: asyncio.Event, stop: asyncio.Ev
         mark_ready(settings, NAME)
 
 
-async def _listen(consumer: Consumer, coordinator: Coordinator, letters: Letters, stop: asyncio.Event) -> None:
+async def _listen(
+    consumer: Consumer, coordinator: Coordinator, letters: Letters, backlog: Backlog, stop: asyncio.Event
+) -> None:
     """Events, each finished before its offset is committed."""
     while not stop.is_set():
         messages = await asyncio.to_thread(consumer.consume, BATCH_RECORDS, POLL_SECONDS)
+        backlog.read(len(messages), time.monotonic())
         heard = [message for message in messages if is_record(message)]
         for message in heard:
             if not await _until_done(partial(_hear, message, coordinator, letters), stop):
@@ -149,7 +155,7 @@ async def _hear(message: Message, coordinator: Coordinator, letters: Letters) ->
         await letters.bury(message, event, error, now)
 
 
-async def _keep_time(coordinator: Coordinator, ready: asyncio.Event, stop: asyncio.Event) -> None:
+async def _keep_time(coordinator: Coordinator, backlog: Backlog, ready: asyncio.Event, stop: asyncio.Event) -> None:
     """Slots, each when it is due; first hearing what was said while nobody was here, if Kafka is not away."""
     with suppress(TimeoutError):
         await asyncio.wait_for(_first(ready, stop), LISTEN_FIRST_SECONDS)
@@ -158,6 +164,8 @@ async def _keep_time(coordinator: Coordinator, ready: asyncio.Event, stop: async
 
     async def look() -> None:
         nonlocal ahead_seconds
+        if ahead_seconds := backlog.seconds_left(time.monotonic()):
+            return
         while await coordinator.turn(now_ms()):
             pass
         due_at = await coordinator.next_due()
