@@ -160,9 +160,9 @@ def _report(scanned: Sequence[dict[str, Any]], *, as_json: bool, dry_run: bool) 
         for one in scanned:
             click.echo(json.dumps(one))
     else:
-        table = _table("segment", "clinic", "day", "patients", "would tell" if dry_run else "told", "before")
+        table = _table("segment", "clinic", "day", "patients", "to tell" if dry_run else "told", "before")
         for heading in ("missed", "unreadable"):
-            table.add_column(heading)
+            table.add_column(heading, overflow="fold")
         for one in scanned:
             counts = (one[name] for name in ("scanned", "emitted", "repeated", "missed", "unreadable"))
             table.add_row(one["segment"], one["clinic_id"], one["date"], *(f"{count:,}" for count in counts))
@@ -185,7 +185,7 @@ def _report(scanned: Sequence[dict[str, Any]], *, as_json: bool, dry_run: bool) 
 
 def _table(*headings: str) -> Table:
     """Names and days whole, on a narrow screen and in a file too."""
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, no_wrap=heading in ("segment", "clinic", "day"), overflow="fold")
     return table
