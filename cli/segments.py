@@ -160,7 +160,7 @@ def _report(scanned: Sequence[dict[str, Any]], *, as_json: bool, dry_run: bool) 
         for one in scanned:
             click.echo(json.dumps(one))
     else:
-        table = _table("segment", "clinic", "day", "patients", "to tell" if dry_run else "told", "before")
+        table = _table("segment", "clinic", "day", "people", "to tell" if dry_run else "told", "before")
         for heading in ("missed", "unreadable"):
             table.add_column(heading, overflow="fold")
         for one in scanned:
