@@ -27,19 +27,25 @@ class Period(NamedTuple):
 
 
 class Hours:
-    """Recurring hours. The period found last is kept: it answers everything from the former one's end to its own end."""
+    """Recurring hours. A period that was found answers everything from the former one's end to its own end.
 
-    __slots__ = ("_end", "_found", "_since_ms", "_start", "_weekdays", "_zone")
+    The last two are kept: what is due days ahead asks about then, and all else in between about now.
+    """
+
+    __slots__ = ("_before", "_before_since_ms", "_end", "_found", "_since_ms", "_start", "_weekdays", "_zone")
 
     def __init__(self, start: time, end: time, weekdays: frozenset[int], zone_name: str) -> None:
         self._start, self._end, self._weekdays = start, end, weekdays
         self._zone = zone(zone_name)
         self._since_ms, self._found = 0, Period(0, 0)
+        self._before_since_ms, self._before = 0, Period(0, 0)
 
     def period(self, now_ms: int) -> Period:
         """The period that holds ``now_ms``, else the next one; it always ends after ``now_ms``."""
         if self._since_ms <= now_ms < self._found.end_ms:
             return self._found
+        if self._before_since_ms <= now_ms < self._before.end_ms:
+            return self._before
         now = datetime.fromtimestamp(now_ms // 1000, UTC)
         # Over midnight a period that began yesterday may still hold; a zone whose clock is a day away changes nothing of it.
         first = now.astimezone(self._zone).date() - timedelta(days=1)
@@ -54,6 +60,7 @@ class Hours:
             if start_ms >= end_ms:
                 continue  # both ends in the gap: it does not take place that day
             if end_ms > now_ms:
+                self._before_since_ms, self._before = self._since_ms, self._found
                 self._since_ms, self._found = since_ms, Period(start_ms, end_ms)
                 return self._found
         return Period(NEVER_MS, NEVER_MS)
