@@ -26,9 +26,12 @@ setup: $(STAMP) ## Make the virtual environment from the lock file
 demo: $(STAMP) ## Run a clinic's day through the whole pipeline on the embedded stack
 	@$(BIN)/luxe demo
 
+# Processes that the tests are spread over (tests/spreading.py); 0: all in one, with the names of files as they go.
+WORKERS ?= 2
+
 .PHONY: test
 test: $(STAMP) ## Run all tests (starts and stops every service it needs)
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n $(WORKERS)
 
 .PHONY: check
 check: $(STAMP) ## Lint, format, types, layers, contracts, generated files

@@ -11,7 +11,6 @@ from typing import Any
 from pydantic import SecretStr
 
 from connectors.kafka_admin import create_topics
-from connectors.postgres.migrate import migrate
 from connectors.postgres.relay import Relay
 from connectors.sealing import ensure_key_ring
 from connectors.settings import Settings
@@ -21,9 +20,8 @@ STOP_SECONDS = 30.0
 
 
 def own_stores(stack: Stack, state_dir: Path, **changes: Any) -> Settings:
-    """The stack's services, an empty database, a state directory of the test's own."""
-    settings = stack.settings_for(state_dir, postgres_dsn=SecretStr(stack.new_database()), **changes)
-    migrate(settings, say=lambda line: None)
+    """The stack's services, a database of empty tables, a state directory of the test's own."""
+    settings = stack.settings_for(state_dir, postgres_dsn=SecretStr(stack.migrated_database()), **changes)
     create_topics(settings)
     ensure_key_ring(settings)
     return settings

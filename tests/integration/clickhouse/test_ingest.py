@@ -21,7 +21,6 @@ from pydantic import SecretStr
 from connectors.kafka import make_producer
 from connectors.kafka_admin import topic_ids
 from connectors.postgres.ingest_positions import Advance, FencedError, IngestPositions
-from connectors.postgres.migrate import migrate
 from connectors.sealing import DataKey, KeyCache, ensure_key_ring, open_sealed
 from connectors.settings import Settings
 from schemas.codec import Codec
@@ -101,8 +100,7 @@ class Sink:
 
 @pytest.fixture
 def sink(stack: Stack, tmp_path: Path) -> Sink:
-    settings = stack.settings_for(tmp_path).model_copy(update={"postgres_dsn": _secret(stack.new_database())})
-    migrate(settings, say=lambda _: None)
+    settings = stack.settings_for(tmp_path).model_copy(update={"postgres_dsn": _secret(stack.migrated_database())})
     topics = stack.new_topics([STATUS])
     producer = make_producer(settings)
     for number in range(STATUSES):

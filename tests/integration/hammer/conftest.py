@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,6 +47,7 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
 
     def said(line: str) -> None:
         with capsys.disabled():
-            print(f"\n  hammer: {line}", end="", flush=True)
+            # To stderr: of a process that runs tests for another (pytest -n) only that is the terminal's.
+            print(f"\n  hammer: {line}", end="", file=sys.stderr, flush=True)
 
     return said

@@ -10,7 +10,6 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from connectors.postgres.migrate import migrate
 from connectors.postgres.pool import Pool, open_pool
 from connectors.postgres.records import Records
 from connectors.sealing import KeyRing, ensure_key_ring
@@ -20,10 +19,8 @@ from tests.conftest import Stack
 
 @pytest.fixture
 def settings(stack: Stack, tmp_path: Path) -> Settings:
-    """The stack's services, an empty database, a state directory of the test's own."""
-    changed = stack.settings_for(tmp_path / "state", postgres_dsn=SecretStr(stack.new_database()))
-    migrate(changed, say=lambda line: None)
-    return changed
+    """The stack's services, a database of empty tables, a state directory of the test's own."""
+    return stack.settings_for(tmp_path / "state", postgres_dsn=SecretStr(stack.migrated_database()))
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ from pydantic import SecretStr
 from connectors.kafka import make_consumer
 from connectors.kafka_admin import create_topics
 from connectors.loopback.signing import SERVICE_ACCOUNT_FILE
-from connectors.postgres.migrate import migrate
 from connectors.sealing import ensure_key_ring
 from connectors.settings import Settings
 from schemas.codec import Codec
@@ -227,7 +226,7 @@ def opened(stack: Stack) -> Iterator[Rig]:
         with loopback(Path(folder) / "provider", port) as (provider_url, public_key):
             settings = stack.settings_for(
                 Path(folder) / "state",
-                postgres_dsn=SecretStr(stack.new_database()),
+                postgres_dsn=SecretStr(stack.migrated_database()),
                 twilio_base_url=provider_url,
                 sendgrid_base_url=provider_url,
                 sendgrid_webhook_public_key=public_key,
@@ -237,7 +236,6 @@ def opened(stack: Stack) -> Iterator[Rig]:
                 public_base_url=f"http://127.0.0.1:{port}",
             )
             ensure_key_ring(settings)
-            migrate(settings)
             create_topics(settings)
             eye = Eye(settings)
             with webhooks(settings):

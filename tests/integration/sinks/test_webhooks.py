@@ -19,7 +19,6 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from connectors.loopback.signing import twilio_signature
-from connectors.postgres.migrate import migrate
 from connectors.providers.sendgrid import EVENTS_PATH
 from connectors.providers.twilio import STATUS_PATH
 from connectors.settings import Settings
@@ -285,9 +284,8 @@ def test_while_kafka_is_away_the_provider_is_asked_to_post_again(rig: Rig, outbo
 
 
 def test_while_postgres_is_away_the_provider_is_asked_to_post_again(rig: Rig, stack: Stack) -> None:
-    dsn = stack.new_database()
+    dsn = stack.migrated_database()
     settings = with_port(rig.settings, postgres_dsn=SecretStr(dsn))
-    migrate(settings, say=lambda _: None)
     with webhooks(settings):
         assert requests.get(f"{settings.public_base_url}/readyz", timeout=20).status_code == 200
         name = dsn.rpartition("/")[2]
