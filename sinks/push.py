@@ -15,7 +15,16 @@ from sinks.runtime.channel import Shared
 from sinks.runtime.tuning import Tuning
 
 # Which of several refusals is told when no device took the message: the one that leaves most hope first.
-_HOPE = ("throttled", "transient", "account", "unknown", "content_filtered", "opted_out", "permanent_recipient")
+_HOPE = (
+    "throttled",
+    "transient",
+    "account",
+    "unknown",
+    "media",
+    "content_filtered",
+    "opted_out",
+    "permanent_recipient",
+)
 _DEAD = "permanent_recipient"
 
 

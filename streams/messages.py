@@ -174,7 +174,8 @@ class Messages:
             shortening = Shortening(self._links.short, delivery_id, policy, counted=name in self._tracked)
         rendered = template.bound_to(told.event.name).render(facts, shortening)
         to = person.addresses[channel]
-        picture = image_url(facts) if name in self._pictured else ""
+        # Not tried again with what may have been the reason why it failed.
+        picture = image_url(facts) if name in self._pictured and told.attempt == 1 else ""
         segments = pictures = 0
         if channel == "sms":
             links = [] if shortening is None else shortening.links(rendered)

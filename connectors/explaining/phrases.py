@@ -115,6 +115,7 @@ ENDED: Mapping[str, str] = {
     "throttled": "the provider did not take it in time",
     "permanent_recipient": "the number or address cannot be reached",
     "content_filtered": "a carrier or mail filter refused what it says",
+    "media": "its picture could not be fetched, or was none that carriers take",
     "account": "our account at the provider is not in order",
     "unknown": "the provider gave a reason that we do not know",
 }

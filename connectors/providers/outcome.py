@@ -15,6 +15,7 @@ ErrorClass = Literal[
     "permanent_recipient",  # nothing reaches this address, ever
     "opted_out",  # this person told the provider not to be written to by this sender
     "content_filtered",  # refused for what it says or how it is made
+    "media",  # its picture cannot be fetched, or is none that carriers take; without it the text may go
     "account",  # our account, credentials or configuration; every message will fail alike
     "unknown",  # a code we have no rule for
 ]

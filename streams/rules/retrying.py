@@ -26,6 +26,8 @@ SOFT_BOUNCE_ATTEMPTS = 3
 ATTEMPTS: Mapping[str, int] = {"critical": 5, "high": 3, "normal": 3, "low": 2}
 # A code that no table of ours knows may pass, or never: one more try, and the sink has told the operators of it.
 UNKNOWN_ATTEMPTS = 2
+# A campaign's picture that cannot be had: once more without it (streams/messages.py), also where its receipt says so only later.
+MEDIA_ATTEMPTS = 2
 _SPREADS = 1 << 16
 
 
@@ -44,6 +46,8 @@ def retry_ms(status: Mapping[str, Any], lane: str, failures: int, now_ms: int, s
     ``failures``: how often it failed, this one included.
     """
     error_class = status["error_class"]
+    if error_class == "media" and status["status"] in ("failed", "undelivered"):
+        return now_ms + backoff_ms(failures, spread) if failures < MEDIA_ATTEMPTS else None
     if status["status"] in ("undelivered", "bounced"):
         soft = error_class in PASSING and status["status"] == "undelivered" and failures < SOFT_BOUNCE_ATTEMPTS
         return now_ms + SOFT_BOUNCE_MS - SOFT_BOUNCE_MS // 60 * spread // _SPREADS if soft else None

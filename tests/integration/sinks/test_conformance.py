@@ -83,6 +83,7 @@ CASES = (
             twilio(21614, "permanent_recipient"),
             twilio(21610, "opted_out"),
             twilio(21617, "content_filtered"),
+            twilio(21620, "media"),
             http(401, "account", 20003, pauses=True),
             twilio(21606, "account", pauses=True),
             twilio(21408, "account"),

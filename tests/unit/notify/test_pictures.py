@@ -12,6 +12,7 @@ from streams.catalog import Catalog
 from streams.render.sources import email_html
 from tests.contract.golden import golden_value
 from tests.notify_world import CLINIC, NOW, World
+from tests.unit.notify.pursued import told
 
 CAMPAIGN = "luxe.events.CampaignLaunched"
 KIND = "promotional_offer"
@@ -82,6 +83,20 @@ def test_a_text_shows_it_where_the_campaign_says_so_and_the_network_can(
     made, said = message(world, "sms", number, image_in_texts=asked)
     assert (said["media_urls"], made["pictures"]) == (shown, len(shown))
     assert said["body"].startswith("Luxe Medical Spa: Spring is here.")
+
+
+@pytest.mark.parametrize("word", ["failed", "undelivered"])
+def test_a_picture_that_cannot_be_had_costs_no_text(world: World, word: str) -> None:
+    """At the call, or later by its receipt: once more, without it; and it is not tried for ever."""
+    first, said = message(world, "sms", image_in_texts=True)
+    assert said["media_urls"] == [PICTURE]
+    (waits,) = world.decisions(told(world, first, status=word, error_class="media", reason="media"))
+    assert (waits["outcome"], waits["reason"]) == ("defer", "retry")
+    (again,) = world.messages(world.work(now_ms=world.now_ms + 5_000))
+    assert (again["attempt"], again["pictures"], world.content(again)["media_urls"]) == (2, 0, [])
+    assert world.content(again)["body"] == said["body"]
+    ended = world.decisions(told(world, again, after_ms=1_000, status=word, error_class="media", reason="media"))
+    assert [one["outcome"] for one in ended] != ["defer"]
 
 
 @pytest.mark.parametrize(

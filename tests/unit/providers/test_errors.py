@@ -24,6 +24,8 @@ from connectors.suppressing import reason_of
         (30003, "transient"),
         (30005, "permanent_recipient"),
         (30007, "content_filtered"),
+        (21620, "media"),
+        (11751, "media"),
         (30034, "account"),
         (99999, None),
     ],

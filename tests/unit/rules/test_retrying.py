@@ -49,6 +49,7 @@ def test_it_never_waits_less_than_half_a_second_nor_longer_than_five_minutes(fai
         ("failed", "unknown", "critical", 2, False),
         *(("failed", name, "critical", 1, False) for name in ("permanent_recipient", "opted_out", "content_filtered")),
         ("failed", "account", "critical", 1, False),
+        *((word, "media", "low", failures, failures < 2) for word in ("failed", "undelivered") for failures in (1, 2)),
         ("failed", None, "critical", 1, False),
         ("undelivered", "transient", "low", 2, True),
         ("undelivered", "transient", "critical", 3, False),
