@@ -44,7 +44,7 @@ _mark_read = marking("read")
 
 
 class AppointmentAnswered(Strict):
-    """What the clinic was told. Whatever is pressed afterwards, this stays."""
+    """What the clinic was told."""
 
     appointment: Literal["confirmed", "moving"]
 
@@ -82,6 +82,8 @@ async def _said(
     if answer is not None:
         topic = EVENT_TYPES["appointment.confirmed"].topic
         return SAID[answer.meant], await unpublished(connection, [(topic, question.aggregate_id.encode())])
+    if put.said == meant == "confirm":
+        return SAID[meant], []  # a text said so before, and was an event
     now = datetime.now(UTC)
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as events carry it
     standing = _standing(app, put._replace(said=None), now)
@@ -144,10 +146,13 @@ def answering(meant: Meant) -> Handler:
     """A handler of the API that answers."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        """It is about the appointment as this message told it. 404: it asks nothing; 409: the appointment changed, or began."""
+        """It is about the appointment as this message told it. 404: it asks nothing; 409: the appointment changed or began, or
+        the other was said before."""
         standing = await say(request, meant)
-        if standing in _REFUSALS:
-            raise Problem(409, _REFUSALS[standing])
+        if standing != SAID[meant]:
+            raise Problem(
+                409, _REFUSALS.get(standing, f"It was answered before: {standing}. Call the clinic to change that.")
+            )
         return web.Response(body=as_json({"appointment": standing}), content_type=JSON)
 
     return handle

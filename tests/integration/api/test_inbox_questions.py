@@ -40,7 +40,8 @@ async def test_a_button_is_one_event_however_often_it_is_pressed(
     assert [(one.status, one.json) for one in pressed] == [(200, {"appointment": word})] * 5
     # What was said first stands, whatever is pressed afterwards.
     other = "reschedule" if step == "confirm" else "confirm"
-    assert (await jane("POST", f"{path}/{other}")).json == {"appointment": word}
+    refused = await jane("POST", f"{path}/{other}")
+    assert (refused.status, word in refused.json["detail"]) == (409, True)
     (event,) = World(settings, pool, records).replies(item.delivery_id)
     assert check_event(EVENT_TYPES[event_type].record, event, event["occurred_at"]) == []
     said = (event["event_type"], event["aggregate_id"], event["aggregate_version"], event["patient_id"])
@@ -83,7 +84,9 @@ async def test_only_who_was_asked_answers_and_only_what_asks(api: Api, pool: Poo
     assert (await caller_of(api, recipient)("POST", f"{INBOX}/items/{told.notification_id}/confirm")).status == 404
 
 
-async def test_what_a_text_confirmed_is_confirmed_in_the_inbox_too(api: Api, pool: Pool, records: Records) -> None:
+async def test_what_a_text_confirmed_is_confirmed_in_the_inbox_too(
+    api: Api, settings: Settings, pool: Pool, records: Records
+) -> None:
     recipient, key = await person(pool, records)
     item, question = await asking(pool, records, recipient, key)
     await inbox_arrivals.put(pool, records, [item])
@@ -91,3 +94,10 @@ async def test_what_a_text_confirmed_is_confirmed_in_the_inbox_too(api: Api, poo
         await text_questions.answer(connection, "SM1", question.starts_at, "confirm", 1, question)
         (put,) = await text_questions.put_to(connection, recipient, [item.notification_id])
     assert put.said == "confirm"
+    # It was an event already; that she needs another time after all is one.
+    path = f"{INBOX}/items/{item.notification_id}"
+    assert (await caller_of(api, recipient)("POST", f"{path}/confirm")).json == {"appointment": "confirmed"}
+    assert World(settings, pool, records).replies(item.delivery_id) == []
+    assert (await caller_of(api, recipient)("POST", f"{path}/reschedule")).json == {"appointment": "moving"}
+    (event,) = World(settings, pool, records).replies(item.delivery_id)
+    assert event["event_type"] == "appointment.reschedule_requested"
