@@ -6,7 +6,7 @@ person, an address, or what a provider or a caller wrote.
 
 from __future__ import annotations
 
-from connectors.metrics.attached import FORMS as FORMS
+from connectors.metrics import attached
 from connectors.metrics.metric import BATCH_ROWS, BATCH_SECONDS, CALL_SECONDS, RANGE_ROWS, REQUEST_SECONDS
 from connectors.metrics.metric import Metric as Metric
 
@@ -396,5 +396,5 @@ SCRAPE_FAULTS = Metric(
     "Times that a metric could not be read when asked for (Postgres away, say); it was left out of that answer.",
 )
 
-METRICS: tuple[Metric, ...] = tuple(value for value in list(vars().values()) if isinstance(value, Metric))
+METRICS: tuple[Metric, ...] = (*attached.METRICS, *(one for one in list(vars().values()) if isinstance(one, Metric)))
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}

@@ -46,6 +46,7 @@ class FormFile(NamedTuple):
 
     filename: str
     content: bytes | None
+    sha256: bytes
 
     def __repr__(self) -> str:
         return f"<FormFile of {len(self.content or b'')} bytes>"
@@ -133,9 +134,9 @@ async def find(pool: Pool, clinic_id: str, form_keys: Iterable[str]) -> Mapping[
     wanted: Sequence[str] = list(form_keys)
     async with pool.connection() as connection:
         cursor = await connection.execute(
-            """SELECT form_key, filename, CASE WHEN phi_level <= %s THEN content END
+            """SELECT form_key, filename, CASE WHEN phi_level <= %s THEN content END, sha256
                FROM clinic_documents WHERE clinic_id = %s AND form_key = ANY(%s)""",
             (EMAIL_LEVEL, clinic_id, wanted),
             binary=True,
         )
-        return {key: FormFile(filename, content) for key, filename, content in await cursor.fetchall()}
+        return {key: FormFile(*file) for key, *file in await cursor.fetchall()}

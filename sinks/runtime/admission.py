@@ -1,7 +1,7 @@
-"""Who may call the provider, and when: messages wait here, unbegun, while it or their sender is paused, or for a rate limit.
+"""Who may call the provider, and when: messages wait here, unbegun, while it or their sender is paused, for a rate limit or room.
 
 What waits for what all wait for holds its slot, so its lane takes little and then nothing. What waits for its own sender or
-clinic steps aside, so that the others' messages go on; so many at most (``Tuning.waiting_aside``).
+clinic, or for room, steps aside, so that the others' messages go on; so many at most (``Tuning.waiting_aside``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sinks.runtime.allowance import Allowance
 from sinks.runtime.breaker import Breaker, Cause
 from sinks.runtime.permit import Permit
 from sinks.runtime.purse import Purse
+from sinks.runtime.room import Room
 from sinks.runtime.subjects import Subject, Subjects
 from sinks.runtime.tuning import Tuning
 from sinks.runtime.turns import CRITICAL, Turns
@@ -77,6 +78,7 @@ class Admission:
         self._waiting: dict[str, deque[Waiter]] = {lane: deque() for lane in LANES}
         self._calling: Counter[str] = Counter()
         self._short_of_slots = False
+        self.room = Room(tuning.forms_at_once)
         self._held = False
         self._recoveries = 0  # answers that ended a run of failures
         self._bell = asyncio.Event()
@@ -85,10 +87,11 @@ class Admission:
 
     # Before the call
 
-    async def admit(self, taken: Waits, message: Mapping[str, Any], tries: Tries) -> Permit | None:
+    async def admit(self, taken: Waits, message: Mapping[str, Any], tries: Tries, big: bool = False) -> Permit | None:
         """Leave for a call, waiting for it if need be; None once the message's partition is leaving.
 
-        The permit is ``late`` where the message's time was over first. Whoever gets one closes it.
+        The permit is ``late`` where the message's time was over first. Whoever gets one closes it. ``big``: it comes with a
+        place in the room, taken with all else at once: nobody holds one of them while it waits for another.
         """
         return await self._admit(
             Waiter(
@@ -99,6 +102,7 @@ class Admission:
                 until=late_at(message),
                 fresh=not tries.strikes,
                 permit=asyncio.get_running_loop().create_future(),
+                room=self.room if big else None,
             )
         )
 
@@ -122,6 +126,10 @@ class Admission:
         self.look()
         try:
             return await waiter.permit
+        except asyncio.CancelledError:
+            if not waiter.permit.cancelled() and (permit := waiter.permit.result()) is not None:
+                permit.close()  # given at the moment that nobody waited any more
+            raise
         finally:
             if waiter.aside:
                 waiter.taken.step_back()
@@ -182,24 +190,26 @@ class Admission:
                 (waiter.lane == CRITICAL, waiter.purses)
                 for queue in self._waiting.values()
                 for waiter in queue
-                if all(subject.breaker.would_admit(now) for subject in waiter.subjects)
+                if not waiter.crowded and all(subject.breaker.would_admit(now) for subject in waiter.subjects)
             ),
             now,
         )
         self._look_again(now, clock, dry_until)
 
     def _others_go_on(self, waiter: Waiter, now: float) -> bool:
-        """Whether it waits for its own sender or clinic, and not for what all wait for."""
+        """Whether it waits for its own sender or clinic, or for room, and not for what all wait for."""
+        if waiter.crowded:
+            return True  # whatever else it waits for: the small ones behind it may be next there
         if self._account.breaker.opened_at is not None or any(purse.is_dry(now) for purse in self._account_purses):
             return False
         own = waiter.purses[len(self._account_purses) :]
-        return any(subject.breaker.opened_at is not None for subject in waiter.subjects[1:]) or any(
-            purse.is_dry(now) for purse in own
-        )
+        paused = any(subject.breaker.opened_at is not None for subject in waiter.subjects[1:])
+        return paused or any(purse.is_dry(now) for purse in own)
 
     def _permit(self, waiter: Waiter, now: float) -> Permit | None:
         lane, subjects, purses = waiter.lane, waiter.subjects, waiter.purses
-        if not _may_go(subjects, purses, now) or (waiter.asks and self._account.breaker.cause == "account"):
+        barred = waiter.crowded or (waiter.asks and self._account.breaker.cause == "account")
+        if barred or not _may_go(subjects, purses, now):
             return None
         if self._calling[lane] >= self._tuning.slots(lane):
             self._short_of_slots = True
@@ -210,6 +220,7 @@ class Admission:
             [_ticket(subject.breaker, now) for subject in subjects],
             [(purse, purse.take()) for purse in purses],
             self._close,
+            room=waiter.room,
         )
         self._calling[lane] += 1
         self.counted.probes += permit.is_probe
@@ -349,7 +360,12 @@ class Admission:
                 breaker.withdraw(ticket)
             for purse, window in permit.tokens:
                 purse.put_back(window)
-        if probe or self._short_of_slots:
+        if permit.leave_room() or probe or self._short_of_slots:
+            self.look()
+
+    def leave_room(self, permit: Permit) -> None:
+        """A message that is not big after all: the next one may enter."""
+        if permit.leave_room():
             self.look()
 
     def _ring(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -22,7 +24,7 @@ from sinks.runtime.attempts import Begun, Ended, Leased
 from sinks.runtime.counted import CallResult
 from sinks.runtime.gates import Verdict
 from sinks.runtime.in_flight import Taken
-from sinks.runtime.keys import KeyGone
+from sinks.runtime.opening import REGISTRY_RETRY_SECONDS, Opening
 from sinks.runtime.outcome import Outcome
 from sinks.runtime.overdue import RECORD as QUERY
 from sinks.runtime.patience import patiently, wait_aside
@@ -36,8 +38,8 @@ log = logging.getLogger(__name__)
 RECORD = "luxe.pipeline.ChannelMessage"
 # An unknown outcome is resolved by asking, then, for essential messages, by one more call: a second doubt is left standing.
 MAX_UNANSWERED = 2
-# Asking blocks the process for the registry client's own time-out, so not often; it happens for a new schema id only.
-REGISTRY_RETRY_SECONDS = 5.0
+# At the process' end; without Postgres it ends all the same, and the lease with it.
+RELEASE_SECONDS = 2.0
 
 Message = Mapping[str, Any]
 
@@ -53,6 +55,7 @@ class Delivering:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
+        self._opening = Opening(tools)
         self._call_seconds = tools.tuning.longest_call_seconds(tools.channel.name)
 
     async def deliver(self, taken: Taken) -> None:
@@ -121,7 +124,8 @@ class Delivering:
         life.queued()
         tries = Tries()
         while True:
-            permit = await tools.admission.admit(taken, message, tries)
+            big = await self._opening.names_forms(message)
+            permit = await tools.admission.admit(taken, message, tries, big=big)
             if permit is None:
                 taken.abandon()  # nothing was done yet: its next owner does it
                 return
@@ -143,13 +147,9 @@ class Delivering:
     ) -> Leased | None:
         """None: it has its end, or its next owner. Raises Postponed, with nothing of ours left in the ledger."""
         tools = self._tools
-        content: Message | None
-        try:
-            content = await self._open(message)
-        except KeyGone:
-            content = None
-        if content is not None and tools.channel.name == "push":
-            content = await self._on_devices(message, content)
+        content = await self._opening.content(message)
+        # Before it is begun: reading may wait for Postgres, and what was not begun its next owner simply sends.
+        forms = await self._opening.forms(message, content, permit)
         await tools.gates.wait_until_current()
         if taken.revoked:
             taken.abandon()  # nothing was done yet: its next owner does it
@@ -168,8 +168,10 @@ class Delivering:
             if content is None:
                 outcome = Outcome.gated(Verdict("suppressed", "erased"))
             else:
-                async with tools.forms.with_forms(message, content) as whole:
-                    begun, outcome = await self._resolve(life, message, whole, begun, permit, tries, dead)
+                if forms.results:
+                    tools.forms.tell(message["delivery_id"], forms)
+                    content = {**content, "attachments": [*content["attachments"], *forms.files]}
+                begun, outcome = await self._resolve(life, message, content, begun, permit, tries, dead)
             try:
                 finished = await tools.attempts.finish(begun, outcome)
             except psycopg.errors.UniqueViolation:
@@ -185,27 +187,6 @@ class Delivering:
             if dead:
                 await self._forget_devices(message, dead)
         return None
-
-    async def _open(self, message: Message) -> Message:
-        """Raises KeyGone, PoisonError."""
-        while True:
-            try:
-                return await self._tools.keys.open(message)
-            except RegistryUnavailableError as error:
-                log.warning("the schema registry does not answer; a message waits for it: %s", error)
-                await asyncio.sleep(REGISTRY_RETRY_SECONDS)
-
-    async def _on_devices(self, message: Message, content: Message) -> Message:
-        """The content for those devices only that are still this person's: who signed out, or in, may hold one since.
-
-        With the number for their badge, counted at the same time.
-        """
-        ring = self._tools.records.ring
-        hashes = {token: ring.address_hash("push", token) for token in self._tools.channel.addresses(content)}
-        theirs = await self._tools.devices.held(message["recipient"], hashes.values())
-        data = content["data"] if theirs.unread is None else {**content["data"], "badge": str(theirs.unread)}
-        to = " ".join(token for token, hashed in hashes.items() if hashed in theirs.hashes)
-        return {**content, "to": to, "data": data}
 
     async def _resolve(
         self,
@@ -233,14 +214,15 @@ class Delivering:
                     return begun, Outcome.accepted(found, "found")
                 if not (message["essential"] or self._tools.channel.idempotent):
                     break
-            if permit.spent and not admission.at_once(permit, message):
-                await self._postpone(begun, in_doubt=True)
-            kept = content["links"] or content["asks"] is not None
-            if kept and not permit.late and self._may_leave(message, content):
-                # Before the last look at lease and gates, which must be just before the call.
-                await self._tools.links.keep(message, content["links"])
-                await self._tools.questions.keep(message, content)
-            leased = await self._leased(begun)
+            async with self._released_if_cancelled(begun, in_doubt=since is not None):
+                if permit.spent and not admission.at_once(permit, message):
+                    await self._postpone(begun, in_doubt=True)
+                kept = content["links"] or content["asks"] is not None
+                if kept and not permit.late and self._may_leave(message, content):
+                    # Before the last look at lease and gates, which must be just before the call.
+                    await self._tools.links.keep(message, content["links"])
+                    await self._tools.questions.keep(message, content)
+                leased = await self._leased(begun)
             if leased is None:
                 raise Postponed  # nothing is said of it here: another may be calling at this moment
             begun, in_doubt, since = leased, since is not None, datetime.now(UTC)
@@ -260,6 +242,17 @@ class Delivering:
     async def _postpone(self, begun: Begun, *, in_doubt: bool) -> NoReturn:
         await self._tools.attempts.release(begun, in_doubt=in_doubt)
         raise Postponed
+
+    @asynccontextmanager
+    async def _released_if_cancelled(self, begun: Begun, *, in_doubt: bool) -> AsyncIterator[None]:
+        """The process ends before the call: the next owner need not take it for one that may have arrived."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RELEASE_SECONDS):
+                    await self._tools.attempts.release(begun, in_doubt=in_doubt)
+            raise
 
     async def _find(self, message: Message, content: Message, since: datetime) -> Accepted | None:
         """What the provider already took that is this message and no other delivery of ours."""

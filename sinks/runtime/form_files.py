@@ -6,21 +6,23 @@ the forms are all the same.
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from connectors.gathering import Gathered
-from connectors.metrics.attached import FORMS
-from connectors.metrics.counting import Counts
+from connectors.metrics.attached import FORMS, FORMS_UNDER_WAY
+from connectors.metrics.counting import Counts, Read, Source, one
 from connectors.postgres import documents
 from connectors.postgres.documents import FormFile, form_key
 from connectors.postgres.pool import Pool
 from sinks.runtime.patience import patiently
+from sinks.runtime.room import Room
 from sinks.runtime.tuning import Tuning
+
+log = logging.getLogger(__name__)
 
 FormResult = Literal["attached", "absent", "withheld", "left_out"]
 FORM_RESULTS: tuple[FormResult, ...] = ("attached", "absent", "withheld", "left_out")
@@ -30,8 +32,24 @@ CONTENT_TYPE = "application/pdf"
 MAX_KEPT = 10_000
 # Forms read by one query, 5 MiB each.
 MAX_READ = 8
+# Of a SHA-256: no two of a clinic's forms share as much by chance.
+DIGEST_CHARACTERS = 12
 
 _Key = tuple[str, str]  # clinic, form
+
+
+class Forms(NamedTuple):
+    """What an email carries of the forms that it names. ``digests``: the files' own, in hex, cut."""
+
+    files: Sequence[Mapping[str, Any]]
+    digests: Sequence[str]
+    results: Sequence[FormResult]
+
+    def __repr__(self) -> str:
+        return f"<Forms: {', '.join(self.results)}>"
+
+
+NONE = Forms((), (), ())
 
 
 class FormFiles:
@@ -47,53 +65,55 @@ class FormFiles:
         self._asked: Gathered[_Key, FormFile | None] = Gathered(
             self._fetch, max_items=MAX_READ, linger_ms=tuning.batch_linger_ms
         )
-        self._room = asyncio.Semaphore(tuning.forms_at_once)
         self.counts = Counts(FORMS)
 
-    @asynccontextmanager
-    async def with_forms(
-        self, message: Mapping[str, Any], content: Mapping[str, Any]
-    ) -> AsyncIterator[Mapping[str, Any]]:
-        """The content with the forms that it names, of those on file; most name none. Waits while Postgres is away.
+    async def read(self, clinic_id: str, forms: Sequence[str]) -> Forms:
+        """Those on file of the forms that an email names, in the order of names, each once; within the bounds of one email.
 
-        Of emails that carry any, so many at most are under way at once: each is megabytes in memory.
+        Waits while Postgres is away. Whoever asks has a place in the room (sinks.runtime.admission): it is megabytes.
         """
-        files = await self._files(message["clinic_id"], content["forms"]) if content["forms"] else []
-        if not files:
-            yield content
-            return
-        async with self._room:
-            yield {**content, "attachments": [*content["attachments"], *files]}
-
-    async def _files(self, clinic_id: str, forms: Sequence[str]) -> list[dict[str, Any]]:
-        """In the order of names, each once; within the bounds of one email."""
-        found: list[dict[str, Any]] = []
+        files: list[dict[str, Any]] = []
+        digests: list[str] = []
+        results: list[FormResult] = []
         size = 0
         for key in dict.fromkeys(map(form_key, forms)):
             file = await self._form(clinic_id, key)
             if file is None:
-                self._count("absent")
+                results.append("absent")
             elif file.content is None:
-                self._count("withheld")
-            elif len(found) >= self._tuning.forms_most or size + len(file.content) > self._tuning.forms_bytes:
-                self._count("left_out")
+                results.append("withheld")
+            elif len(files) >= self._tuning.forms_most or size + len(file.content) > self._tuning.forms_bytes:
+                results.append("left_out")
             else:
-                self._count("attached")
+                results.append("attached")
                 size += len(file.content)
-                found.append({"filename": file.filename, "content_type": CONTENT_TYPE, "content": file.content})
-        return found
+                files.append({"filename": file.filename, "content_type": CONTENT_TYPE, "content": file.content})
+                digests.append(file.sha256.hex()[:DIGEST_CHARACTERS])
+        return Forms(files, digests, results)
 
-    def _count(self, result: FormResult) -> None:
-        self.counts.add(result)
+    def sources(self, room: Room) -> list[Source]:
+        """For the exporter; ``room``: where emails with forms have their places."""
+        return [self.counts, Read(FORMS_UNDER_WAY, one(lambda: room.inside))]
+
+    def tell(self, delivery_id: str, found: Forms) -> None:
+        """An email is about to go with them: counted, and logged so that what went to whom can be found out."""
+        for result in found.results:
+            self.counts.add(result)
+        if found.digests:
+            log.info("delivery %s carries the forms %s", delivery_id, " ".join(found.digests))
 
     async def _form(self, clinic_id: str, key: str) -> FormFile | None:
-        kept = self._kept.get((clinic_id, key))
-        if kept is not None and self._clock() < kept[1]:
-            self._kept.move_to_end((clinic_id, key))
+        kept = self._kept_now((clinic_id, key))
+        if kept is not None:
             return kept[0]
-        file = await self._asked.submit((clinic_id, key))
-        self._keep((clinic_id, key), file)
-        return file
+        return await self._asked.submit((clinic_id, key))
+
+    def _kept_now(self, key: _Key) -> tuple[FormFile | None, float] | None:
+        kept = self._kept.get(key)
+        if kept is None or self._clock() >= kept[1]:
+            return None
+        self._kept.move_to_end(key)
+        return kept
 
     def _keep(self, key: _Key, file: FormFile | None) -> None:
         self._forget(key)
@@ -108,14 +128,21 @@ class FormFiles:
             self._kept_bytes -= _size(was[0])
 
     async def _fetch(self, batch: Sequence[_Key]) -> list[FormFile | None]:
+        """The batch before may have read the same."""
+        found: dict[_Key, FormFile | None] = {}
         of_clinic: defaultdict[str, set[str]] = defaultdict(set)
-        for clinic_id, key in batch:
-            of_clinic[clinic_id].add(key)
-        found: dict[_Key, FormFile] = {}
-        for clinic_id, keys in of_clinic.items():
-            files = await self._read(clinic_id, keys)
-            found |= {(clinic_id, key): file for key, file in files.items()}
-        return [found.get(key) for key in batch]
+        for key in batch:
+            kept = self._kept_now(key)
+            if kept is not None:
+                found[key] = kept[0]
+            else:
+                of_clinic[key[0]].add(key[1])
+        for clinic_id, names in of_clinic.items():
+            files = await self._read(clinic_id, names)
+            for name in names:
+                found[clinic_id, name] = files.get(name)
+                self._keep((clinic_id, name), files.get(name))
+        return [found[key] for key in batch]
 
     async def _read(self, clinic_id: str, keys: set[str]) -> Mapping[str, FormFile]:
         return await patiently(

@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 
 from sinks.runtime.allowance import Token
 from sinks.runtime.breaker import Breaker
+from sinks.runtime.room import Room
 
 
 class Permit:
-    """Held from before the ledger is asked until the call's end is known. ``late``: its time is over, and no call may be made."""
+    """Held from before the ledger is asked until the call's end is known. ``late``: its time is over, and no call may be made.
 
-    __slots__ = ("_close", "breakers", "lane", "late", "spent", "tickets", "tokens")
+    ``room``: where it has a place, of which there are few, until it is closed or leaves.
+    """
+
+    __slots__ = ("_close", "breakers", "lane", "late", "room", "spent", "tickets", "tokens")
 
     def __init__(
         self,
@@ -22,12 +26,16 @@ class Permit:
         close: Callable[[Permit], None],
         *,
         late: bool = False,
+        room: Room | None = None,
     ) -> None:
         self.lane = lane
         self.breakers = breakers
         self.tickets = tickets
         self.tokens = tokens
         self.late = late
+        self.room = room
+        if room is not None:
+            room.enter()
         self.spent = False  # its call was made, and its end told
         self._close = close
 
@@ -45,6 +53,13 @@ class Permit:
     def in_doubt(self) -> bool:
         """Whether calls have failed lately, and none was answered since."""
         return any(breaker.streak > 0 for breaker in self.breakers)
+
+    def leave_room(self) -> bool:
+        """Give its place back; False: it has none."""
+        room, self.room = self.room, None
+        if room is not None:
+            room.leave()
+        return room is not None
 
     def close(self) -> None:
         """Give back what was not used."""

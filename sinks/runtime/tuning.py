@@ -75,8 +75,8 @@ class Tuning(BaseSettings):
     throttle_longest_seconds: float = Field(
         900.0, ge=0, le=86_400, description="The most of a Retry-After by which the whole account pauses."
     )
-    # Messages of a lane that wait for what others need not wait for (their sender's pause) and leave their slots to those.
-    # Each takes some kilobytes; past it the lane waits with them.
+    # Messages of a lane that wait for what others need not wait for (their sender's pause, room for forms) and leave their slots
+    # to those. Each takes some kilobytes; past it the lane waits with them.
     waiting_aside: int = Field(500, ge=0, le=100_000)
     # Messages of a partition taken behind its oldest that has not ended, before nothing more is taken from it: so many at most
     # are read again after a restart (some 2,000 a second, none is sent again), and each takes some 50 bytes until then.

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from sinks.runtime.permit import Permit
 from sinks.runtime.purse import Purse
+from sinks.runtime.room import Room
 from sinks.runtime.subjects import Subject
 
 
@@ -25,7 +26,7 @@ class Waits(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """One of them. ``asks``: what became of a message; it sends none."""
+    """One of them. ``asks``: what became of a message; it sends none. ``room``: where it needs a place too."""
 
     taken: Waits
     lane: str
@@ -36,6 +37,12 @@ class Waiter:
     permit: asyncio.Future[Permit | None]
     asks: bool = False
     aside: bool = False
+    room: Room | None = None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it waits for a place."""
+        return self.room is not None and self.room.full
 
 
 def late_at(message: Mapping[str, Any]) -> float | None:

@@ -240,7 +240,7 @@ async def serve(
             sources = [
                 *counted.sources(worker.lanes, lambda: tools.gates.age_seconds, admission),
                 *allowance.sources(),
-                *([tools.forms.counts] if channel.name == "email" else ()),
+                *(tools.forms.sources(admission.room) if channel.name == "email" else ()),
                 *(() if beside is None else beside.sources()),
             ]
             try:

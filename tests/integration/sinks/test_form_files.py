@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import signal
 import uuid
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import psycopg
 import pytest
 
-from connectors.metrics.attached import FORMS
+from connectors.metrics.attached import FORMS, FORMS_UNDER_WAY
 from connectors.postgres import documents, policies
-from connectors.postgres.pool import connect_async, open_pool
+from connectors.postgres.documents import FormFile
+from connectors.postgres.pool import Pool, connect_async, open_pool
 from connectors.postgres.records import Records
 from connectors.settings import Settings
 from sinks.runtime.form_files import FormFiles
 from sinks.runtime.tuning import Tuning
-from tests.integration.sinks.outgoing import CLINIC, Outbox
-from tests.integration.sinks.rig import Rig
+from tests.integration.sinks.outgoing import CLINIC, Outbox, Outgoing
+from tests.integration.sinks.rig import Rig, wait_for
+from tests.integration.sinks.test_conformance import address
+from tests.integration.sinks.test_limits import crowd, restart, sent_once
 from tests.integration.sinks.test_metrics import value
 
 pytestmark = pytest.mark.integration
@@ -92,9 +99,7 @@ async def test_bounds_of_one_email_and_what_is_kept(rig: Rig) -> None:
         reader = FormFiles(pool, tuning, clock=lambda: now)
 
         async def names(*asked: str) -> list[str]:
-            content: dict[str, Any] = {"forms": asked, "attachments": []}
-            async with reader.with_forms({"clinic_id": clinic}, content) as whole:
-                return [file["filename"] for file in whole["attachments"]]
+            return [file["filename"] for file in (await reader.read(clinic, asked)).files]
 
         assert await names(*forms) == ["form 0.pdf", "form 2.pdf", "form 3.pdf"]
         assert await names("form 4") == ["form 4.pdf"]
@@ -126,7 +131,112 @@ async def test_postgres_away_is_waited_for(rig: Rig, monkeypatch: pytest.MonkeyP
             return await found(*arguments)
 
         monkeypatch.setattr(documents, "find", broken_first)
-        message: dict[str, Any] = {"forms": ["form"], "attachments": []}
-        async with reader.with_forms({"clinic_id": clinic}, message) as whole:
-            assert [file["content"] for file in whole["attachments"]] == [content]
+        read = await reader.read(clinic, ["form"])
+        assert [file["content"] for file in read.files] == [content]
+        assert read.digests == [hashlib.sha256(content).hexdigest()[:12]]
+        assert read.results == ["attached"]
+        assert repr(read) == "<Forms: attached>"
         assert len(asked) == 2
+
+
+async def test_what_one_reads_the_others_that_wait_need_not_read_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic = uuid.uuid4().hex
+    await on_file(rig.settings, {"form": (pdf(), 2)}, clinic)
+    async with open_pool(rig.settings, "tests-forms", size=1) as pool:
+        reader = FormFiles(pool, Tuning())
+        find = documents.find
+        asked: list[str] = []
+
+        async def counted(pool: Pool, clinic_id: str, form_keys: Iterable[str]) -> Mapping[str, FormFile]:
+            keys = list(form_keys)
+            asked.extend(keys)
+            return await find(pool, clinic_id, keys)
+
+        monkeypatch.setattr(documents, "find", counted)
+        every = await asyncio.gather(*(reader.read(clinic, ["form", "nowhere"]) for _ in range(40)))
+    assert {tuple(found.results) for found in every} == {("attached", "absent")}
+    assert sorted(asked) == ["form", "nowhere"]
+
+
+def crowd_with_forms(rig: Rig, outbox: Outbox, count: int) -> list[Outgoing]:
+    """Emails that carry one."""
+    form = uuid.uuid4().hex
+    asyncio.run(on_file(rig.settings, {form: (pdf(), 2)}))
+    return [
+        outbox.outgoing("email", one.message["recipient"], {"forms": [form]}) for one in crowd(outbox, count, "email")
+    ]
+
+
+def begun(rig: Rig, messages: list[Outgoing]) -> set[str]:
+    """Those that the ledger knows of."""
+    with psycopg.connect(rig.settings.postgres_dsn.get_secret_value()) as connection:
+        ids = [message.id for message in messages]
+        return {
+            name
+            for (name,) in connection.execute("SELECT delivery_id FROM deliveries WHERE delivery_id = ANY(%s)", (ids,))
+        }
+
+
+def under_way(rig: Rig) -> float:
+    return value(rig.settings, "email", FORMS_UNDER_WAY.name)
+
+
+FEW = {"LUXE_SINKS_FORMS_AT_ONCE": "2", "LUXE_SINKS_SLOTS_NORMAL": "4"}
+
+
+def test_others_of_the_lane_pass_emails_that_wait_for_room_and_a_stop_leaves_none_of_them_in_doubt(
+    rig: Rig, outbox: Outbox
+) -> None:
+    restart(rig, FEW | {"LUXE_SINKS_ATTACHMENTS_CALL_SECONDS": "60"}, "email")
+    big = crowd_with_forms(rig, outbox, 30)
+    for message in big:
+        rig.provider.misbehave(to=address(message), kind="latency", ms=4000)
+    outbox.send(big)
+    wait_for(lambda: under_way(rig) == 2)
+    others = crowd(outbox, 20, "email")
+    outbox.send(others)
+    for message in others:
+        assert rig.eye.end(message.id)["status"] == "sent"
+        assert under_way(rig) <= 2
+    assert sum("sent" in rig.eye.words(message.id) for message in big) < len(big)
+    assert rig.end("email", signal.SIGTERM) == 0
+    # Those inside had the time to end; nothing was begun of those that waited.
+    assert begun(rig, big) == {message.id for message in big if "sent" in rig.eye.words(message.id)}
+    rig.provider.behave()
+    rig.start("email", FEW)
+    sent_once(rig, big + others)
+    rig.end("email")
+
+
+def test_a_sink_that_is_killed_leaves_in_doubt_only_those_that_it_called_for(rig: Rig, outbox: Outbox) -> None:
+    restart(rig, FEW, "email")
+    rig.provider.misbehave(rule_channel="email", kind="hang", seconds=60)
+    big = crowd_with_forms(rig, outbox, 20)
+    outbox.send(big)
+    wait_for(lambda: under_way(rig) == 2 and len(begun(rig, big)) == 2)
+    called = begun(rig, big)
+    rig.end("email", signal.SIGKILL)
+    rig.provider.behave()
+    rig.start("email", FEW)
+    sent_once(rig, [message for message in big if message.id not in called])
+    # SendGrid cannot be asked, and nobody's life hangs on a form.
+    assert {rig.eye.end(ident)["status"] for ident in called} == {"unknown"}
+    rig.end("email")
+
+
+def test_a_stop_before_the_call_gives_the_attempt_back(rig: Rig, outbox: Outbox, patient: str) -> None:
+    """It waits for Postgres, which is to store its link, when the time to drain is over."""
+    restart(rig, {"LUXE_SINKS_DRAIN_SECONDS": "0.5"}, "email")
+    link = {"code": uuid.uuid4().hex[:11], "url": "https://clinic.example/visit", "counted": False}
+    message = outbox.outgoing("email", patient, {"links": [link]})
+    with psycopg.connect(rig.settings.postgres_dsn.get_secret_value()) as connection:
+        connection.execute("LOCK TABLE short_links IN ACCESS EXCLUSIVE MODE")
+        outbox.send([message])
+        wait_for(lambda: begun(rig, [message]))
+        assert rig.end("email", signal.SIGTERM) == 0
+        assert begun(rig, [message]) == set()
+    rig.ensure("email")
+    sent_once(rig, [message])
+    assert rig.eye.words(message.id)[-1] != "unknown"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -20,6 +20,7 @@ from sinks.runtime.alarms import Alarms
 from sinks.runtime.allowance import Allowance
 from sinks.runtime.limits import ChannelLimits, RateLimits
 from sinks.runtime.permit import Permit
+from sinks.runtime.room import Room
 from sinks.runtime.tuning import Tuning
 from streams.catalog import Catalog
 
@@ -316,3 +317,78 @@ async def test_it_takes_a_token_that_is_at_hand_and_no_other() -> None:
     day.fill(Lease(2, 60.0), now, wanted=3)  # asked again only in 5 s
     assert [desk.admission.spare() for _ in range(3)] == [True, True, False]
     assert day.left(now) == 0
+
+
+async def test_big_ones_wait_aside_for_room_hold_nothing_meanwhile_and_the_small_ones_go_on() -> None:
+    limits = RateLimits(sms_per_second=0, sms_per_day=1_000)
+    desk = Desk(TUNING.model_copy(update={"forms_at_once": 2, "slots_normal": 4}), limits)
+    (day,) = desk.allowance.account()
+    day.fill(Lease(30, 60.0), time.monotonic(), wanted=30)
+    most, sent, records = 0, 0, [Record() for _ in range(20)]
+
+    async def send(record: Record) -> None:
+        nonlocal most, sent
+        permit = await desk.admission.admit(record, message(), Tries(), big=True)
+        assert permit is not None
+        most = max(most, desk.admission.room.inside)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        desk.admission.answered(permit)
+        sent += 1
+        permit.close()
+
+    big = [asyncio.create_task(send(record)) for record in records]
+    await asyncio.sleep(0)
+    assert sum(record.aside for record in records) == 18
+    assert day.left(time.monotonic()) == 28  # who waits has no token
+    small = [await desk.permit(message(), Tries()) for _ in range(2)]
+    for permit in small:
+        permit.close()
+    await asyncio.gather(*big)
+    assert (most, sent, desk.admission.room.inside) == (2, 20, 0)
+    assert sum(record.aside for record in records) == 0
+    assert day.left(time.monotonic()) == 10
+
+
+async def test_a_full_room_is_left_by_whoever_leaves_is_late_or_is_cancelled() -> None:
+    desk = Desk(TUNING.model_copy(update={"forms_at_once": 1}))
+    inside = await desk.admission.admit(Record(), message(), Tries(), big=True)
+    assert inside is not None
+    leaving, cancelled = Record(), Record()
+    waits = asyncio.create_task(desk.admission.admit(leaving, message(), Tries(), big=True))
+    given_up = asyncio.create_task(desk.admission.admit(cancelled, message(), Tries(), big=True))
+    soon = datetime.fromtimestamp(time.time() + 0.1, UTC)
+    late = asyncio.create_task(desk.admission.admit(Record(), message(expires_at=soon), Tries(), big=True))
+    await asyncio.sleep(0)
+    leaving.leaving = True
+    desk.admission.look()
+    assert await waits is None
+    given_up.cancel()
+    await asyncio.gather(given_up, return_exceptions=True)
+    assert (leaving.aside, cancelled.aside) == (0, 0)
+    over = await late
+    assert over is not None
+    assert over.late
+    over.close()
+    # Its place is given to somebody at the moment that he is cancelled: it is no one's.
+    unlucky = asyncio.create_task(desk.admission.admit(Record(), message(), Tries(), big=True))
+    await asyncio.sleep(0)
+    inside.close()
+    assert desk.admission.room.inside == 1
+    unlucky.cancel()
+    await asyncio.gather(unlucky, return_exceptions=True)
+    assert desk.admission.room.inside == 0
+    not_big = await desk.admission.admit(Record(), message(), Tries(), big=True)
+    assert not_big is not None
+    desk.admission.leave_room(not_big)
+    assert desk.admission.room.inside == 0
+    not_big.close()
+    assert desk.admission.room.inside == 0
+
+
+def test_nobody_enters_a_full_room() -> None:
+    room = Room(1)
+    room.enter()
+    assert room.full
+    with pytest.raises(RuntimeError, match="full"):
+        room.enter()
