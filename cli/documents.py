@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -11,18 +12,25 @@ from rich.console import Console
 from cli import listing
 from cli.database import in_database, operator
 from connectors.postgres import documents
-from connectors.postgres.documents import EMAIL_LEVEL, MAX_DOCUMENT_BYTES, DocumentError, StoredDocument
+from connectors.postgres.documents import (
+    EMAIL_LEVEL,
+    MAX_DOCUMENT_BYTES,
+    DocumentError,
+    DocumentVersion,
+    StoredDocument,
+)
 from connectors.postgres.records import Records
 from connectors.settings import Settings
 
 HEADINGS = ("form", "clinic", "file", "bytes", "level", "emails", "since", "by")
+HISTORY_HEADINGS = ("form", "clinic", "file", "SHA-256", "level", "from", "until", "by")
 _SENT = "goes with emails that name it"
 _KEPT = "stays behind sign-in: its name or content would tell the treatment"
 
 
 @click.group("documents")
 def command() -> None:
-    """Clinics' blank forms: add, list, remove. See docs/runbooks/documents.md."""
+    """Clinics' blank forms: add, list, remove, and which were when. See docs/runbooks/documents.md."""
 
 
 @command.command("add")
@@ -78,7 +86,7 @@ def list_documents(clinic: str | None) -> None:
 
     def row(one: StoredDocument) -> tuple[str, ...]:
         emails = "carry it" if one.phi_level <= EMAIL_LEVEL else "never: behind sign-in"
-        since = f"{one.uploaded_at:%Y-%m-%d %H:%M} UTC"
+        since = _at(one.uploaded_at)
         size = f"{one.size_bytes:,}"
         return one.form, one.clinic_id, one.filename, size, str(one.phi_level), emails, since, one.uploaded_by
 
@@ -93,8 +101,32 @@ def remove(clinic: str, form: str) -> None:
     """Take a form off: within a minute emails go without it."""
 
     async def work(connection: psycopg.AsyncConnection, records: Records) -> bool:
-        return await documents.remove(connection, clinic, form)
+        return await documents.remove(connection, clinic, form, removed_by=operator())
 
     if not in_database(Settings(), work):
         raise click.ClickException(f"{clinic}: no form of that name on file; `luxe documents list` shows them")
     click.echo(f"{clinic}, {form}: removed; emails go without it within a minute")
+
+
+@command.command("history")
+@click.option("--clinic", help="Of this clinic only.")
+@click.option("--form", help="Under this name only.")
+def history(clinic: str | None, form: str | None) -> None:
+    """What was on file when, replaced and removed ones too.
+
+    The email sink logs with each delivery the same twelve digits of the SHA-256 of every file that it carries.
+    """
+
+    async def work(connection: psycopg.AsyncConnection, records: Records) -> list[DocumentVersion]:
+        return await documents.history(connection, clinic, form)
+
+    def row(one: DocumentVersion) -> tuple[str, ...]:
+        until = "now" if one.until is None else _at(one.until)
+        return one.form, one.clinic_id, one.filename, one.digest, str(one.phi_level), _at(one.since), until, one.by
+
+    found = in_database(Settings(), work)
+    listing.show(Console(), f"{len(found)} forms that are or were on file", HISTORY_HEADINGS, map(row, found))
+
+
+def _at(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

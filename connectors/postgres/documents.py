@@ -41,6 +41,24 @@ class StoredDocument(NamedTuple):
     uploaded_by: str
 
 
+class DocumentVersion(NamedTuple):
+    """A form as it was on file for a time. ``until`` None: it still is."""
+
+    clinic_id: str
+    form: str
+    filename: str
+    sha256: bytes
+    phi_level: int
+    by: str
+    since: datetime
+    until: datetime | None
+
+    @property
+    def digest(self) -> str:
+        """Its name in the sink's log, where it says what a delivery carries."""
+        return short_digest(self.sha256)
+
+
 class FormFile(NamedTuple):
     """A form on file as an email may carry it. ``content`` None: it stays behind sign-in."""
 
@@ -50,6 +68,11 @@ class FormFile(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<FormFile of {len(self.content or b'')} bytes>"
+
+
+def short_digest(sha256: bytes) -> str:
+    """Twelve hex digits: no two of a clinic's forms share as much by chance."""
+    return sha256.hex()[:12]
 
 
 def form_key(form: str) -> str:
@@ -86,7 +109,10 @@ async def put(
     phi_level: int,
     uploaded_by: str,
 ) -> Literal["added", "replaced", "unchanged"]:
-    """Keep a form of a clinic, in place of the one of that name. Raises DocumentError."""
+    """Keep a form of a clinic, in place of the one of that name; what was there stays in the history, without its content.
+
+    Raises DocumentError.
+    """
     checked(form, filename, content)
     found = await (await connection.execute("SELECT 1 FROM policies WHERE clinic_id = %s", (clinic_id,))).fetchone()
     if found is None:
@@ -101,22 +127,49 @@ async def put(
     if was == (digest, filename, phi_level):
         return "unchanged"
     await connection.execute(
-        """INSERT INTO clinic_documents (clinic_id, form_key, form, filename, content, sha256, phi_level, uploaded_by)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-           ON CONFLICT (clinic_id, form_key) DO UPDATE SET form = excluded.form, filename = excluded.filename,
-               content = excluded.content, sha256 = excluded.sha256, phi_level = excluded.phi_level,
-               uploaded_at = now(), uploaded_by = excluded.uploaded_by""",
+        """WITH kept AS (
+               INSERT INTO clinic_documents (clinic_id, form_key, form, filename, content, sha256, phi_level, uploaded_by)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+               ON CONFLICT (clinic_id, form_key) DO UPDATE SET form = excluded.form, filename = excluded.filename,
+                   content = excluded.content, sha256 = excluded.sha256, phi_level = excluded.phi_level,
+                   uploaded_at = now(), uploaded_by = excluded.uploaded_by
+               RETURNING clinic_id, form_key, form, filename, sha256, phi_level, uploaded_by)
+           INSERT INTO clinic_document_history
+               (clinic_id, form_key, form, filename, sha256, phi_level, change, changed_by)
+           SELECT clinic_id, form_key, form, filename, sha256, phi_level, 'put', uploaded_by FROM kept""",
         (clinic_id, form_key(form), " ".join(form.split()), filename, content, digest, phi_level, uploaded_by),
     )
     return "added" if was is None else "replaced"
 
 
-async def remove(connection: psycopg.AsyncConnection, clinic_id: str, form: str) -> bool:
+async def remove(connection: psycopg.AsyncConnection, clinic_id: str, form: str, *, removed_by: str) -> bool:
     """Take a form off; False: there was none."""
     cursor = await connection.execute(
-        "DELETE FROM clinic_documents WHERE clinic_id = %s AND form_key = %s", (clinic_id, form_key(form))
+        """WITH gone AS (
+               DELETE FROM clinic_documents WHERE clinic_id = %s AND form_key = %s
+               RETURNING clinic_id, form_key, form, filename, sha256, phi_level)
+           INSERT INTO clinic_document_history
+               (clinic_id, form_key, form, filename, sha256, phi_level, change, changed_by)
+           SELECT clinic_id, form_key, form, filename, sha256, phi_level, 'removed', %s FROM gone""",
+        (clinic_id, form_key(form), removed_by),
     )
     return cursor.rowcount > 0
+
+
+async def history(
+    connection: psycopg.AsyncConnection, clinic_id: str | None = None, form: str | None = None
+) -> list[DocumentVersion]:
+    """What was ever on file, of a clinic or under a name, in the order in which each form's came."""
+    cursor = await connection.execute(
+        """SELECT clinic_id, form, filename, sha256, phi_level, changed_by, changed_at, until FROM (
+               SELECT *, lead(changed_at) OVER (PARTITION BY clinic_id, form_key ORDER BY id) AS until
+               FROM clinic_document_history
+               WHERE (%(clinic)s::text IS NULL OR clinic_id = %(clinic)s)
+                 AND (%(key)s::text IS NULL OR form_key = %(key)s)) changes
+           WHERE change = 'put' ORDER BY clinic_id, form_key, id""",
+        {"clinic": clinic_id, "key": None if form is None else form_key(form)},
+    )
+    return [DocumentVersion(*row) for row in await cursor.fetchall()]
 
 
 async def stored(connection: psycopg.AsyncConnection, clinic_id: str | None = None) -> list[StoredDocument]:

@@ -16,7 +16,7 @@ from connectors.gathering import Gathered
 from connectors.metrics.attached import FORMS, FORMS_UNDER_WAY
 from connectors.metrics.counting import Counts, Read, Source, one
 from connectors.postgres import documents
-from connectors.postgres.documents import FormFile, form_key
+from connectors.postgres.documents import FormFile, form_key, short_digest
 from connectors.postgres.pool import Pool
 from sinks.runtime.patience import patiently
 from sinks.runtime.room import Room
@@ -32,8 +32,6 @@ CONTENT_TYPE = "application/pdf"
 MAX_KEPT = 10_000
 # Forms read by one query, 5 MiB each.
 MAX_READ = 8
-# Of a SHA-256: no two of a clinic's forms share as much by chance.
-DIGEST_CHARACTERS = 12
 
 _Key = tuple[str, str]  # clinic, form
 
@@ -88,7 +86,7 @@ class FormFiles:
                 results.append("attached")
                 size += len(file.content)
                 files.append({"filename": file.filename, "content_type": CONTENT_TYPE, "content": file.content})
-                digests.append(file.sha256.hex()[:DIGEST_CHARACTERS])
+                digests.append(short_digest(file.sha256))
         return Forms(files, digests, results)
 
     def sources(self, room: Room) -> list[Source]:

@@ -5,6 +5,7 @@ And what an email carries, on the same stack: a receipt, a form.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -338,6 +339,9 @@ def test_a_clinic_s_form_goes_with_the_email_that_names_it(
     assert requests.get(f"{settings.loopback_url}{at}", timeout=10).content == form.read_bytes()
 
     assert luxe(settings, "documents", "remove", "--clinic", CLINIC, "--form", "HEALTH").returncode == 0
+    ever = luxe(settings, "documents", "history", "--clinic", CLINIC, "--form", "health").stdout
+    assert hashlib.sha256(form.read_bytes()).hexdigest()[:12] in ever
+    assert "now" not in ever
     assert "no form of that name" in luxe(settings, "documents", "remove", "--clinic", CLINIC, "--form", "x").stderr
 
 

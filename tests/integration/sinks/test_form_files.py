@@ -54,7 +54,7 @@ async def on_file(settings: Settings, forms: dict[str, tuple[bytes, int]], clini
 
 async def off_file(settings: Settings, form: str, clinic_id: str = CLINIC) -> bool:
     async with await connect_async(settings, "tests") as connection:
-        return await documents.remove(connection, clinic_id, form)
+        return await documents.remove(connection, clinic_id, form, removed_by="somebody")
 
 
 def carried(rig: Rig, outbox: Outbox, patient: str, forms: list[str]) -> list[tuple[str, str, bytes]]:
@@ -112,7 +112,9 @@ async def test_bounds_of_one_email_and_what_is_kept(rig: Rig) -> None:
         assert await names() == []
 
 
-async def test_postgres_away_is_waited_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_postgres_away_is_waited_for(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Its connections are broken while the form is asked for: it is asked again."""
     clinic = uuid.uuid4().hex
     content = pdf()
@@ -136,7 +138,38 @@ async def test_postgres_away_is_waited_for(rig: Rig, monkeypatch: pytest.MonkeyP
         assert read.digests == [hashlib.sha256(content).hexdigest()[:12]]
         assert read.results == ["attached"]
         assert repr(read) == "<Forms: attached>"
+        with caplog.at_level("INFO"):
+            reader.tell("delivery-1", read)
+        assert f"delivery delivery-1 carries the forms {read.digests[0]}" in caplog.messages
         assert len(asked) == 2
+
+
+async def test_what_was_on_file_when_is_known_after_it_was_replaced_and_removed(rig: Rig) -> None:
+    clinic = uuid.uuid4().hex
+    first, second = pdf(), pdf()
+    for content in (first, first, second):
+        await on_file(rig.settings, {"Health": (content, 2)}, clinic)
+    assert await off_file(rig.settings, "HEALTH", clinic)
+    await on_file(rig.settings, {"health": (first, 2)}, clinic)
+    async with await connect_async(rig.settings, "tests") as connection:
+        found = await documents.history(connection, clinic, " hEALTH")
+        digests = [hashlib.sha256(content).hexdigest()[:12] for content in (first, second, first)]
+        assert [one.digest for one in found] == digests
+        assert [(one.form, one.filename, one.phi_level, one.by) for one in found] == [
+            *[("Health", "Health.pdf", 2, "tests")] * 2,
+            ("health", "health.pdf", 2, "tests"),
+        ]
+        assert found[0].until == found[1].since
+        assert found[1].until is not None
+        assert found[1].until <= found[2].since
+        assert found[2].until is None
+        assert await documents.history(connection, clinic, "other") == []
+        for statement in (
+            "UPDATE clinic_document_history SET changed_by = 'x' WHERE clinic_id = %s",
+            "DELETE FROM clinic_document_history WHERE clinic_id = %s",
+        ):
+            with pytest.raises(psycopg.errors.RaiseException, match="only added"):
+                await connection.execute(statement, (clinic,))
 
 
 async def test_what_one_reads_the_others_that_wait_need_not_read_again(
