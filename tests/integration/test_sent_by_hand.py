@@ -54,7 +54,7 @@ def settings(whole: LocalStack) -> Settings:
 @pytest.fixture(scope="module")
 def patients(settings: Settings) -> Callable[[], Patient]:
     """Somebody new each time."""
-    everybody = [Patient(number) for number in range(10)]
+    everybody = [Patient(number) for number in range(20)]
     zone = noon_zone()
     rows = [
         {
