@@ -233,7 +233,8 @@ def test_others_of_the_lane_pass_emails_that_wait_for_room_and_a_stop_leaves_non
     for message in others:
         assert rig.eye.end(message.id)["status"] == "sent"
         assert under_way(rig) <= 2
-    assert sum("sent" in rig.eye.words(message.id) for message in big) < len(big)
+    # Did they hold their slots, the first of the others would go when no more than four of them are left.
+    assert sum("sent" in rig.eye.words(message.id) for message in big) < len(big) / 2
     assert rig.end("email", signal.SIGTERM) == 0
     # Those inside had the time to end; nothing was begun of those that waited.
     assert begun(rig, big) == {message.id for message in big if "sent" in rig.eye.words(message.id)}
