@@ -173,6 +173,15 @@ class Settings(BaseSettings):
         "provider",
         description="Who answers STOP, START and HELP: Twilio, as it does by default, or we, where it was told not to.",
     )
+    inbound_sweep_seconds: int = Field(
+        60,
+        ge=0,
+        le=3600,
+        description="The webhooks ask Twilio for texts from phones that they missed, once in so long; 0: never.",
+    )
+    inbound_sweep_days: int = Field(
+        3, ge=1, le=30, description="How far back they ask after an outage; what is older stays missed, and is said so."
+    )
     api_host: str = Field("127.0.0.1")
     api_port: int = Field(18080, ge=0, le=65535)
     log_format: Literal["text", "json"] = "text"

@@ -111,7 +111,8 @@ class Stack:
 
     def settings_for(self, state_dir: Path, **changes: Any) -> Settings:
         """Settings of this stack's services with a state directory of the test's own, and any other change."""
-        return self.settings.model_copy(update={"state_dir": state_dir, **changes})
+        # The provider is the session's: a sweep for missed texts would find those of other tests.
+        return self.settings.model_copy(update={"state_dir": state_dir, "inbound_sweep_seconds": 0, **changes})
 
 
 @pytest.fixture(scope="session")

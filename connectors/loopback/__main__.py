@@ -38,6 +38,13 @@ from connectors.settings import Settings, SettingsError
     "--sendgrid-webhook-path", default="/webhooks/sendgrid/events", help="Path of the event webhook under it."
 )
 @click.option("--inbound-webhook-path", default="/webhooks/twilio/inbound", help="Path of inbound texts under it.")
+@click.option(
+    "--messaging-service",
+    "messaging_services",
+    multiple=True,
+    metavar="MG…=NUMBER[,NUMBER]",
+    help="A messaging service and its numbers; repeat for more.",
+)
 @click.option("--sent-after-ms", default=20, type=click.IntRange(0, 600_000), help="Acceptance to `sent`.")
 @click.option("--delivered-after-ms", default=100, type=click.IntRange(0, 600_000), help="Acceptance to the outcome.")
 @click.option(
@@ -57,6 +64,7 @@ def main(
     webhook_url: str | None,
     sendgrid_webhook_path: str,
     inbound_webhook_path: str,
+    messaging_services: tuple[str, ...],
     sent_after_ms: int,
     delivered_after_ms: int,
     max_messages: int,
@@ -75,6 +83,11 @@ def main(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     if delivered_after_ms < sent_after_ms:
         raise click.UsageError("--delivered-after-ms: must not be less than --sent-after-ms")
+    services: dict[str, list[str]] = {}
+    for service, separator, numbers in (one.partition("=") for one in messaging_services):
+        if not (separator and service and numbers):
+            raise click.UsageError("--messaging-service: write MG…=NUMBER[,NUMBER]")
+        services[service] = numbers.split(",")
     try:
         settings = Settings()
         options = Options(
@@ -88,6 +101,7 @@ def main(
             webhook_url=webhook_url,
             sendgrid_webhook_path=sendgrid_webhook_path,
             inbound_webhook_path=inbound_webhook_path,
+            messaging_services=services,
             sent_after_ms=sent_after_ms,
             delivered_after_ms=delivered_after_ms,
             max_messages=max_messages,

@@ -6,7 +6,8 @@ import asyncio
 import gc
 import logging
 import signal
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from aiohttp import web
 from connectors.loopback.control import Control
 from connectors.loopback.faults import FaultBook
 from connectors.loopback.fcm import FcmMessages
+from connectors.loopback.messaging_services import MessagingServices
 from connectors.loopback.receipts import Courier
 from connectors.loopback.sendgrid import SendGridMail
 from connectors.loopback.signing import EventSigner, GoogleAccounts
@@ -48,6 +50,7 @@ class Options:
     receipt_concurrency: int = 32
     max_pending_receipts: int = 1_000_000
     max_receipt_attempts: int = 10
+    messaging_services: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Options(host={self.host!r}, port={self.port}, state_dir={str(self.state_dir)!r})"
@@ -104,7 +107,10 @@ async def _serve_store(options: Options, store: MessageStore, stop: asyncio.Even
         inbound_url=None if base is None else base + options.inbound_webhook_path,
     )
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    app.add_routes([*twilio.routes(), *sendgrid.routes(), *fcm.routes(), *control.routes()])
+    services = MessagingServices(
+        account_sid=options.account_sid, auth_token=options.auth_token, numbers=options.messaging_services
+    )
+    app.add_routes([*twilio.routes(), *services.routes(), *sendgrid.routes(), *fcm.routes(), *control.routes()])
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     try:

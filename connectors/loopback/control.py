@@ -116,6 +116,7 @@ class Control:
     async def messages(self, request: web.Request) -> web.Response:
         """GET /messages?channel&to&status&since&limit&cursor: oldest first; go on with next_cursor until it is null.
 
+        Texts from phones only where channel=inbound asks for them.
         Long attachments are named and not quoted; each is at an address of its own.
         """
         try:
@@ -130,7 +131,7 @@ class Control:
         found: list[dict[str, Any]] = []
         cursor: int | None = None
         for kept in self._store.oldest_first(after_seq=asked.cursor, to=asked.to):
-            if asked.channel is not None and kept.channel != asked.channel:
+            if kept.channel != (asked.channel or kept.channel) or (kept.channel == "inbound" and not asked.channel):
                 continue
             if kept.accepted_ms < since_ms:
                 continue

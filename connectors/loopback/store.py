@@ -20,7 +20,8 @@ from typing import Any, Literal
 
 import orjson
 
-Channel = Literal["sms", "email", "push"]
+# inbound: texts from phones to us, which the provider lists beside those that we sent.
+Channel = Literal["sms", "email", "push", "inbound"]
 
 LOG_FILE = "messages.jsonl"
 LOCK_FILE = "lock"
@@ -59,7 +60,7 @@ class Pace:
     def status(self, kept: Kept, now_ms: int) -> str:
         """What the provider would answer if asked at ``now_ms``, in the provider's own words."""
         age_ms = now_ms - kept.accepted_ms
-        if kept.channel == "push" or age_ms >= self.delivered_after_ms:
+        if kept.channel in ("push", "inbound") or age_ms >= self.delivered_after_ms:
             return kept.outcome
         if kept.channel == "email":
             return "processed"
@@ -283,12 +284,16 @@ class MessageStore:
         """How many messages by channel and by status as of ``now_ms``; messages evicted from the index included."""
         counted: dict[Channel, Counter[str]] = {}
         for (channel, outcome), number in self._totals.items():
+            if channel == "inbound":
+                continue  # nothing that we sent
             counted.setdefault(channel, Counter())[outcome] += number
         # Only the youngest have not reached their outcome yet.
         for kept in self.newest_first():
             if now_ms - kept.accepted_ms >= pace.delivered_after_ms:
                 break
             status = pace.status(kept, now_ms)
+            if kept.channel == "inbound":
+                continue
             counted[kept.channel][kept.outcome] -= 1
             counted[kept.channel][status] += 1
         return {channel: +counter for channel, counter in counted.items()}

@@ -25,15 +25,16 @@ from connectors.loopback.keywords import OWN_ANSWERS, keyword, twiml_messages
 from connectors.loopback.misconduct import Dropped, after_accepting, before_accepting
 from connectors.loopback.receipts import Courier, SmsReceipt
 from connectors.loopback.segments import segment_count
-from connectors.loopback.store import Kept, MessageStore, Pace, StoreError
+from connectors.loopback.store import Channel, Kept, MessageStore, Pace, StoreError
 from connectors.loopback.twilio_errors import ERRORS, Refused, check, error_body, masked
 
 API = "/2010-04-01"
 MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 50
 MAX_FIELDS = 200  # the real request has some 30
-
-# Carrier-side opt-out words of Twilio's default handling.
+# Texts from phones are listed beside our own.
+INBOUND: Channel = "inbound"
+TEXTS = ("sms", INBOUND)
 
 
 class TwilioMessages:
@@ -118,10 +119,10 @@ class TwilioMessages:
         for kept in self._store.newest_first(to=query.get("To")):
             if below and kept.seq >= below:
                 continue
-            if kept.channel != "sms" or ("From" in query and kept.sender != query["From"]):
+            if kept.channel not in TEXTS or ("From" in query and kept.sender != query["From"]):
                 continue
             if span is not None:
-                sent_ms = kept.accepted_ms + self._pace.sent_after_ms
+                sent_ms = kept.accepted_ms + (0 if kept.channel == INBOUND else self._pace.sent_after_ms)
                 if sent_ms > now_ms or not span[0] <= sent_ms < span[1]:
                     continue
             if len(found) == size:
@@ -158,7 +159,7 @@ class TwilioMessages:
         except Refused as refused:
             return _error(refused.code, **refused.facts)
         kept = self._store.find(request.match_info["sid"])
-        if kept is None or kept.channel != "sms":
+        if kept is None or kept.channel not in TEXTS:
             return _error(20404, what=request.path)
         refusal = self._faults.judge_look_up(kept.to)
         if refusal is not None:
@@ -186,6 +187,9 @@ class TwilioMessages:
         if kind in ("STOP", "START"):
             self._store.block(to, sender, blocked=kind == "STOP")
         sid = sid or f"SM{secrets.token_hex(16)}"
+        if self._store.find(sid) is None:
+            # Whether or not we answer: the provider has it.
+            self._keep(sid, INBOUND, {"To": to, "From": sender, "Body": body}, "received")
         form = [
             ("ToCountry", "US"),
             ("SmsMessageSid", sid),
@@ -214,16 +218,20 @@ class TwilioMessages:
 
     def _answer(self, sender: str, to: str, body: str) -> None:
         """A text to a phone that nobody asked for by the API."""
+        form = {"To": to, "From": sender, "Body": body}
+        self._keep(f"SM{secrets.token_hex(16)}", "sms", form, "delivered")
+
+    def _keep(self, sid: str, channel: Channel, form: dict[str, str], outcome: str) -> None:
         self._store.accept(
-            message_id=f"SM{secrets.token_hex(16)}",
-            channel="sms",
-            to=to,
-            sender=sender,
+            message_id=sid,
+            channel=channel,
+            to=form["To"],
+            sender=form["From"],
             accepted_ms=time.time_ns() // 1_000_000,
-            outcome="delivered",
+            outcome=outcome,
             error_code=None,
             awaits_receipts=False,
-            payload={"form": {"To": to, "From": sender, "Body": body}},
+            payload={"form": form},
         )
 
     def _authenticate(self, request: web.Request) -> None:
@@ -304,7 +312,9 @@ class TwilioMessages:
         unsent = status in ("queued", "accepted")
         body = form.get("Body", "")
         created = _rfc2822(kept.accepted_ms // 1000)
-        sent = None if unsent else _rfc2822((kept.accepted_ms + self._pace.sent_after_ms) // 1000)
+        inbound = kept.channel == INBOUND
+        after_ms = 0 if inbound else self._pace.sent_after_ms
+        sent = None if unsent else _rfc2822((kept.accepted_ms + after_ms) // 1000)
         error_code = kept.error_code if settled else None
         uri = f"{self._collection}/{kept.id}"
         media = "1" if kept.id.startswith("MM") else "0"
@@ -315,7 +325,7 @@ class TwilioMessages:
             "date_created": created,
             "date_sent": sent,
             "date_updated": sent or created,
-            "direction": "outbound-api",
+            "direction": "inbound" if inbound else "outbound-api",
             "error_code": error_code,
             "error_message": ERRORS.get(error_code, (0, "Unknown error"))[1] if error_code is not None else None,
             "from": form.get("From"),

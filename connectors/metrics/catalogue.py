@@ -1,12 +1,11 @@
 """Every metric of ours: its name, its labels, who has it, what it says. docs/metrics.md is made of this table.
 
-Label values are words of ours (a channel, a lane, a topic, a status, an error class), of a bounded number. Never an id, a
-person, an address, or what a provider or a caller wrote.
+Label values are words of ours, of a bounded number: never an id, a person, an address, or what somebody else wrote.
 """
 
 from __future__ import annotations
 
-from connectors.metrics import attached
+from connectors.metrics import attached, swept
 from connectors.metrics.metric import BATCH_ROWS, BATCH_SECONDS, CALL_SECONDS, RANGE_ROWS, REQUEST_SECONDS
 from connectors.metrics.metric import Metric as Metric
 
@@ -396,5 +395,6 @@ SCRAPE_FAULTS = Metric(
     "Times that a metric could not be read when asked for (Postgres away, say); it was left out of that answer.",
 )
 
-METRICS: tuple[Metric, ...] = (*attached.METRICS, *(one for one in list(vars().values()) if isinstance(one, Metric)))
+_PARTS = (attached.METRICS, swept.METRICS, tuple(vars().values()))
+METRICS: tuple[Metric, ...] = tuple(one for part in _PARTS for one in part if isinstance(one, Metric))
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}

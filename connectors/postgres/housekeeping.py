@@ -25,6 +25,8 @@ SEGMENT_RETENTION_DAYS = 400
 QUESTION_DAYS = 7
 # Of an answer whose question is gone, that its text was heard is kept: posted again so long, it is no answer to anything else.
 ANSWER_RETENTION_DAYS = 400
+# The sweep looks back 30 days at most (LUXE_INBOUND_SWEEP_DAYS).
+TEXT_TAKEN_DAYS = 45
 # A waitlist's slot that is over and begun: as long as what was sent about it. Its offers go with it.
 WAITLIST_RETENTION_DAYS = 35
 DELETE_ROWS = 5_000
@@ -107,4 +109,9 @@ def keep_house(connection: psycopg.Connection) -> None:
         """DELETE FROM text_answers WHERE message_id IN (
                SELECT message_id FROM text_answers WHERE at < now() - make_interval(days => %s) LIMIT %s)""",
         (ANSWER_RETENTION_DAYS, DELETE_ROWS),
+    )
+    connection.execute(
+        """DELETE FROM texts_taken WHERE message_id IN (
+               SELECT message_id FROM texts_taken WHERE at < now() - make_interval(days => %s) LIMIT %s)""",
+        (TEXT_TAKEN_DAYS, DELETE_ROWS),
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode
 
 import aiohttp
@@ -27,6 +28,21 @@ MESSAGING_SERVICE_PREFIX = "MG"
 LOOK_UP_MARGIN = timedelta(seconds=60)
 # Newest first; one recipient does not get more texts than this between two looks.
 LOOK_UP_MESSAGES = 50
+# Twilio's largest page.
+PAGE_MESSAGES = 1000
+# A messaging service has at most 400 numbers, and 100 short codes: https://www.twilio.com/docs/messaging/services
+SERVICE_NUMBERS = 500
+
+
+class Received(NamedTuple):
+    """A text from a phone that Twilio has: when it came there, and what its webhook says of it. PHI: never printed."""
+
+    message_id: str
+    at: datetime
+    form: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"Received({self.message_id!r}, {self.at:%Y-%m-%dT%H:%M:%SZ})"
 
 
 class PooledTwilioHttpClient(AsyncHttpClient):
@@ -81,8 +97,9 @@ class TwilioMessages:
             http_client=PooledTwilioHttpClient(session),
         )
         if settings.twilio_base_url is not None:
-            client.api.base_url = settings.twilio_base_url
+            client.api.base_url = client.messaging.base_url = settings.twilio_base_url
         self._messages = client.messages
+        self._services = client.messaging.v1.services
 
     @classmethod
     def open(cls, settings: Settings, *, connections: int, timeout_seconds: float) -> Self:
@@ -153,6 +170,60 @@ class TwilioMessages:
             "ErrorCode": message.error_code,
         }
         return {name: str(value) for name, value in said.items() if value is not None}
+
+    async def received(
+        self, *, to: str, service: str | None, since: datetime, until: datetime, limit: int
+    ) -> list[Received]:
+        """Texts from phones to a number of ours within [since, until) of Twilio's clock; ``limit`` at most, the newest.
+
+        ``service``: the messaging service that the number is of, where the message itself does not say. Raises Refused,
+        OutcomeUnknown.
+        """
+        with _listed():
+            page = await self._messages.list_async(
+                to=to, date_sent_after=since, date_sent_before=until, limit=limit, page_size=min(limit, PAGE_MESSAGES)
+            )
+        found: list[Received] = []
+        for message in page:
+            at = message.date_sent or message.date_created
+            if str(message.direction) != "inbound" or not message.sid or at is None:
+                continue
+            said = {
+                "MessageSid": message.sid,
+                "From": message.from_,
+                "To": message.to,
+                "Body": message.body,
+                "NumMedia": message.num_media,
+                "MessagingServiceSid": message.messaging_service_sid or service,
+            }
+            form = {name: str(value) for name, value in said.items() if value is not None}
+            found.append(Received(message.sid, at, form))
+        return found
+
+    async def numbers_of(self, service: str) -> list[str]:
+        """The numbers and short codes of a messaging service. Raises Refused, OutcomeUnknown."""
+        context = self._services(service)
+        with _listed():
+            numbers = await context.phone_numbers.list_async(limit=SERVICE_NUMBERS, page_size=SERVICE_NUMBERS)
+            codes = await context.short_codes.list_async(limit=SERVICE_NUMBERS, page_size=SERVICE_NUMBERS)
+        found = [*(one.phone_number for one in numbers), *(one.short_code for one in codes)]
+        return [number for number in found if number]
+
+
+@contextlib.contextmanager
+def _listed() -> Iterator[None]:
+    """Turn what the SDK raises over a page of a list into Refused, or OutcomeUnknown for what is no page of Twilio's."""
+    try:
+        yield
+    except TwilioException as error:
+        # The SDK's reader of pages has no error type for what was refused: it hands the answer on as it came.
+        answer = error.args[1] if len(error.args) > 1 else None
+        if not isinstance(answer, Response):
+            raise OutcomeUnknown(type(error).__name__) from None
+        code = _code_of(answer.text) or str(answer.status_code)
+        raise Refused(error_class(PROVIDER, code) or "unknown", code=code, http_status=answer.status_code) from None
+    except (ValueError, KeyError) as error:
+        raise OutcomeUnknown(type(error).__name__) from None
 
 
 def class_of(error: TwilioRestException) -> ErrorClass:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 import psycopg
@@ -69,6 +70,14 @@ async def passed_on(connection: psycopg.AsyncConnection, message_id: str) -> Non
 async def was_passed_on(connection: psycopg.AsyncConnection, message_id: str) -> bool:
     """Whether it was: then it stays one, whoever posts it again and whatever was said since."""
     cursor = await connection.execute("SELECT 1 FROM texts_passed_on WHERE message_id = %s", (message_id,))
+    return await cursor.fetchone() is not None
+
+
+async def said_no_since(connection: psycopg.AsyncConnection, address_hash: str, moment: datetime) -> bool:
+    """Whether a text from this number said no after that."""
+    cursor = await connection.execute(
+        "SELECT 1 FROM opt_outs WHERE address_hash = %s AND action = 'out' AND at >= %s LIMIT 1", (address_hash, moment)
+    )
     return await cursor.fetchone() is not None
 
 

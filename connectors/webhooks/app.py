@@ -1,6 +1,7 @@
 """The webhooks' aiohttp application: verify, take, answer. 2xx only once what was said is safe.
 
-403: not signed by the provider. 400: signed, and yet not its form. 413: too large. 503: Kafka or Postgres is away, post again.
+403: not signed by the provider. 400: signed, and yet not its form. 413: too large. 503: Kafka or Postgres is away.
+SendGrid posts again then; Twilio as its URL's fragment says (docs/opting-out.md), and the sweep finds what it posted in vain.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from connectors.postgres.pool import Pool, open_pool
 from connectors.postgres.records import Records
 from connectors.providers import sendgrid, twilio
 from connectors.providers.sendgrid import EVENTS_PATH
-from connectors.providers.twilio import STATUS_PATH
+from connectors.providers.twilio import STATUS_PATH, TwilioMessages
 from connectors.serving import Outage, alive, readiness
 from connectors.settings import Settings, SettingsError
 from connectors.statuses import AcknowledgedProducer, StatusLog
@@ -44,6 +45,7 @@ from connectors.webhooks.signatures import (
     SendGridSignatures,
     TwilioSignatures,
 )
+from connectors.webhooks.sweep import CALL_SECONDS, CONNECTIONS, Sweep, sweep_age
 from connectors.webhooks.withdrawals import Withdrawals, age_source
 
 log = logging.getLogger(__name__)
@@ -52,12 +54,13 @@ log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_FORM_BYTES = 64 * 1024
 MAX_FORM_FIELDS = 200
-# Twilio gives up on a webhook after 15 s; we answer before, and it posts again.
+# Twilio gives up on a webhook after 15 s, its retries included; we answer before.
 ANSWER_SECONDS = 8.0
 KAFKA_TIMEOUT_SECONDS = 7.0
 POSTGRES_TIMEOUT_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 5
-POOL_CONNECTIONS = 4
+# One of them is the sweep's, while it sweeps.
+POOL_CONNECTIONS = 5
 
 
 SETTINGS = web.AppKey("settings", Settings)
@@ -68,6 +71,7 @@ DESK = web.AppKey("desk", Desk)
 MISFITS = web.AppKey("misfits", Misfits)
 INBOUND_DESK = web.AppKey("inbound_desk", InboundDesk)
 WITHDRAWALS = web.AppKey("withdrawals", Withdrawals)
+SWEEP = web.AppKey("sweep", Sweep)
 TWILIO = web.AppKey("twilio", TwilioSignatures)
 SENDGRID: web.AppKey[SendGridSignatures | None] = web.AppKey("sendgrid")
 
@@ -85,6 +89,9 @@ def make_app(settings: Settings) -> web.Application:
     app[TWILIO] = TwilioSignatures(settings.twilio_auth_token.get_secret_value())
     app[SENDGRID] = _sendgrid_signatures(settings)
     app.cleanup_ctx.append(_serving)
+    if settings.inbound_sweep_seconds:
+        app[SOURCES] = [*app[SOURCES], sweep_age(lambda: app[SWEEP])]
+        app.cleanup_ctx.append(_sweeping)
     app.router.add_post(STATUS_PATH, twilio_status)
     app.router.add_post(EVENTS_PATH, sendgrid_events)
     app.router.add_post(INBOUND_PATH, twilio_inbound)
@@ -136,6 +143,25 @@ async def _serving(app: web.Application) -> AsyncIterator[None]:
         await producer.settle(KAFKA_TIMEOUT_SECONDS)
 
 
+async def _sweeping(app: web.Application) -> AsyncIterator[None]:
+    """The sweep, beside what is posted."""
+    messages = TwilioMessages.open(app[SETTINGS], connections=CONNECTIONS, timeout_seconds=CALL_SECONDS)
+    app[SWEEP] = Sweep(app[SETTINGS], app[POOL], messages, app[INBOUND_DESK], app[COUNTED])
+    sweeping = asyncio.create_task(app[SWEEP].run())
+    sweeping.add_done_callback(_sweep_ended)
+    yield
+    sweeping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await sweeping
+    await messages.close()
+
+
+def _sweep_ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        name = type(error).__name__
+        log.error("texts that the webhook missed are not looked for any more (%s); restart this process", name)
+
+
 def _told_later(error: Exception) -> None:
     """Every record of a request has its own waiter, who answers 503; nothing else is sent."""
     name = error.args[0].name() if isinstance(error, KafkaException) else type(error).__name__
@@ -149,7 +175,7 @@ def _parked_ended(task: asyncio.Task[None]) -> None:
 
 @web.middleware
 async def _away(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What we depend on is away: the provider keeps the receipt and posts it again."""
+    """What we depend on is away: SendGrid posts again, and Twilio is asked."""
     try:
         return await handler(request)
     except (psycopg.OperationalError, KafkaException, BufferError, TimeoutError) as error:

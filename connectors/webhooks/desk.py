@@ -49,7 +49,7 @@ class Desk:
     async def take(self, receipts: Sequence[Receipt]) -> None:
         """Return once Kafka, or for unknown messages Postgres, has them all.
 
-        Raises psycopg.Error, KafkaException or BufferError when they are away: the provider is to post again.
+        Raises psycopg.Error, KafkaException or BufferError when they are away: SendGrid posts again, of texts the sink asks.
         """
         await asyncio.gather(*(self._gathered.submit(receipt) for receipt in receipts))
 

@@ -1,6 +1,7 @@
 """Texts from phones: a keyword changes what is sent from then on, or answers what a text asked; all else is for people.
 
-Everything may be repeated: Twilio posts a text again when our answer was lost, under the same MessageSid.
+Everything may be repeated, under the same MessageSid: Twilio, where it is told to, posts again what it heard no answer to,
+and the sweep (connectors.webhooks.sweep) takes what it posted in vain.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from connectors.postgres import recipients
+from connectors.postgres import recipients, texts_taken
 from connectors.postgres.in_force import InForce
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import SYSTEM_CLINIC, Records
 from connectors.postgres.text_questions import Meant
 from connectors.settings import Settings
 from connectors.suppressing import sms_sender_class
-from connectors.unsubscribing import carrying_out
+from connectors.unsubscribing import carrying_out, history
 from connectors.unsubscribing.carrying_out import CarriedOut, Text
 from connectors.unsubscribing.wishes import SenderClass
 from connectors.webhooks.answers import SILENCE, AnswerTo, twiml
 from connectors.webhooks.event_log import EventLog
-from connectors.webhooks.keywords import keyword
+from connectors.webhooks.keywords import Keyword, keyword
 from connectors.webhooks.replies import Replies
 from schemas.ids import derived_id
 
@@ -56,9 +57,11 @@ class Inbound:
     body: str
     media: int
     answered: bool
+    # When it came to Twilio, of one that only the sweep found; None: it is posted just now.
+    said_at: datetime | None = None
 
     @classmethod
-    def read(cls, form: Mapping[str, str]) -> Inbound:
+    def read(cls, form: Mapping[str, str], said_at: datetime | None = None) -> Inbound:
         """From Twilio's form. Raises InboundError."""
         message_id, number = form.get("MessageSid", ""), form.get("From", "")
         senders = tuple(sender for name in ("To", "MessagingServiceSid") if (sender := form.get(name)))
@@ -70,9 +73,8 @@ class Inbound:
         if len(body) > MAX_TEXT_CHARACTERS:
             raise InboundError(f"Body: {len(body)} characters; at most {MAX_TEXT_CHARACTERS}")
         # Twilio says so where a messaging service's Advanced Opt-Out recognised the word, and answered it.
-        return cls(
-            message_id, number, senders, body, int(media) if media.isdecimal() else 0, bool(form.get("OptOutType"))
-        )
+        answered = bool(form.get("OptOutType"))
+        return cls(message_id, number, senders, body, int(media) if media.isdecimal() else 0, answered, said_at)
 
 
 class _Clinic(NamedTuple):
@@ -98,15 +100,21 @@ class InboundDesk:
     async def take(self, text: Inbound, now: datetime) -> str:
         """TwiML, once what was said is in Kafka. Raises InboundError for a sender that is no telephone.
 
-        psycopg.Error, KafkaException, BufferError, TimeoutError or OutboxDelayed: it is perhaps stored, but not in force; post
-        it again.
+        psycopg.Error, KafkaException, BufferError, TimeoutError or OutboxDelayed: it is perhaps stored, but not in force; the
+        sweep takes it again, if Twilio does not post it again before.
         """
         try:
-            self._records.ring.address_hash("sms", text.number)
+            address_hash = self._records.ring.address_hash("sms", text.number)
         except ValueError as error:
             raise InboundError(f"From: {error}") from None
+        answer = await self._taken(text, address_hash, now)
+        async with self._pool.connection() as connection:
+            await texts_taken.remember(connection, text.message_id)
+        return answer
+
+    async def _taken(self, text: Inbound, address_hash: str, now: datetime) -> str:
         word = keyword(text.body)
-        if word is None:
+        if word is None or (text.said_at is not None and await self._is_late(word, text.said_at, address_hash)):
             await self._pass_on(text, now)
             return SILENCE
         async with self._pool.connection() as connection:
@@ -128,9 +136,21 @@ class InboundDesk:
         log.info("a text said %s to the %s sender: %d patients", word, sender_class, len(done.recipients))
         return await self._answer(answer, text)
 
+    async def _is_late(self, word: Keyword, said_at: datetime, address_hash: str) -> bool:
+        """Whether people must see to a text that only the sweep found: nobody is answered by it any more.
+
+        A START after which she said STOP would undo that. HELP is answered by TwiML, and there is nobody to give it to.
+        """
+        if word == "help":
+            return self._settings.sms_keyword_answers == "ours"
+        if word not in ("start", "yes"):
+            return False
+        async with self._pool.connection() as connection:
+            return await history.said_no_since(connection, address_hash, said_at)
+
     async def _reply(self, text: Inbound, sender_class: SenderClass, meant: Meant, now: datetime) -> str:
         """What was asked is answered by an event, and she by the notification that follows from it; else people answer her."""
-        possible = await self._replies.take(text.message_id, text.number, sender_class, meant, now)
+        possible = await self._replies.take(text.message_id, text.number, sender_class, meant, now, text.said_at)
         if possible is None:
             return SILENCE
         await self._pass_on(text, now, {"reply": meant, "appointments": str(possible)})
@@ -153,6 +173,8 @@ class InboundDesk:
         ``marks``: what is known of it beside its words, for the event's metadata.
         """
         async with self._pool.connection() as connection:
+            if await texts_taken.known(connection, [text.message_id]):
+                return
             by_clinic = await self._people(connection, text.number)
         events = [self._event(text, clinic_id, patients, now, marks) for clinic_id, patients in by_clinic.items()]
         await asyncio.gather(*(self._events.publish(event) for event in events))
@@ -182,7 +204,7 @@ class InboundDesk:
             "from": text.number,
             "body": text.body,
             "channel": "sms",
-            "received_at": now,
+            "received_at": text.said_at or now,
             "urgent": False,
             "patient_name": None,
             "staff_ids": [],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from connectors.postgres import text_questions
 from connectors.postgres.pool import Pool
@@ -22,8 +22,10 @@ log = logging.getLogger(__name__)
 
 # One number's texts that can still be answered; who has more gets no answer by guess anyway.
 MOST_QUESTIONS = 200
-# Gates are read within moments of the start; until then Twilio is to post again.
+# Gates are read within moments of the start; what is answered 503 until then, the sweep takes.
 READ_SECONDS = 5.0
+# Twilio tells whole seconds, by a clock of its own.
+TWILIO_S_CLOCK = timedelta(seconds=2)
 
 
 class Replies:
@@ -33,10 +35,19 @@ class Replies:
         self._pool, self._records, self._withdrawals, self._events = pool, records, withdrawals, events
         self._asked = AskedAppointments(records)
 
-    async def take(self, message_id: str, number: str, sender_class: str, meant: Meant, now: datetime) -> int | None:
+    async def take(
+        self,
+        message_id: str,
+        number: str,
+        sender_class: str,
+        meant: Meant,
+        now: datetime,
+        said_at: datetime | None = None,
+    ) -> int | None:
         """None once its event is in Kafka; else of how many appointments it could be: it is a message for people.
 
-        Raises TimeoutError, psycopg.Error, KafkaException, BufferError: post it again.
+        ``said_at``: of a text that comes late; what was asked after it, it does not answer. Raises TimeoutError, psycopg.Error,
+        KafkaException, BufferError: take it again.
         """
         await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._withdrawals.read_whole)), READ_SECONDS)
         address_hash = self._records.ring.address_hash("sms", number)
@@ -44,6 +55,8 @@ class Replies:
             answer = await text_questions.answered(connection, message_id)
             if answer is None:
                 asked = await text_questions.asked_of(connection, address_hash, sender_class, now, MOST_QUESTIONS)
+                if said_at is not None:
+                    asked = [question for question in asked if question.asked_at <= said_at + TWILIO_S_CLOCK]
                 found = chosen(meant, asked, self._overtook)
                 answer = await text_questions.answer(connection, message_id, now, meant, found.possible, found.question)
             event = None

@@ -249,12 +249,13 @@ def opened(stack: Stack) -> Iterator[Rig]:
 
 
 @contextlib.contextmanager
-def loopback(folder: Path, webhooks_port: int) -> Iterator[tuple[str, str]]:
+def loopback(folder: Path, webhooks_port: int, *options: str) -> Iterator[tuple[str, str]]:
     """A provider of our own that posts receipts to our webhooks' port; its address and its event key."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "connectors.loopback", "--port", "0", "--state-dir", str(folder)),
             *("--webhook-url", f"http://127.0.0.1:{webhooks_port}"),
+            *options,
         ],
         stdout=subprocess.PIPE,
         text=True,

@@ -24,6 +24,8 @@ from connectors.postgres.text_questions import Question
 from connectors.sealing import seal
 from connectors.settings import Settings
 from connectors.webhooks.answers import SILENCE
+from connectors.webhooks.app import INBOUND_DESK
+from connectors.webhooks.inbound import Inbound
 from schemas.topics import AGGREGATE_GATES
 from schemas.validation import check_event
 from tests.contract.loopback_registry import running_registry
@@ -130,6 +132,24 @@ async def test_c_confirms(word: str, phone: Phone, register: Register, ask: Ask,
     }
     assert {name: event[name] for name in expected} == expected
     assert world.events(sid) == []
+
+
+async def test_a_late_c_answers_what_was_asked_before_it(
+    phone: Phone, register: Register, ask: Ask, world: World
+) -> None:
+    number, early, late = new_number(), new_sid(), new_sid()
+    patient = await register(number)
+    appointment = await ask(patient, number)
+    desk, now = phone.client.app[INBOUND_DESK], datetime.now(UTC)
+    for sid, said_at in ((early, now - timedelta(hours=1)), (late, now + timedelta(seconds=5))):
+        form = {"MessageSid": sid, "From": number, "To": CARE, "Body": "C"}
+        await desk.take(Inbound.read(form, said_at=said_at), now)
+    # The first came to Twilio before she was asked: it is no answer to that.
+    assert world.replies(early) == []
+    assert [event["received_at"] for event in world.events(early)] == [
+        (now - timedelta(hours=1)).replace(microsecond=(now.microsecond // 1000) * 1000)
+    ]
+    assert [event["aggregate_id"] for event in world.replies(late)] == [appointment]
 
 
 async def test_r_asks_the_practice_for_another_time(phone: Phone, register: Register, ask: Ask, world: World) -> None:
