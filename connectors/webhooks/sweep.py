@@ -6,7 +6,6 @@ Each that was not taken is taken as the webhook would have. Everything may be re
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ from connectors.webhooks.counted import Counted
 from connectors.webhooks.inbound import Inbound, InboundDesk, InboundError
 from connectors.webhooks.sweeping import news, slices, window
 from schemas.codec import CodecError
+from schemas.registry import RegistryError
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,10 @@ TAKE_SECONDS = 8.0
 # Of one number in one slice of time; where there are more, the slice is halved.
 MOST_TEXTS = 5_000
 SHORTEST_SLICE = timedelta(seconds=2)
+# Twilio's code for what is not found: https://www.twilio.com/docs/api/errors/20404
+NO_SUCH_SERVICE = "20404"
 
-AWAY = (psycopg.Error, KafkaException, BufferError, TimeoutError, Refused, OutcomeUnknown)
+AWAY = (psycopg.Error, KafkaException, BufferError, TimeoutError, RegistryError, Refused, OutcomeUnknown)
 UNREADABLE = (CodecError, SealError, KeyRingError)
 
 
@@ -58,6 +60,7 @@ class Sweep:
         self._counted = counted
         self._whole = time.monotonic()
         self._fault = ""
+        self._missing: set[str] = set()
 
     def age_seconds(self) -> float:
         """Since a sweep was last whole, as far as this process has heard; from its beginning, where none was."""
@@ -77,25 +80,30 @@ class Sweep:
                     log.warning("texts that the webhook missed are not looked for just now (%s); trying again", name)
             await asyncio.sleep(period)
 
-    async def once(self, now: datetime, *, unless_within: timedelta = timedelta(0)) -> int:
-        """One sweep; how many texts it took. ``unless_within``: nothing is done where one was whole so short ago.
+    async def once(self, now: datetime, *, unless_within: timedelta = timedelta(0)) -> int | None:
+        """One sweep; how many texts it took, None: another is at it.
 
-        Raises psycopg.Error, KafkaException, BufferError, TimeoutError, Refused, OutcomeUnknown: the next goes on from there.
+        ``unless_within``: nothing is done where one was whole so short ago.
+        Raises psycopg.Error, KafkaException, BufferError, TimeoutError, RegistryError, Refused, OutcomeUnknown: the next goes on
+        from there.
         """
         async with self._pool.connection() as connection:
             # The lock is the connection's: no transaction stands open while the provider is asked.
             await connection.set_autocommit(True)
             try:
                 if not await texts_taken.try_lock(connection):
-                    return 0
+                    return None
                 try:
                     return await self._sweep(connection, now, unless_within)
                 finally:
-                    with contextlib.suppress(psycopg.OperationalError):  # its end has unlocked it
-                        await texts_taken.unlock(connection)
+                    await texts_taken.unlock(connection)
+            except psycopg.Error:
+                # Its end unlocks it; back in the pool it would keep the lock.
+                await connection.close()
+                raise
             finally:
-                with contextlib.suppress(psycopg.OperationalError):
-                    await connection.set_autocommit(False)
+                if not connection.closed:
+                    await connection.set_autocommit(False)  # as the pool's others are
 
     async def _sweep(self, connection: psycopg.AsyncConnection, now: datetime, unless_within: timedelta) -> int:
         last = await texts_taken.swept(connection)
@@ -134,11 +142,22 @@ class Sweep:
         found: dict[str, str | None] = {}
         for sender in senders:
             if sender.startswith(MESSAGING_SERVICE_PREFIX):
-                for number in await self._messages.numbers_of(sender):
-                    found[number] = sender
+                found |= dict.fromkeys(await self._numbers_of(sender), sender)
             elif sender.removeprefix("+").isdecimal():  # a sender of letters takes no answers
                 found.setdefault(sender, None)
         return list(found.items())
+
+    async def _numbers_of(self, service: str) -> list[str]:
+        """None of a service that the account does not have: nobody can text it, and the others' texts are not to wait for it."""
+        try:
+            return await self._messages.numbers_of(service)
+        except Refused as error:
+            if error.code != NO_SUCH_SERVICE:
+                raise
+        if service not in self._missing:
+            self._missing.add(service)
+            log.error("Twilio has no messaging service %s in this account: texts to it are not looked for", service)
+        return []
 
     async def _between(self, number: str, service: str | None, since: datetime, until: datetime) -> list[Received]:
         found = await self._messages.received(to=number, service=service, since=since, until=until, limit=MOST_TEXTS)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from pydantic import SecretStr
 
 from connectors.providers.outcome import Refused
 from connectors.settings import Settings
@@ -33,7 +34,11 @@ async def lost(url: str, number: str, to: str, body: str) -> str:
 
 async def sweep(phone: Phone, hours: int) -> int:
     """As of so many hours from now: what came a moment ago is old enough then."""
-    return int(await phone.client.app[SWEEP].once(datetime.now(UTC) + timedelta(hours=hours)))
+    while True:
+        taken: int | None = await phone.client.app[SWEEP].once(datetime.now(UTC) + timedelta(hours=hours))
+        if taken is not None:  # the process' own first sweep may be at it
+            return taken
+        await asyncio.sleep(0.05)
 
 
 async def test_what_came_while_we_were_away_is_taken_once(
@@ -55,7 +60,8 @@ async def test_what_came_while_we_were_away_is_taken_once(
         async with serving(ours) as phone:
             assert (await phone.text(undecided, MARKETING, "STOP"))[0] == 200
             # Whoever has heard of it just now may be at it still.
-            assert await phone.client.app[SWEEP].once(datetime.now(UTC) - GRACE) == 0
+            assert not await phone.client.app[SWEEP].once(datetime.now(UTC) - GRACE)
+            assert world.events(words) == []
             assert await sweep(phone, hours=2) == 3
             assert [(event["body"], event["patient_id"]) for event in world.events(words)] == [
                 ("Can I come at five?", patient.partition(":")[2])
@@ -90,11 +96,13 @@ async def test_what_cannot_be_asked_is_asked_again_from_there(settings: Settings
     with loopback(tmp_path / "provider", settings.webhook_port) as (url, _):
         sid = await lost(url, number, MARKETING, "hello")
         ours = settings.model_copy(update={"twilio_base_url": url, "inbound_sweep_seconds": 3600})
-        async with serving(ours.model_copy(update={"twilio_care_sender": SERVICE})) as phone:
+        refused = ours.model_copy(update={"twilio_auth_token": SecretStr("another account's")})
+        async with serving(refused) as phone:
             before = await world.rows("SELECT through, swept_at FROM inbound_sweep")
-            with pytest.raises(Refused, match="code 20404, HTTP status 404"):  # no such messaging service
+            with pytest.raises(Refused, match="account: code 20003, HTTP status 401"):
                 await sweep(phone, hours=2)
             assert await world.rows("SELECT through, swept_at FROM inbound_sweep") == before
-        async with serving(ours) as phone:
+        # A messaging service that the account does not have keeps nobody's texts waiting.
+        async with serving(ours.model_copy(update={"twilio_care_sender": SERVICE})) as phone:
             assert await sweep(phone, hours=2) == 1
     assert [event["body"] for event in world.events(sid)] == ["hello"]
