@@ -176,7 +176,12 @@ class Rig:
             [sys.executable, "-m", "sinks", channel],
             env=environment(self.settings, channel) | TUNING | dict(tuning or {}),
         )
-        wait_for(lambda: ready.exists() or process.poll() is not None)
+        try:
+            wait_for(lambda: ready.exists() or process.poll() is not None)
+        except BaseException:
+            process.kill()  # nobody else knows of it yet
+            process.wait()
+            raise
         assert process.poll() is None, f"the {channel} sink ended with status {process.returncode}"
         self.running[channel] = process
         return process
