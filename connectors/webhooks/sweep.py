@@ -67,7 +67,10 @@ class Sweep:
         return time.monotonic() - self._whole
 
     async def run(self) -> None:
-        """Sweep at once, and then every LUXE_INBOUND_SWEEP_SECONDS, for ever. Nothing ends it but cancelling."""
+        """Sweep at once, and then every LUXE_INBOUND_SWEEP_SECONDS, for ever, whoever is away.
+
+        An error that nobody foresaw ends it: the log and the age tell.
+        """
         period = self._settings.inbound_sweep_seconds
         while True:
             try:

@@ -8,13 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from confluent_kafka import Consumer, KafkaException, Message
+from confluent_kafka import Consumer, Message
 
 from connectors.inbox_changes import RECORD
 from connectors.kafka import is_record, make_consumer
 from connectors.settings import Settings
 from schemas.codec import Codec, CodecError
-from schemas.registry import RegistryUnavailableError
 from schemas.topics import INBOX_CHANGES
 
 log = logging.getLogger(__name__)
@@ -55,8 +54,8 @@ class ChangesReader:
         while not self._stopping.is_set():
             try:
                 self._follow()
-            except (KafkaException, RegistryUnavailableError) as error:
-                log.warning("%s: %s; badges stay as they are", INBOX_CHANGES, type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - foreseen or not, it must not end the thread that nobody watches
+                log.warning("%s: %s; badges stay as they are, trying again", INBOX_CHANGES, type(error).__name__)
                 self._stopping.wait(RETRY_SECONDS)
 
     def _follow(self) -> None:

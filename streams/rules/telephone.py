@@ -31,22 +31,27 @@ def takes_pictures(number: str) -> bool:
 
 @lru_cache(maxsize=65_536)
 def _region_of(telling: str, length: int) -> str:
-    try:
-        parsed = phonenumbers.parse(telling + "0" * (length - len(telling)))
-    except phonenumbers.NumberParseException:
-        return ""
-    return phonenumbers.region_code_for_number(parsed) or "US"
+    parsed = _parsed(telling, length)
+    return "" if parsed is None else _region(parsed)
 
 
 @lru_cache(maxsize=65_536)  # exchanges that one instance meets; some hundred bytes each
 def _hours_of(telling: str, length: int) -> tuple[tuple[str, str], tuple[str, ...]] | None:
-    try:
-        parsed = phonenumbers.parse(telling + "0" * (length - len(telling)))
-    except phonenumbers.NumberParseException:
-        return None
-    # An area code that is not in use, as 555 is, belongs to no country: held to the rule rather than let off it.
-    held = TELEPHONE_HOURS.get(phonenumbers.region_code_for_number(parsed) or "US")
-    if held is None:
+    parsed = _parsed(telling, length)
+    held = None if parsed is None else TELEPHONE_HOURS.get(_region(parsed))
+    if parsed is None or held is None:
         return None
     zones = tuple(name for name in time_zones_for_number(parsed) if name != UNKNOWN_TIMEZONE)
     return held, zones if len(zones) <= _ZONES_AT_MOST else ()
+
+
+def _parsed(telling: str, length: int) -> phonenumbers.PhoneNumber | None:
+    try:
+        return phonenumbers.parse(telling + "0" * (length - len(telling)))
+    except phonenumbers.NumberParseException:
+        return None
+
+
+def _region(number: phonenumbers.PhoneNumber) -> str:
+    # An area code that is not in use, as 555 is, belongs to no country: held to the rule of the US rather than let off it.
+    return phonenumbers.region_code_for_number(number) or "US"

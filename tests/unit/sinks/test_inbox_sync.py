@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectors.settings import Settings
+from schemas.codec import Codec
+from schemas.registry import FileRegistry
+from sinks.inbox_sync import reader
 from sinks.inbox_sync.pending import Pending
+from sinks.inbox_sync.reader import ChangesReader
 from sinks.inbox_sync.service import wanted
 
 SECONDS = 30
@@ -73,3 +80,21 @@ def test_no_more_wait_than_may() -> None:
 )
 def test_who_switched_push_off_or_took_consent_back_hears_nothing(content: dict[str, Any], expected: bool) -> None:
     assert wanted(content) is expected
+
+
+async def test_no_error_ends_the_thread_that_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody watches it: what nobody foresaw is waited out as Kafka's absence is."""
+    tried: list[int] = []
+
+    def fails(_: ChangesReader) -> None:
+        tried.append(1)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ChangesReader, "_follow", fails)
+    monkeypatch.setattr(reader, "RETRY_SECONDS", 0.01)
+    made = ChangesReader(Settings(state_dir=tmp_path), Codec(FileRegistry()), lambda _: None)
+    made.start()
+    async with asyncio.timeout(10):
+        while len(tried) < 3:  # noqa: ASYNC110 - a thread's doing
+            await asyncio.sleep(0.01)
+        await made.stop()
