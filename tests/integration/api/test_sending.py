@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 import psycopg
@@ -46,9 +47,10 @@ def free(id_: str, **changes: Any) -> dict[str, Any]:
 
 
 def events(settings: Settings, records: Records, recipient: str) -> list[dict[str, Any]]:
-    """What was asked of the pipeline for somebody."""
+    """What was asked of the pipeline for somebody, by time: each lies on its own request's partition."""
     decoded = [records.codec.decode(one.value()).value for one in read_to_end(settings, ["events.notification"])]
-    return [event for event in decoded if event["recipient"] == f"patient:{recipient}"]
+    theirs = [event for event in decoded if event["recipient"] == f"patient:{recipient}"]
+    return sorted(theirs, key=itemgetter("occurred_at"))
 
 
 async def with_templates(pool: Pool, records: Records) -> None:
