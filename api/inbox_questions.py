@@ -5,7 +5,6 @@ What is said is about the version that the message asked about. One answer a mes
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -65,7 +64,7 @@ async def with_questions(
 async def say(request: web.Request, meant: Meant) -> Standing:
     """Answer an item's question; how it stands then. Returns once Kafka has the event. Raises Problem, TimeoutError."""
     app = request.app
-    await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(app[WITHDRAWALS].read_whole)), READ_SECONDS)
+    await app[WITHDRAWALS].wait_until_current(READ_SECONDS)
     async with app[POOL].connection() as connection:
         standing, ids = await _said(app, connection, await _put(connection, request), meant)
     await app[IN_FORCE].wait(ids, app[SETTINGS].api_in_force_seconds)

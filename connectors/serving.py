@@ -7,8 +7,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
 import click
@@ -114,10 +113,13 @@ async def alive(_: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
-async def readiness(settings: Settings, pool: Pool, withdrawals_read: Future[None] | None = None) -> web.Response:
+async def readiness(
+    settings: Settings, pool: Pool, withdrawals_known: Callable[[float], Awaitable[None]] | None = None
+) -> web.Response:
     """200 where Postgres and Kafka answer; else 503 with which one does not.
 
-    ``withdrawals_read``: done where what was withdrawn is known, for a service that needs it; not told of while Kafka is away.
+    ``withdrawals_known``: for a service that needs it, waits until what was withdrawn is known, for so many seconds; raises
+    TimeoutError. Not told of while Kafka is away.
     """
     away: list[Store] = []
     try:
@@ -128,10 +130,10 @@ async def readiness(settings: Settings, pool: Pool, withdrawals_read: Future[Non
         await asyncio.to_thread(make_admin(settings).list_topics, timeout=PROBE_SECONDS)
     except KafkaException:
         away.append("kafka")
-    if withdrawals_read is not None and "kafka" not in away:
+    if withdrawals_known is not None and "kafka" not in away:
         try:
             # Just after the start it is read still.
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(withdrawals_read)), PROBE_SECONDS)
+            await withdrawals_known(PROBE_SECONDS)
         except TimeoutError:
             away.append("withdrawals")
     return web.json_response({"status": "away" if away else "ok", "away": away}, status=503 if away else 200)

@@ -182,6 +182,12 @@ class Settings(BaseSettings):
     inbound_sweep_days: int = Field(
         3, ge=1, le=30, description="How far back they ask after an outage; what is older stays missed, and is said so."
     )
+    replies_stale_seconds: float = Field(
+        10.0,
+        ge=3,
+        le=300,
+        description="No answer about an appointment is taken while what moved or was called off is known no newer than this.",
+    )
     api_host: str = Field("127.0.0.1")
     api_port: int = Field(18080, ge=0, le=65535)
     log_format: Literal["text", "json"] = "text"

@@ -5,7 +5,7 @@ Label values are words of ours, of a bounded number: never an id, a person, an a
 
 from __future__ import annotations
 
-from connectors.metrics import attached, swept
+from connectors.metrics import attached, swept, withdrawn
 from connectors.metrics.metric import BATCH_ROWS, BATCH_SECONDS, CALL_SECONDS, RANGE_ROWS, REQUEST_SECONDS
 from connectors.metrics.metric import Metric as Metric
 
@@ -193,16 +193,6 @@ RECEIPTS_WAITING = Metric(
     ("provider", "state"),
     (RELAY,),
     "Receipts of unknown messages in Postgres: parked (up to 5 minutes) or quarantined. The same from every relay: take max.",
-)
-
-# Replies by text
-
-WITHDRAWALS_AGE = Metric(
-    "luxe_withdrawals_age_seconds",
-    "gauge",
-    (),
-    HTTP,
-    "Since the reader of what was moved or called off last came round with all of it known; without it no answer is taken (503).",
 )
 
 # Streams
@@ -395,6 +385,6 @@ SCRAPE_FAULTS = Metric(
     "Times that a metric could not be read when asked for (Postgres away, say); it was left out of that answer.",
 )
 
-_PARTS = (attached.METRICS, swept.METRICS, tuple(vars().values()))
+_PARTS = (attached.METRICS, swept.METRICS, withdrawn.METRICS, tuple(vars().values()))
 METRICS: tuple[Metric, ...] = tuple(one for part in _PARTS for one in part if isinstance(one, Metric))
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}

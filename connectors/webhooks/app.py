@@ -296,4 +296,4 @@ async def _take(request: web.Request, receipts: list[Receipt | None], misfits: l
 
 async def readyz(request: web.Request) -> web.Response:
     """Postgres and Kafka answer, and what was withdrawn is known; else 503 with what is away."""
-    return await readiness(request.app[SETTINGS], request.app[POOL], request.app[WITHDRAWALS].read_whole)
+    return await readiness(request.app[SETTINGS], request.app[POOL], request.app[WITHDRAWALS].wait_until_current)

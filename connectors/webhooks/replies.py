@@ -5,7 +5,6 @@ Everything may be repeated: what a text was about is remembered, and the same te
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from datetime import datetime, timedelta
 
@@ -49,7 +48,7 @@ class Replies:
         ``said_at``: of a text that comes late; what was asked after it, it does not answer. Raises TimeoutError, psycopg.Error,
         KafkaException, BufferError: take it again.
         """
-        await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._withdrawals.read_whole)), READ_SECONDS)
+        await self._withdrawals.wait_until_current(READ_SECONDS)
         address_hash = self._records.ring.address_hash("sms", number)
         async with self._pool.connection() as connection:
             answer = await text_questions.answered(connection, message_id)

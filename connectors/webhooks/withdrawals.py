@@ -5,19 +5,21 @@ What a text is about may have moved or been called off since: then its answer is
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connectors.kafka import ADMIN_TIMEOUT_SECONDS, make_consumer
-from connectors.metrics import catalogue
+from connectors.kafka_ends import Ends
 from connectors.metrics.counting import Read, Source, one
+from connectors.metrics.withdrawn import WITHDRAWALS_AGE
+from connectors.read_through import ReadThrough
 from connectors.settings import Settings
 from schemas.codec import Codec, CodecError
 from schemas.registry import RegistryError
@@ -45,7 +47,7 @@ class Withdrawn(NamedTuple):
 
 def age_source(found: Callable[[], Withdrawals]) -> Source:
     """For the exporter. ``found``: the process' own, once it is there."""
-    return Read(catalogue.WITHDRAWALS_AGE, one(lambda: found().age_seconds()))
+    return Read(WITHDRAWALS_AGE, one(lambda: found().age_seconds()))
 
 
 class Withdrawals:
@@ -56,8 +58,9 @@ class Withdrawals:
         self._known: dict[str, Withdrawn] = {}
         self._reading = self._known
         self._stopping = threading.Event()
-        self._read: Future[None] = Future()
-        self._came_round = time.monotonic()
+        self._read_whole = False
+        self._through = time.monotonic()
+        self._waiting = False
         self._thread = threading.Thread(target=self._main, name="withdrawals", daemon=True)
 
     def start(self) -> None:
@@ -69,13 +72,19 @@ class Withdrawals:
         self._stopping.set()
 
     @property
-    def read_whole(self) -> Future[None]:
-        """Done once everything that was in the topic is known. Where it is followed no more: another one, not done yet."""
-        return self._read
+    def current(self) -> bool:
+        """Whether it may be judged by: read whole, and of no partition older than LUXE_REPLIES_STALE_SECONDS."""
+        return self._read_whole and self.age_seconds() <= self._settings.replies_stale_seconds
+
+    async def wait_until_current(self, timeout_seconds: float) -> None:
+        """Hold the caller while nothing may be judged by it. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_seconds):
+            while not self.current:  # noqa: ASYNC110 - staleness is the clock's doing, nobody sets an event for it
+                await asyncio.sleep(POLL_SECONDS)
 
     def age_seconds(self) -> float:
-        """Since the thread last came round with everything known; from the beginning, where it never did."""
-        return time.monotonic() - self._came_round
+        """Of the partition that was known to its end the longest ago; from the beginning, where one never was."""
+        return time.monotonic() - self._through
 
     def overtook(self, clinic_id: str, aggregate_type: str, aggregate_id: str, version: int) -> bool:
         """Was this version moved, called off or otherwise withdrawn?"""
@@ -96,27 +105,43 @@ class Withdrawals:
         # What is known stays whole for whoever looks just now.
         self._reading = {}
         try:
-            unread = self._assign(consumer)
+            partitions = self._assign(consumer)
+            ends, through = Ends(self._settings, AGGREGATE_GATES, partitions), ReadThrough(partitions)
             prune_due = time.monotonic() + PRUNE_SECONDS
             while not self._stopping.is_set():
                 # The first record at once, and whatever else is there; consume() alone would wait for a whole batch.
                 first = consumer.poll(POLL_SECONDS)
                 if first is not None:
-                    self._apply([first, *consumer.consume(BATCH_RECORDS, 0)], unread)
-                if not unread and not self._read.done():
-                    self._known = self._reading
-                    log.info("gates of appointments read whole: %d", len(self._known))
-                    self._read.set_result(None)
-                if not unread:
-                    self._came_round = time.monotonic()
+                    self._apply([first, *consumer.consume(BATCH_RECORDS, 0)], through)
+                if (heard := ends.heard()) is not None:
+                    through.told(*heard)
+                self._judge(through)
                 if time.monotonic() >= prune_due:
                     prune_due = time.monotonic() + PRUNE_SECONDS
                     self._prune(datetime.now(UTC) - timedelta(milliseconds=AGGREGATE_GATE_RETENTION_MS))
         finally:
-            # What is known grows old from now on, also where this thread ends: nobody is to take it for the newest.
-            if self._read.done():
-                self._read = Future()
             consumer.close()
+
+    def _judge(self, through: ReadThrough) -> None:
+        since = through.since()
+        if since is not None:
+            if self._known is not self._reading or not self._read_whole:
+                self._known = self._reading
+                log.info("gates of appointments read whole: %d", len(self._known))
+            self._through = max(self._through, since)
+            self._read_whole = True
+        stale_seconds = self._settings.replies_stale_seconds
+        if (waiting := self.age_seconds() > stale_seconds) == self._waiting:
+            return
+        self._waiting = waiting
+        if waiting:
+            log.warning(
+                "%s, partitions %s: what came within %g s is not known, for their leader is away or a transaction stands open; "
+                "no answer about an appointment is taken until it is",
+                *(AGGREGATE_GATES, through.behind(time.monotonic() - stale_seconds), stale_seconds),
+            )
+        else:
+            log.info("%s is known to its end again; answers are taken", AGGREGATE_GATES)
 
     @staticmethod
     def _assign(consumer: Consumer) -> set[int]:
@@ -126,13 +151,15 @@ class Withdrawals:
         consumer.assign([TopicPartition(AGGREGATE_GATES, partition, 0) for partition in known.partitions])
         return set(known.partitions)
 
-    def _apply(self, messages: Sequence[Message], unread: set[int]) -> None:
+    def _apply(self, messages: Sequence[Message], through: ReadThrough) -> None:
         for message in messages:
             error = message.error()
+            partition, offset = message.partition() or 0, message.offset() or 0
             if error is None:
                 self._apply_record(message)
+                through.read(partition, offset + 1)
             elif error.code() == KafkaError._PARTITION_EOF:
-                unread.discard(message.partition() or 0)
+                through.read(partition, offset)  # past what transactions leave in the log beside records
             elif not error.retriable():
                 raise KafkaException(error)
 

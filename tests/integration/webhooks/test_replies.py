@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from connectors.kafka import make_producer
-from connectors.metrics import catalogue
 from connectors.metrics.requests import SOURCES
+from connectors.metrics.withdrawn import WITHDRAWALS_AGE
 from connectors.postgres import data_keys, deliveries, keys, text_questions
 from connectors.postgres.deliveries import Attempt, Finish, Result
 from connectors.postgres.housekeeping import ANSWER_RETENTION_DAYS, QUESTION_DAYS, keep_house
@@ -279,7 +279,7 @@ async def test_the_same_text_at_once_is_one_event(phone: Phone, register: Regist
 def age_of(phone: Phone) -> float:
     """``luxe_withdrawals_age_seconds``, as Prometheus reads it."""
     assert phone.client.app is not None
-    (source,) = [one for one in phone.client.app[SOURCES] if one.metric is catalogue.WITHDRAWALS_AGE]
+    (source,) = [one for one in phone.client.app[SOURCES] if one.metric is WITHDRAWALS_AGE]
     (sample,) = source.family().samples
     return float(sample.value)
 
@@ -309,6 +309,38 @@ async def test_while_gates_cannot_be_read_nobody_answers_by_old_ones(
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.05)
             assert await phone.text(number, CARE, "C", sid=sid) == (200, SILENCE)
+    assert world.replies(sid) == []
+    assert len(world.events(sid)) == 1
+
+
+async def test_what_waits_behind_an_open_transaction_is_not_judged_without(
+    settings: Settings, register: Register, ask: Ask, world: World
+) -> None:
+    """An owner of ours dies with its transaction open: the move behind it can be read by nobody, until the broker ends that."""
+    stale = settings.model_copy(update={"replies_stale_seconds": 3.0})
+    number, sid = new_number(), new_sid()
+    appointment = await ask(await register(number), number)
+    owner = make_producer(settings, transactional_id=f"test-{uuid.uuid4()}", transaction_timeout_ms=60_000)
+    owner.init_transactions(10)
+    async with serving(stale) as phone:
+        assert (await phone.client.get("/readyz")).status == 200
+        owner.begin_transaction()
+        # One record on each partition; ended by an abort, it is never there for anybody.
+        for partition in range(settings.kafka_partitions):
+            owner.produce(AGGREGATE_GATES, b"", b"test:open", partition=partition)
+        assert owner.flush(10) == 0
+        withdraw(settings, world, appointment, 2, "superseded")
+        deadline = time.monotonic() + 30
+        while (await phone.client.get("/readyz")).status == 200:
+            assert time.monotonic() < deadline
+        assert age_of(phone) > stale.replies_stale_seconds
+        status, _ = await phone.text(number, CARE, "C", sid=sid)
+        assert (status, world.replies(sid)) == (503, []), "nobody knows whether it still stands"
+        owner.abort_transaction(10)
+        while (await phone.client.get("/readyz")).status != 200:
+            assert time.monotonic() < deadline
+        assert age_of(phone) < stale.replies_stale_seconds
+        assert await phone.text(number, CARE, "C", sid=sid) == (200, SILENCE)
     assert world.replies(sid) == []
     assert len(world.events(sid)) == 1
 
