@@ -16,7 +16,8 @@ SWEEPS_CUT = Metric(
     "counter",
     (),
     ("webhooks",),
-    "Sweeps that could not look back to the end of the last one: older than LUXE_INBOUND_SWEEP_DAYS. Texts may be missing.",
+    "Sweeps that did not see everything since the last: it is longer ago than LUXE_INBOUND_SWEEP_DAYS, or a number got 5,000 "
+    "texts within 2 s. Texts may be missing.",
 )
 SWEEP_AGE = Metric(
     "luxe_inbound_sweep_age_seconds",

@@ -134,12 +134,8 @@ class TwilioMessages:
 
     async def find(self, *, to: str, body: str, since: datetime) -> list[Accepted]:
         """Messages of ours to ``to`` with this very text, created since then, oldest first. Raises Refused, OutcomeUnknown."""
-        try:
+        with _listed():
             page = await self._messages.list_async(to=to, limit=LOOK_UP_MESSAGES, page_size=LOOK_UP_MESSAGES)
-        except TwilioRestException as error:
-            raise Refused(class_of(error), code=str(error.code), http_status=error.status) from None
-        except (TwilioException, ValueError, KeyError) as error:
-            raise OutcomeUnknown(type(error).__name__) from None
         earliest = since - LOOK_UP_MARGIN
         found = [
             Accepted(message.sid, str(message.status))

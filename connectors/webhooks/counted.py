@@ -54,7 +54,7 @@ class Counted:
         self._swept.add(result)
 
     def sweep_cut(self) -> None:
-        """A sweep could not look back as far as the last one's end."""
+        """A sweep could not look back as far as the last one's end, or at everything in between."""
         self._sweeps_cut.add()
 
     def claimed(self, provider: str) -> None:

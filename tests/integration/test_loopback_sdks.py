@@ -23,6 +23,7 @@ import orjson
 import pytest
 import requests
 from firebase_admin import credentials, messaging
+from pydantic import SecretStr
 from python_http_client import exceptions as sendgrid_exceptions
 from sendgrid import SendGridAPIClient
 from sendgrid.helpers.eventwebhook import EventWebhook
@@ -31,6 +32,10 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
+
+from connectors.providers.outcome import Refused
+from connectors.providers.twilio import TwilioMessages
+from connectors.settings import Settings
 
 pytestmark = pytest.mark.integration
 
@@ -254,6 +259,22 @@ def test_twilio_refuses_another_token_and_an_unknown_message(provider: Provider,
     with pytest.raises(TwilioRestException) as raised:
         twilio.messages("SM" + "0" * 32).fetch()
     assert (raised.value.status, raised.value.code) == (404, 20404)
+
+
+async def test_what_refuses_to_look_a_text_up_is_no_unknown_outcome(provider: Provider, tmp_path: Path) -> None:
+    """Twilio's reader of lists raises no error type for it: an account's fault read like a cut connection."""
+    settings = Settings(
+        state_dir=tmp_path,
+        twilio_account_sid=ACCOUNT,
+        twilio_auth_token=SecretStr("wrong"),
+        twilio_base_url=provider.url,
+    )
+    messages = TwilioMessages.open(settings, connections=1, timeout_seconds=10)
+    try:
+        with pytest.raises(Refused, match="account: code 20003, HTTP status 401"):
+            await messages.find(to=PATIENT, body="x", since=datetime.now(UTC))
+    finally:
+        await messages.close()
 
 
 async def test_the_asynchronous_client_speaks_to_it_too(provider: Provider) -> None:

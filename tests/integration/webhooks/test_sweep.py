@@ -10,8 +10,11 @@ import pytest
 import requests
 from pydantic import SecretStr
 
+from connectors.metrics.requests import SOURCES
+from connectors.metrics.swept import SWEEPS_CUT
 from connectors.providers.outcome import Refused
 from connectors.settings import Settings
+from connectors.webhooks import sweep as sweep_module
 from connectors.webhooks.app import INBOUND_DESK, SWEEP
 from connectors.webhooks.inbound import Inbound
 from connectors.webhooks.sweeping import GRACE
@@ -106,3 +109,28 @@ async def test_what_cannot_be_asked_is_asked_again_from_there(settings: Settings
         async with serving(ours.model_copy(update={"twilio_care_sender": SERVICE})) as phone:
             assert await sweep(phone, hours=2) == 1
     assert [event["body"] for event in world.events(sid)] == ["hello"]
+
+
+async def test_a_number_that_is_flooded_is_told_of(
+    settings: Settings, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """More of them within the shortest time that is asked about than one answer holds."""
+    monkeypatch.setattr(sweep_module, "MOST_TEXTS", 1)
+    monkeypatch.setattr(sweep_module, "SHORTEST_SLICE", timedelta(hours=1))
+    with loopback(tmp_path / "provider", settings.webhook_port) as (url, _):
+        numbers = [new_number(), new_number()]
+        sids = [await lost(url, number, MARKETING, "hello") for number in numbers]
+        ours = settings.model_copy(update={"twilio_base_url": url, "inbound_sweep_seconds": 3600})
+        async with serving(ours) as phone:
+            assert await sweep(phone, hours=2) == 1
+            assert cuts(phone) >= 1
+    assert "got 1 texts or more" in caplog.text
+    assert not any(number in caplog.text for number in numbers)
+    assert [len(world.events(sid)) for sid in sids] == [0, 1]  # the newest
+
+
+def cuts(phone: Phone) -> float:
+    """``luxe_inbound_sweeps_cut_total``, as Prometheus reads it."""
+    assert phone.client.app is not None
+    (source,) = [one for one in phone.client.app[SOURCES] if one.metric is SWEEPS_CUT]
+    return float(sum(one.value for one in source.family().samples if one.name.endswith("_total")))
