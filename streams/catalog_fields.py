@@ -30,6 +30,8 @@ def field_faults(types: Mapping[str, NotificationType], events: Mapping[str, Eve
             for deadline in kind.in_time_for:
                 for problem in _moment_faults(Moment(of=deadline.of), fields):
                     yield ("types", name, "in_time_for"), problem
+            if kind.visit is not None and not _is(fields, kind.visit, "text"):
+                yield ("types", name, "visit"), f"{kind.visit}: no text of that name in {trigger.event}"
             if kind.calendar is not None and not _is_dated(fields):
                 yield ("types", name, "calendar"), f"{trigger.event} has no date and time of an appointment"
             if kind.attach.receipt is not None and not _is(fields, "amount", "number"):

@@ -328,6 +328,7 @@ class NotificationType(Row):
     dedupe_by: DedupeBy = "content"
     recipient_kind: Literal["patient", "staff"]
     asks: Question | None = None
+    visit: str | None = None
     calendar: CalendarFile | None = None
     accompanies: str | None = None
     in_time_for: Annotated[tuple[InTimeFor, ...], BeforeValidator(_tuple), Field(max_length=4)] = ()

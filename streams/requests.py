@@ -64,6 +64,8 @@ class Requests:
         self._terms = {name: Terms.of(kind) for name, kind in catalog.types.items()}
         # Types that only ask for something: not sent any more once it is done.
         self.asking = frozenset(name for name, kind in catalog.types.items() if kind.asks is not None)
+        # Types that are for a visit, and the field that names it.
+        self._visits = {name: kind.visit for name, kind in catalog.types.items() if kind.visit is not None}
         # Types that only bring a file to what another type tells: nobody is called where they do not arrive.
         self.companions = frozenset(name for name, kind in catalog.types.items() if kind.accompanies is not None)
 
@@ -125,6 +127,11 @@ class Requests:
                 "in ours; deploy notify with that catalogue, then replay",
             )
         return found
+
+    def visit_of(self, request: Mapping[str, Any], event: Decoded) -> str | None:
+        """The appointment that the request is for, beside its own aggregate; None: for none."""
+        field = self._visits.get(request["notification_type"])
+        return None if field is None else event.value.get(field)
 
     def deadlines(self, request: Mapping[str, Any], event: Decoded, clinic: Clinic) -> tuple[Deadline, ...]:
         """What it must come in time for. Raises UnknownZoneError."""

@@ -15,7 +15,6 @@ from schemas.codec import Codec
 from schemas.topics import LANES
 from streams.rules.reasons import Reason
 from streams.rules.schedule import (
-    MARK_KEPT_MS,
     NO_MARK,
     Mark,
     aggregate_key,
@@ -32,6 +31,7 @@ DIGEST_DUE = b"g"
 COLLECTED = b"q"
 _WAITING = b"w"
 _MARK = b"m"
+_APPOINTMENT = "appointment"
 _SCANNED = 100  # rows of one aggregate read at a time; more than a handful never wait
 
 PRIORITIES: Mapping[str, int] = {lane: number for number, lane in enumerate(LANES)}
@@ -89,6 +89,12 @@ class Waiting:
         asks = request["notification_type"] in self._asking
         return mark.overtakes(request["aggregate_version"], id_bytes(request["event_id"]), asks=asks)
 
+    @staticmethod
+    def called_off(state: State, recipient: str, appointment_id: str | None) -> Reason | None:
+        """Why nothing for this appointment of theirs is sent: it was called off, and does not stand again since. None: it is."""
+        kept = appointment_id and state.get(_MARK + aggregate_key(recipient, _APPOINTMENT, appointment_id))
+        return Reason.CANCELLED if kept and Mark.unpacked(kept).is_closed else None
+
     def withdraw(
         self, state: State, request: Mapping[str, Any], before: Mark, now_ms: int
     ) -> tuple[Mark, list[Withdrawn]]:
@@ -97,7 +103,7 @@ class Waiting:
         mark = mark.settled(request["settled_version"])
         aggregate = _aggregate(request)
         state.put(_MARK + aggregate, mark.packed())
-        state.set_timer(FORGET_MARK + aggregate, now_ms + MARK_KEPT_MS, b"", PRIORITIES["low"])
+        state.set_timer(FORGET_MARK + aggregate, now_ms + mark.kept_ms, b"", PRIORITIES["low"])
         return mark, list(self._ended(state, aggregate, mark))
 
     def _ended(self, state: State, aggregate: bytes, mark: Mark) -> Iterator[Withdrawn]:

@@ -149,6 +149,12 @@ def test_version_changes_with_content_only(tmp_path: Path) -> None:
             "in_time_for",
             "only what is essential",
         ),
+        (
+            "    asks: forms\n    visit: appointment_id",
+            "    asks: forms\n    visit: visit_id",
+            "visit",
+            "no text of that",
+        ),
         ("attach: {forms: form_names}", "attach: {forms: forms_url}", "attach.forms", "no list of texts"),
         (
             "attach: {forms: form_names}",

@@ -160,6 +160,43 @@ def test_who_has_done_it_is_reminded_no_more(hops: Hops, asks: str, done: str, n
     assert ("suppress", "already_done") in ends or (order == "before" and not ends)
 
 
+AT_ITS_OLD_TIME: dict[str, Any] = {"old_date": None, "old_time": None}
+_VISIT = NOW.date() + timedelta(days=90)
+_FOR_IT: dict[str, Any] = {"aggregate_id": "f1", "appointment_id": "a1", "appointment_date": _VISIT}
+
+
+@pytest.mark.parametrize(
+    ("asks", "nagging"), [("forms.due", "forms_reminder"), ("consent.due", "consent_form_reminder")]
+)
+@pytest.mark.parametrize("restored", [False, True], ids=["called off", "stands again"])
+def test_what_is_for_a_visit_is_reminded_of_as_long_as_the_visit_stands(
+    hops: Hops, asks: str, nagging: str, restored: bool
+) -> None:
+    """A form is a thing of its own, with versions of its own: it does not hear of what becomes of the visit."""
+    visit: dict[str, Any] = {"appointment_id": "a1", "appointment_date": _VISIT}
+    hops.tell(event("appointment.created", **visit), event(asks, **_FOR_IT))
+    told = [event("appointment.cancelled", version=2, **visit)]
+    if restored:
+        told.append(event("appointment.restored", version=3, **visit, **AT_ITS_OLD_TIME))
+    hops.tell(*told)
+    fired = hops.notify.work(now_ms=NOW_MS + 89 * DAY_MS + DAY_MS // 8)  # other marks are forgotten by then
+    ends = Counter(
+        (one["outcome"], one["reason"]) for one in hops.notify.decisions(fired) if one["notification_type"] == nagging
+    )
+    assert set(ends) == ({("deliver", "deliver")} if restored else {("suppress", "cancelled")})
+    assert ends.total() == 2
+
+
+@pytest.mark.parametrize(
+    ("asks", "nagging"), [("forms.due", "forms_reminder"), ("consent.due", "consent_form_reminder")]
+)
+def test_a_form_that_comes_after_the_visit_was_called_off_is_not_told(hops: Hops, asks: str, nagging: str) -> None:
+    hops.tell(event("appointment.created"), event("appointment.cancelled", version=2))
+    outcomes = _outcomes(hops, hops.tell(event(asks, **_FOR_IT)))
+    assert outcomes[nagging, "suppress"] == 1
+    assert outcomes[nagging, "deliver"] == 0
+
+
 _OWED: dict[str, Any] = {"payment_id": "a1", "due_date": (NOW - timedelta(days=7)).date(), "kind": "balance"}
 _DUE = event("payment.due", **_OWED)
 _PART = event("payment.received", version=2, payment_id="a1", remaining_balance=Decimal("20.00"))
@@ -182,7 +219,6 @@ def test_of_what_is_left_the_patient_is_reminded(hops: Hops, told: list[dict[str
 
 BOOKED, OFF = event("appointment.created"), event("appointment.cancelled", version=2)
 BY_EMAIL_TOO = BOOKED | {"sms_opt_in": True, "email_opt_in": True}
-AT_ITS_OLD_TIME: dict[str, Any] = {"old_date": None, "old_time": None}
 BACK = event("appointment.restored", version=3, **AT_ITS_OLD_TIME)
 BROUGHT_BACK = {
     *("appointment_reminder_48h", "appointment_reminder_24h", "appointment_reminder_2h", "check_in_ready"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from schemas.topics import DECISIONS
-from streams.rules.schedule import MARK_KEPT_MS, STATE_KEPT_MS
+from streams.rules.schedule import CLOSED_KEPT_MS, MARK_KEPT_MS, STATE_KEPT_MS
 from tests.notify_world import CLINIC, NOW, NOW_MS, World
 
 HOUR_MS = 3_600_000
@@ -146,7 +146,7 @@ def test_a_cancellation_that_comes_first_still_cancels(world: World) -> None:
 def test_marks_and_states_are_forgotten_in_the_end(world: World) -> None:
     world.ask(withdrawal(world, 9, version=5), world.request(world.created(1, aggregate_id="B")))
     assert world.store.rows
-    world.work(now_ms=NOW_MS + max(MARK_KEPT_MS, STATE_KEPT_MS))
+    world.work(now_ms=NOW_MS + max(MARK_KEPT_MS, CLOSED_KEPT_MS, STATE_KEPT_MS))
     assert world.store.rows == {}
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.topics import CHANNELS
 from streams.rules.retrying import ATTEMPTS, SOFT_BOUNCE_ATTEMPTS
-from streams.rules.schedule import STATE_KEPT_MS
+from streams.rules.schedule import CLOSED_KEPT_MS, STATE_KEPT_MS
 from tests.notify_world import NOW, NOW_MS, World
 
 KINDS = ("appointment_confirmation", "appointment_reminder_24h", "receipt_delivery", "treatment_followup_24hr")
@@ -112,5 +112,5 @@ def test_it_is_pursued_within_bounds(
     # In the end nothing of it is left.
     for _ in range(80):
         WORLD.work(now_ms=WORLD.now_ms + 3_600_000 * 6)
-    WORLD.work(now_ms=WORLD.now_ms + 2 * STATE_KEPT_MS)
+    WORLD.work(now_ms=WORLD.now_ms + max(2 * STATE_KEPT_MS, CLOSED_KEPT_MS))
     assert [row for row in WORLD.store.rows if not row.startswith((b"sm", b"tm", b"sa"))] == []
