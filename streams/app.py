@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
-from connectors.metrics.catalogue import OUTCOMES
 from connectors.metrics.counting import Read
+from connectors.metrics.streamed import OUTCOMES
 from connectors.sealing import KeyCache, KeyRing
 from connectors.settings import Settings
 from connectors.unsubscribing.links import Links

@@ -11,8 +11,8 @@ import time
 from collections import Counter
 from typing import Any
 
-from connectors.metrics.catalogue import OUTCOMES
 from connectors.metrics.counting import Read
+from connectors.metrics.streamed import OUTCOMES
 from connectors.sealing import KeyCache, KeyRing, seal
 from connectors.settings import Settings
 from schemas.codec import Codec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from connectors.metrics import catalogue
+from connectors.metrics import catalogue, streamed
 from connectors.metrics.asking import Answer
 
 # A word for the state of a channel, worst first: see ``_state``.
@@ -31,12 +31,10 @@ def _of(service: str, answers: Sequence[Answer]) -> dict[str, Any]:
     if service in catalogue.SINKS:
         found["lanes"] = lanes = _lanes(answers)
         found["provider"] = _provider(lanes, _breakers(answers))
-    elif service in catalogue.STREAMS:
-        found |= _present(
-            answers, {"timers_pending": catalogue.TIMERS_PENDING, "queued_records": catalogue.QUEUED}, sum
-        )
-        found |= _present(answers, {"timers_late_seconds": catalogue.TIMERS_LATE}, max)
-        found |= _present(answers, {"restoring_records": catalogue.RESTORE_LEFT}, sum)
+    elif service in streamed.STREAMS:
+        found |= _present(answers, {"timers_pending": streamed.TIMERS_PENDING, "queued_records": streamed.QUEUED}, sum)
+        found |= _present(answers, {"timers_late_seconds": streamed.TIMERS_LATE}, max)
+        found |= _present(answers, {"restoring_records": streamed.RESTORE_LEFT}, sum)
     elif service == catalogue.RELAY:
         found |= _present(
             answers, {"outbox_rows": catalogue.OUTBOX_ROWS, "outbox_oldest_seconds": catalogue.OUTBOX_AGE}, max

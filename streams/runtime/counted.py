@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from connectors.metrics import catalogue
+from connectors.metrics import catalogue, streamed
 from connectors.metrics.counting import Labels, Read, Source, one
 from streams.runtime.partition import Phase
 from streams.runtime.plane import DataPlane
@@ -19,17 +19,17 @@ def sources_of(plane: DataPlane) -> list[Source]:
 
     def numbers() -> list[Source]:
         plain: dict[catalogue.Metric, Callable[[], float]] = {
-            catalogue.EVENTS: lambda: metrics.events,
-            catalogue.TIMERS_FIRED: lambda: metrics.timers_fired,
-            catalogue.TIMERS_PENDING: lambda: sum(metrics.timers.copy().values()),
-            catalogue.TIMERS_LATE: late_seconds,
-            catalogue.SKIPPED: lambda: metrics.skipped,
-            catalogue.OUTPUTS: lambda: metrics.outputs,
-            catalogue.QUEUED: lambda: metrics.queued_records,
-            catalogue.RESTORED: lambda: metrics.restored_records,
-            catalogue.RESTORE_LEFT: lambda: sum(metrics.restoring.copy().values()),
-            catalogue.REBALANCES: lambda: metrics.rebalances,
-            catalogue.POSITIONS_LOST: lambda: metrics.positions_lost,
+            streamed.EVENTS: lambda: metrics.events,
+            streamed.TIMERS_FIRED: lambda: metrics.timers_fired,
+            streamed.TIMERS_PENDING: lambda: sum(metrics.timers.copy().values()),
+            streamed.TIMERS_LATE: late_seconds,
+            streamed.SKIPPED: lambda: metrics.skipped,
+            streamed.OUTPUTS: lambda: metrics.outputs,
+            streamed.QUEUED: lambda: metrics.queued_records,
+            streamed.RESTORED: lambda: metrics.restored_records,
+            streamed.RESTORE_LEFT: lambda: sum(metrics.restoring.copy().values()),
+            streamed.REBALANCES: lambda: metrics.rebalances,
+            streamed.POSITIONS_LOST: lambda: metrics.positions_lost,
         }
         return [Read(metric, one(read, app)) for metric, read in plain.items()]
 
@@ -45,12 +45,12 @@ def sources_of(plane: DataPlane) -> list[Source]:
 
     return [
         *numbers(),
-        Read(catalogue.PARTITIONS, phases),
+        Read(streamed.PARTITIONS, phases),
         Read(
             catalogue.LAG,
             lambda: [((topic, str(number)), lag) for (topic, number), lag in metrics.input_lag_records.items()],
         ),
-        Read(catalogue.VIEW_LAG, lambda: [((app, view), lag) for view, lag in metrics.view_lag_records.copy().items()]),
+        Read(streamed.VIEW_LAG, lambda: [((app, view), lag) for view, lag in metrics.view_lag_records.copy().items()]),
         Read(
             catalogue.DEAD_LETTERS,
             lambda: [((app, code), count) for code, count in metrics.dead_letter_codes.copy().items()],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, fields
 
-from connectors.metrics import catalogue
+from connectors.metrics import streamed
 from connectors.metrics.counting import Timings
 
 
@@ -36,8 +36,8 @@ class Metrics:
     )  # (topic, partition): not fetched, lately
     restoring: dict[int, int] = field(default_factory=dict)  # partition: changelog offsets still to read, now
     dead_letter_codes: Counter[str] = field(default_factory=Counter)
-    work_seconds: Timings = field(default_factory=lambda: Timings(catalogue.WORK))
-    commit_seconds: Timings = field(default_factory=lambda: Timings(catalogue.COMMITS))
+    work_seconds: Timings = field(default_factory=lambda: Timings(streamed.WORK))
+    commit_seconds: Timings = field(default_factory=lambda: Timings(streamed.COMMITS))
 
     def buried(self, error: Exception) -> None:
         """A dead letter goes out; what is nobody's contract has no code of its own."""
