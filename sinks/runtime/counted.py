@@ -11,7 +11,7 @@ from connectors.metrics import catalogue
 from connectors.metrics.counting import Counts, Labels, Read, Source, Timings, one
 from connectors.providers.outcome import ErrorClass
 from schemas.topics import LANES
-from sinks.runtime import admission
+from sinks.runtime import call_ends
 from sinks.runtime.breaker import State
 from sinks.runtime.outcome import Outcome
 
@@ -62,7 +62,7 @@ class LaneSeen(Protocol):
 class Pausing(Protocol):
     """What is read of a channel's admission."""
 
-    counted: admission.Counted
+    counted: call_ends.Counted
 
     def standing(self) -> dict[str, Any]: ...
 

@@ -19,8 +19,8 @@ from connectors.sealing import KeyRingError
 from connectors.suppressing import DeadAddress, SenderClass, reason_of, suppress
 from schemas.codec import CodecError, Decoded
 from schemas.registry import RegistryUnavailableError
-from sinks.runtime.admission import Tries
 from sinks.runtime.attempts import Begun, Ended, Leased
+from sinks.runtime.call_ends import Tries
 from sinks.runtime.counted import CallResult
 from sinks.runtime.gates import Verdict
 from sinks.runtime.in_flight import Taken
@@ -231,7 +231,7 @@ class Delivering:
             except OutcomeUnknown as unknown:
                 doubt = unknown
                 tries.unanswered += 1
-                admission.unanswered(permit, message, unknown.code)
+                admission.ends.unanswered(permit, message, unknown.code)
             except Postponed:
                 await self._postpone(begun, in_doubt=in_doubt)
         else:
@@ -293,12 +293,12 @@ class Delivering:
             if tools.channel.name == "push":
                 dead += refused.dead_addresses
             outcome = self._refused(refused)
-            if await tools.admission.postpones(permit, message, refused, tries):
+            if await tools.admission.ends.postpones(permit, message, refused, tries):
                 raise Postponed from None
             if tools.channel.name != "push":
                 await self._suppress(message, addresses, refused.error_class)
             return outcome
-        tools.admission.answered(permit)
+        tools.admission.ends.answered(permit)
         dead += accepted.dead_addresses
         return Outcome.accepted(accepted)
 

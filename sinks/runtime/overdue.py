@@ -105,13 +105,13 @@ class Overdue:
                 receipt = await self._channel.look_up(delivery.provider_message_id, datetime.now(UTC))
             except Refused as error:
                 log.warning("%s does not tell of an overdue receipt: %s", self._channel.provider, error)
-                if not self._admission.not_told(permit, delivery.clinic_id, error):
+                if not self._admission.ends.not_told(permit, delivery.clinic_id, error):
                     break
             except OutcomeUnknown as error:
                 log.warning("%s does not tell of an overdue receipt: %s", self._channel.provider, error)
-                self._admission.unanswered(permit, {"clinic_id": delivery.clinic_id}, error.code)
+                self._admission.ends.unanswered(permit, {"clinic_id": delivery.clinic_id}, error.code)
             else:
-                self._admission.answered(permit)
+                self._admission.ends.answered(permit)
                 return receipt
             finally:
                 permit.close()

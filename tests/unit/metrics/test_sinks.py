@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.runtime import admission
+from sinks.runtime import call_ends
 from sinks.runtime.counted import RECENT_SECONDS, Counted, Recent
 from sinks.runtime.outcome import Outcome
 from tests.unit.metrics.test_counting import samples, text_of
@@ -20,7 +20,7 @@ from tests.unit.metrics.test_counting import samples, text_of
 class Standing:
     """What an admission says of itself while texts of one sender wait."""
 
-    counted: admission.Counted
+    counted: call_ends.Counted
 
     def standing(self) -> dict[str, Any]:
         states = {"account": "closed", "care sender": "half_open"}
@@ -28,7 +28,7 @@ class Standing:
 
 
 def standing() -> Standing:
-    return Standing(admission.Counted(Counter({"down": 2}), probes=3, postponed=5))
+    return Standing(call_ends.Counted(Counter({"down": 2}), probes=3, postponed=5))
 
 
 NOW = 1_800_000_000.0

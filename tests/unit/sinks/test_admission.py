@@ -15,9 +15,10 @@ from connectors.providers.outcome import Refused
 from connectors.statuses import AcknowledgedProducer
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
-from sinks.runtime.admission import Admission, Tries
+from sinks.runtime.admission import Admission
 from sinks.runtime.alarms import Alarms
 from sinks.runtime.allowance import Allowance
+from sinks.runtime.call_ends import Tries
 from sinks.runtime.limits import ChannelLimits, RateLimits
 from sinks.runtime.permit import Permit
 from sinks.runtime.room import Room
@@ -102,10 +103,10 @@ def message(**changes: Any) -> dict[str, Any]:
 async def test_a_failure_is_its_own_once_another_call_is_answered() -> None:
     desk, tries = Desk(), Tries()
     failing, other = await desk.permit(message(), tries), await desk.permit(message(), Tries())
-    told = asyncio.create_task(desk.admission.postpones(failing, message(), DOWN, tries))
+    told = asyncio.create_task(desk.admission.ends.postpones(failing, message(), DOWN, tries))
     await asyncio.sleep(0)
     assert not told.done()  # it may be an outage's first
-    desk.admission.answered(other)
+    desk.admission.ends.answered(other)
     assert await told is False
     assert desk.log.alarms == []
 
@@ -115,7 +116,10 @@ async def test_failures_that_turn_out_to_be_an_outages_first_wait_unspent() -> N
     tries = [Tries() for _ in range(3)]
     permits = [await desk.permit(message(), one) for one in tries]
     waits = await asyncio.gather(
-        *(desk.admission.postpones(permit, message(), DOWN, one) for permit, one in zip(permits, tries, strict=True))
+        *(
+            desk.admission.ends.postpones(permit, message(), DOWN, one)
+            for permit, one in zip(permits, tries, strict=True)
+        )
     )
     assert waits == [True, True, True]
     assert [(alarm["details"]["cause"], alarm["resolved"]) for alarm in desk.log.alarms] == [("down", False)]
@@ -124,13 +128,13 @@ async def test_failures_that_turn_out_to_be_an_outages_first_wait_unspent() -> N
 async def test_a_failure_that_nobody_explains_is_told_a_little_later() -> None:
     desk, tries = Desk(), Tries()
     permit = await desk.permit(message(), tries)
-    assert await desk.admission.postpones(permit, message(), DOWN, tries) is False
+    assert await desk.admission.ends.postpones(permit, message(), DOWN, tries) is False
 
 
 async def test_lanes_are_held_while_somebody_waits_who_was_not_refused_yet() -> None:
     desk, tries = Desk(TUNING.model_copy(update={"breaker_calm_seconds": 0})), Tries()
     permit = await desk.permit(message(), tries)
-    assert await desk.admission.postpones(permit, message(), ACCOUNT, tries)
+    assert await desk.admission.ends.postpones(permit, message(), ACCOUNT, tries)
     permit.close()
     again = asyncio.create_task(desk.permit(message(), tries))
     await asyncio.sleep(0)
@@ -140,7 +144,7 @@ async def test_lanes_are_held_while_somebody_waits_who_was_not_refused_yet() -> 
     assert desk.held == [True]
     probe = await again
     assert probe.is_probe
-    desk.admission.answered(probe)
+    desk.admission.ends.answered(probe)
     probe.close()
     (await fresh).close()
     assert desk.held == [True, False]
@@ -158,10 +162,10 @@ async def test_a_message_refused_in_the_accounts_name_while_others_are_answered_
         while permit.is_probe:  # let another one find out that the account is well
             permit.close()
             other = await desk.permit(message(), Tries())
-            desk.admission.answered(other)
+            desk.admission.ends.answered(other)
             other.close()
             permit = await desk.permit(message(), odd)
-        waits.append(await desk.admission.postpones(permit, message(), ACCOUNT, odd))
+        waits.append(await desk.admission.ends.postpones(permit, message(), ACCOUNT, odd))
         permit.close()
     assert waits == [True, True, False]
     assert desk.log.alarms[-1]["code"] == "refused_account"
@@ -171,7 +175,7 @@ async def test_who_waits_for_its_sender_steps_aside_and_the_other_sender_goes_on
     desk, tries, record = Desk(), Tries(), Record()
     marketing = message(sender_class="marketing")
     permit = await desk.permit(marketing, tries)
-    assert await desk.admission.postpones(permit, marketing, Refused("account", code="21606"), tries)
+    assert await desk.admission.ends.postpones(permit, marketing, Refused("account", code="21606"), tries)
     permit.close()
     waiting = asyncio.create_task(desk.admission.admit(record, marketing, tries))
     await asyncio.sleep(0)
@@ -188,7 +192,7 @@ async def test_a_question_waits_aside_for_the_accounts_return_and_may_find_it_ou
     desk, tries, record = Desk(), [Tries() for _ in range(3)], Record()
     permits = [await desk.permit(message(), one) for one in tries]
     for permit in permits:
-        desk.admission.unanswered(permit, message(), "timeout")
+        desk.admission.ends.unanswered(permit, message(), "timeout")
         permit.close()
     asking = asyncio.create_task(desk.admission.admit_question(record, "low", time.time() + 60))
     await asyncio.sleep(0)
@@ -197,7 +201,7 @@ async def test_a_question_waits_aside_for_the_accounts_return_and_may_find_it_ou
     probe = await asking
     assert probe is not None
     assert probe.is_probe
-    desk.admission.answered(probe)
+    desk.admission.ends.answered(probe)
     probe.close()
     assert record.aside == 0
     assert desk.admission.standing()["breakers"][0]["state"] == "closed"
@@ -206,7 +210,7 @@ async def test_a_question_waits_aside_for_the_accounts_return_and_may_find_it_ou
 async def test_while_our_account_is_refused_a_question_probes_nothing_and_gives_up_at_its_time() -> None:
     desk, tries = Desk(), Tries()
     permit = await desk.permit(message(), tries)
-    assert await desk.admission.postpones(permit, message(), ACCOUNT, tries)
+    assert await desk.admission.ends.postpones(permit, message(), ACCOUNT, tries)
     permit.close()
     asking = asyncio.create_task(desk.admission.admit_question(Record(), "low", time.time() + 0.4))
     found = await asking
@@ -229,7 +233,7 @@ async def test_what_a_refused_question_says_of_sending(refused: Refused, again: 
     desk = Desk()
     permit = await desk.admission.admit_question(Record(), "low", time.time() + 60)
     assert permit is not None
-    assert desk.admission.not_told(permit, "c-1", refused) is again
+    assert desk.admission.ends.not_told(permit, "c-1", refused) is again
     permit.close()
     assert desk.admission.standing()["breakers"][0]["cause"] == paused
 
@@ -238,11 +242,11 @@ async def pause(desk: Desk, refused: Refused = ACCOUNT) -> None:
     """And its end, found by the next probe."""
     tries = Tries()
     permit = await desk.permit(message(), tries)
-    await desk.admission.postpones(permit, message(), refused, tries)
+    await desk.admission.ends.postpones(permit, message(), refused, tries)
     assert permit.paused
     permit.close()
     probe = await desk.permit(message(), tries)
-    desk.admission.answered(probe)
+    desk.admission.ends.answered(probe)
     probe.close()
 
 
@@ -291,21 +295,21 @@ async def test_a_call_that_nobody_waits_for_gives_way_to_messages_and_to_doubts_
     desk, tries = Desk(), Tries()
     assert desk.admission.spare()
     failing = await desk.permit(message(), tries)
-    desk.admission.unanswered(failing, message(), "503")
+    desk.admission.ends.unanswered(failing, message(), "503")
     failing.close()
     assert not desk.admission.spare()  # it may be an outage's first
     answered = await desk.permit(message(), tries)
-    desk.admission.answered(answered)
+    desk.admission.ends.answered(answered)
     answered.close()
     assert desk.admission.spare()
     refused = await desk.permit(message(), tries)
-    await desk.admission.postpones(refused, message(), ACCOUNT, tries)
+    await desk.admission.ends.postpones(refused, message(), ACCOUNT, tries)
     refused.close()
     assert not desk.admission.spare()
     waiting = asyncio.create_task(desk.permit(message(), tries))
     probe = await waiting
     assert not desk.admission.spare()  # it is not known to be over before the probe's answer
-    desk.admission.answered(probe)
+    desk.admission.ends.answered(probe)
     probe.close()
     assert desk.admission.spare()
 
@@ -333,7 +337,7 @@ async def test_big_ones_wait_aside_for_room_hold_nothing_meanwhile_and_the_small
         most = max(most, desk.admission.room.inside)
         for _ in range(5):
             await asyncio.sleep(0)
-        desk.admission.answered(permit)
+        desk.admission.ends.answered(permit)
         sent += 1
         permit.close()
 
