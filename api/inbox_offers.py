@@ -21,7 +21,7 @@ from api.routes import Handler
 from api.waitlist import rows_of, stands
 from connectors.postgres import inbox
 from connectors.waitlist.answering import Word, answer
-from connectors.waitlist.keeping import Offer
+from connectors.waitlist.keeping import Offer, Row
 from connectors.waitlist.saying import About
 
 # The button by which an item says that it is an offer (streams/catalog.yaml).
@@ -35,14 +35,16 @@ async def with_offers(
     app: web.Application, connection: psycopg.AsyncConnection, identity: Identity, items: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Items as served, each with how its offer stands (``offer``, a Standing)."""
-    shown: list[dict[str, Any]] = []
-    for item in items:
-        standing: Standing = ""
-        if identity.role == "patient" and any(action["name"] == CLAIM for action in item["actions"]):
-            offer = await rows_of(app).offer(connection, item["about"]["id"])
-            standing = await _standing(app, connection, identity, offer)
-        shown.append({**item, "offer": standing})
-    return shown
+    standings: dict[str, Standing] = {}
+    if identity.role == "patient":
+        about = {
+            item["id"]: item["about"]["id"]
+            for item in items
+            if any(action["name"] == CLAIM for action in item["actions"])
+        }
+        seen = await rows_of(app).offers_seen(connection, list(about.values())) if about else {}
+        standings = {item: _standing(identity, seen.get(offer)) for item, offer in about.items()}
+    return [{**item, "offer": standings.get(item["id"], "")} for item in items]
 
 
 async def read_offer(request: web.Request) -> web.StreamResponse:
@@ -50,7 +52,7 @@ async def read_offer(request: web.Request) -> web.StreamResponse:
     identity = identity_of(request)
     async with request.app[POOL].connection() as connection:
         offer = await _offer(request, connection, identity)
-        standing = await _standing(request.app, connection, identity, offer)
+        standing = await _standing_now(request.app, connection, identity, offer)
     return _told(standing)
 
 
@@ -65,7 +67,7 @@ def answering(word: Word) -> Handler:
             offer = await _offer(request, connection, identity)
             about = About(offer.clinic_id, offer.slot_id, None)
             await answer(connection, rows_of(app), about, identity.subject, word, number=offer.number)
-            standing = await _standing(app, connection, identity, offer)
+            standing = await _standing_now(app, connection, identity, offer)
         await _mark_read(request)
         return _told(standing)
 
@@ -83,15 +85,18 @@ async def _offer(request: web.Request, connection: psycopg.AsyncConnection, iden
     return offer
 
 
-async def _standing(
-    app: web.Application, connection: psycopg.AsyncConnection, identity: Identity, offer: Offer | None
-) -> Standing:
-    if offer is None or offer.patient_id != identity.subject:
+def _standing(identity: Identity, seen: tuple[Offer, Row] | None) -> Standing:
+    if seen is None or seen[0].patient_id != identity.subject:
         return "over"  # forgotten: its hour is long past
-    word = stands(
-        (await rows_of(app).seen(connection, offer.clinic_id, offer.slot_id)).slot, offer.patient_id, offer.number
-    )
+    offer, row = seen
+    word = stands(row.slot, offer.patient_id, offer.number)
     return "over" if word == "waiting" else word
+
+
+async def _standing_now(
+    app: web.Application, connection: psycopg.AsyncConnection, identity: Identity, offer: Offer
+) -> Standing:
+    return _standing(identity, (offer, await rows_of(app).seen(connection, offer.clinic_id, offer.slot_id)))
 
 
 def _told(standing: Standing) -> web.Response:

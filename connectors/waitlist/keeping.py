@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
@@ -125,6 +125,20 @@ class SlotRows:
         """The offer of that id."""
         id_ = _uuid(named)
         return None if id_ is None else await _offer(connection, "offer_id = %s", id_)
+
+    async def offers_seen(
+        self, connection: psycopg.AsyncConnection, named: Sequence[str]
+    ) -> dict[str, tuple[Offer, Row]]:
+        """The offers of those ids, each with its slot as it is, not locked; ids of none are left out. One query."""
+        ids = {name: id_ for name in named if (id_ := _uuid(name)) is not None}
+        cursor = await connection.execute(
+            f"""SELECT offer_id, {_OFFER}, {_COLUMNS} FROM waitlist_offers JOIN waitlist_slots USING (clinic_id, slot_id)
+                WHERE offer_id = ANY(%s)""",  # noqa: S608 — columns of ours
+            (list(ids.values()),),
+        )
+        width = len(fields(Offer))
+        found = {id_: (Offer(*columns[:width]), _row(columns[width:])) for id_, *columns in await cursor.fetchall()}
+        return {name: found[id_] for name, id_ in ids.items() if id_ in found}
 
     async def offers(self, connection: psycopg.AsyncConnection, about: About) -> list[Offer]:
         """A slot's offers in their order."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -107,6 +108,20 @@ async def test_staff_answer_for_who_calls(api: Api, clinic: Clinic) -> None:
     assert [one["keep_on_waitlist"] for one in await clinic.told("waitlist.slot_declined")] == [False]
     await clinic.turns(now + timedelta(minutes=1))
     assert (await desk("GET", "/v1/waitlist/s1?patient=b")).json["stands"] == "offered"
+
+
+async def test_a_page_of_offers_is_one_look(clinic: Clinic, rows: SlotRows) -> None:
+    """As one by one, each with its own slot; what names none, or no id at all, is not there."""
+    for slot_id in ("s1", "s2"):
+        await clinic.opens(slot_id)
+    made = [*await clinic.offers("s1"), *await clinic.offers("s2")]
+    assert len(made) == 2
+    named = [one.offer_id for one in made]
+    async with clinic.pool.connection() as connection:
+        seen = await rows.offers_seen(connection, [*named, named[0].upper(), str(uuid4()), "no id"])
+        alone = {one.offer_id: (one, await rows.seen(connection, one.clinic_id, one.slot_id)) for one in made}
+    assert seen == alone | {named[0].upper(): alone[named[0]]}
+    assert [row.about.slot_id for _, row in alone.values()] == ["s1", "s2"]
 
 
 async def test_a_yes_to_an_offer_is_none_to_another_hour(api: Api, clinic: Clinic) -> None:
