@@ -68,6 +68,7 @@ from api.resources import (
 )
 from api.routes import Route
 from api.secret import jwt_secret
+from connectors.answering.withdrawals import Withdrawals, age_source
 from connectors.clickhouse.asking import Asking
 from connectors.metrics.requests import SOURCES, Requests
 from connectors.postgres.in_force import open_in_force
@@ -76,7 +77,6 @@ from connectors.postgres.recipient_requests import RecipientRequests
 from connectors.postgres.records import Records
 from connectors.serving import Outage
 from connectors.settings import Settings, SettingsError
-from connectors.webhooks.withdrawals import Withdrawals, age_source
 
 log = logging.getLogger(__name__)
 

@@ -22,12 +22,12 @@ from api.preference_model import Strict
 from api.problems import Problem, not_found
 from api.resources import IN_FORCE, POOL, RECORDS, SETTINGS, WITHDRAWALS, identity_of
 from api.routes import Answer, Handler, Route
+from connectors.answering.asked import AskedAppointments
+from connectors.answering.replying import BY_INBOX
 from connectors.postgres import outbox, text_questions
 from connectors.postgres.in_force import unpublished
 from connectors.postgres.outbox_sealing import sealed_row
 from connectors.postgres.text_questions import Meant, Put
-from connectors.webhooks.asked_appointments import AskedAppointments
-from connectors.webhooks.replying import BY_INBOX
 from schemas.events import EVENT_TYPES
 
 # ``asked``: it can be answered; everything else is an outcome. Empty: the item asks nothing.

@@ -10,6 +10,7 @@ from api.limits import Buckets
 from api.live.feed import Feed
 from api.live.hub import Hub
 from api.names import Names
+from connectors.answering.withdrawals import Withdrawals
 from connectors.clickhouse.asking import Asking
 from connectors.inbox_changes import InboxChanges
 from connectors.postgres.in_force import InForce
@@ -17,7 +18,6 @@ from connectors.postgres.pool import Pool
 from connectors.postgres.recipient_requests import RecipientRequests
 from connectors.postgres.records import Records
 from connectors.settings import Settings
-from connectors.webhooks.withdrawals import Withdrawals
 
 SETTINGS = web.AppKey("settings", Settings)
 POOL: web.AppKey[Pool] = web.AppKey("pool")

@@ -18,6 +18,7 @@ from aiohttp import web
 from confluent_kafka import KafkaException
 from multidict import MultiDict
 
+from connectors.answering.withdrawals import Withdrawals, age_source
 from connectors.kafka import LINGER_MS
 from connectors.metrics.requests import SOURCES, Requests
 from connectors.postgres.in_force import open_in_force
@@ -46,7 +47,6 @@ from connectors.webhooks.signatures import (
     TwilioSignatures,
 )
 from connectors.webhooks.sweep import CALL_SECONDS, CONNECTIONS, Sweep, sweep_age
-from connectors.webhooks.withdrawals import Withdrawals, age_source
 
 log = logging.getLogger(__name__)
 

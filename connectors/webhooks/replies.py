@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
+from connectors.answering.asked import AskedAppointments
+from connectors.answering.replying import BY_TEXT, chosen
+from connectors.answering.withdrawals import Withdrawals
 from connectors.postgres import text_questions
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
 from connectors.postgres.text_questions import Meant, Question
-from connectors.webhooks.asked_appointments import AskedAppointments
 from connectors.webhooks.event_log import EventLog
-from connectors.webhooks.replying import BY_TEXT, chosen
-from connectors.webhooks.withdrawals import Withdrawals
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import psycopg
 
+from connectors.answering.replying import Via, event_of, filled
 from connectors.postgres import data_keys, text_questions
 from connectors.postgres.records import SYSTEM_CLINIC, Records, clinic_subject
 from connectors.postgres.text_questions import Meant, Question
 from connectors.sealing import SealError, header_of, open_sealed
-from connectors.webhooks.replying import Via, event_of, filled
 
 log = logging.getLogger(__name__)
 

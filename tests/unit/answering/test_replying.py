@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectors.answering.replying import BY_INBOX, BY_TEXT, UNKNOWN, Via, chosen, event_of, filled
 from connectors.postgres.text_questions import Meant, Open, Question
-from connectors.webhooks.replying import BY_INBOX, BY_TEXT, UNKNOWN, Via, chosen, event_of, filled
 from schemas.events import EVENT_TYPES
 from schemas.validation import check_event
 
