@@ -77,6 +77,13 @@ class CodecError(Exception):
         self.name = name
 
 
+class LaterSchemaError(CodecError):
+    """Its schema is one that this process does not know yet (``unknown_schema_id``): in what our own services write, nothing is
+
+    wrong with the record. This process is older than its writer; who is to lose nothing waits, or ends, and is deployed anew.
+    """
+
+
 class Decoded:
     """A record as read: its schema id, full name and value. Prints without the value, which may be PHI."""
 
@@ -253,8 +260,9 @@ class Codec:
     def _load(self, schema_id: int) -> _Reader:
         try:
             schema = self._registry.schema(schema_id)
-        except UnknownSchemaIdError:
-            raise CodecError(
+        except UnknownSchemaIdError as unknown:
+            kind = LaterSchemaError if unknown.later else CodecError
+            raise kind(
                 "unknown_schema_id",
                 f"schema id {schema_id} is not in the registry; register the producer's schema (`luxe schemas push`), "
                 "then replay",

@@ -24,11 +24,13 @@ P = ParamSpec("P")
 IDS_PATH = ROOT / "ids.json"
 
 # How long an id that the registry does not know is not asked for again: a flood of records with one wrong id must not become
-# a flood of requests, and a schema that was pushed a moment too late is still found soon.
-UNKNOWN_ID_SECONDS = 30.0
+# a flood of requests, and what waits for a schema that is pushed a moment too late goes on soon.
+UNKNOWN_ID_SECONDS = 5.0
 # Wrong ids remembered at once; past it the oldest is forgotten.
 UNKNOWN_IDS_KEPT = 1024
 HTTP_TIMEOUT_SECONDS = 10.0
+# Committed ids are given one after the other: one this little above our highest is of a later release, any other of nobody's.
+LATER_IDS = 1_000
 
 _NOT_FOUND = 404
 
@@ -42,7 +44,11 @@ class RegistryUnavailableError(RegistryError):
 
 
 class UnknownSchemaIdError(RegistryError):
-    """No schema has this id."""
+    """No schema has this id. ``later``: it may be one of a later release than ours, or not be pushed yet."""
+
+    def __init__(self, explanation: str, *, later: bool = False) -> None:
+        super().__init__(explanation)
+        self.later = later
 
 
 class Registry(Protocol):
@@ -95,6 +101,7 @@ class FileRegistry:
                     )
                 self._schemas[line.id] = text
             self._current[of_subject] = lines[-1].id
+        self._highest = max(self._schemas)
 
     def id_of(self, topic: str, name: str) -> int:
         """Committed id of the current schema. Raises RegistryError where the topic does not carry the record."""
@@ -110,7 +117,8 @@ class FileRegistry:
         try:
             return self._schemas[schema_id]
         except KeyError:
-            raise UnknownSchemaIdError(f"schema id {schema_id} is not committed") from None
+            later = self._highest < schema_id <= self._highest + LATER_IDS
+            raise UnknownSchemaIdError(f"schema id {schema_id} is not committed", later=later) from None
 
     def subjects(self) -> list[str]:
         """Every subject, sorted."""
@@ -178,12 +186,12 @@ class HttpRegistry:
         if known is not None:
             return known
         if asked_at is not None and time.monotonic() - asked_at < UNKNOWN_ID_SECONDS:
-            raise UnknownSchemaIdError(f"schema id {schema_id} is not in the registry")
+            raise UnknownSchemaIdError(f"schema id {schema_id} is not in the registry", later=True)
         try:
             held = self._ask(self.client.get_schema, schema_id)
         except _NotFoundError:
             self._remember_unknown(schema_id)
-            raise UnknownSchemaIdError(f"schema id {schema_id} is not in the registry") from None
+            raise UnknownSchemaIdError(f"schema id {schema_id} is not in the registry", later=True) from None
         if held.schema_type != "AVRO":
             self._remember_unknown(schema_id)
             raise UnknownSchemaIdError(f"schema id {schema_id} is of type {held.schema_type}, not AVRO")

@@ -34,7 +34,7 @@ from connectors.settings import Settings
 from schemas.codec import Codec
 from schemas.registry import open_registry
 from schemas.topics import INBOX_CHANGES, INTAKE_STATE, NOTIFY_STATE, TOPICS
-from sinks.ingest.batches import Shapes
+from sinks.ingest.batches import OutdatedError, Shapes
 from sinks.ingest.ingester import MAX_BUFFERED, SINK, Ingester
 from sinks.ingest.sealing import EventSealer
 
@@ -55,8 +55,8 @@ def main() -> int:
     configure_logging(settings.log_format)
     try:
         asyncio.run(_serve(settings))
-    except ClickHouseError as error:
-        log.error("%s", error)  # noqa: TRY400 — the engine's message says all; a trace adds nothing for who reads it
+    except (ClickHouseError, OutdatedError) as error:
+        log.error("%s", error)  # noqa: TRY400 — the message says all; a trace adds nothing for who reads it
         return EXIT_FAILED
     return 0
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 
-from schemas.codec import Codec, CodecError
+from schemas.codec import Codec, CodecError, LaterSchemaError
+from streams.runtime.errors import outdated
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +26,13 @@ class StaffRoster:
         return f"<StaffRoster of {len(self._members)}>"
 
     def changed(self, key: bytes, value: bytes | None) -> None:
-        """Follows one record of the view. Patients' records are passed over unread."""
+        """Follows one record of the view. Patients' records are passed over unread. Raises FatalError for a later release's."""
         if not key.startswith(_STAFF):
             return
         try:
             record = None if value is None else self._codec.decode(value).value
+        except LaterSchemaError as error:
+            raise outdated("recipients", error) from error
         except CodecError as error:
             log.error("a staff member's record cannot be read (%s); what was known before still holds", error.code)  # noqa: TRY400
             return

@@ -6,8 +6,9 @@ Both travel wrapped in the views `recipients` and `policies`; nothing else of a 
 from __future__ import annotations
 
 from connectors.sealing import DataKey, KeyCache, SealError
-from schemas.codec import Codec, CodecError
+from schemas.codec import Codec, CodecError, LaterSchemaError
 from streams.runtime import FatalError, PoisonError
+from streams.runtime.errors import outdated
 from streams.tables import Clinics, Lookup
 
 # A kept entry is the record's bytes (which the view holds anyway) and a key of about 600 bytes.
@@ -49,6 +50,8 @@ class SealingKeys:
         try:
             record = self._codec.decode(raw).value
             return self._keys.get(record["wrapped_key"], recipient, record["clinic_id"])
+        except LaterSchemaError as error:
+            raise outdated("recipients", error) from error
         except (CodecError, SealError) as error:
             if isinstance(error, SealError) and error.code == "unknown_kek":
                 raise FatalError(f"recipients: {error}") from error  # nobody's record opens without it: mend the ring

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from connectors.sealing import DataKey, KeyCache, KeyRing, SealError, open_sealed
-from schemas.codec import Codec, CodecError
+from schemas.codec import Codec, CodecError, LaterSchemaError
 from streams.render.ceilings import TemplateError
 from streams.render.engine import CompiledTemplate
 from streams.render.formats import fallbacks
@@ -20,7 +20,7 @@ from streams.rules.local_time import ClinicTime, clinic_time
 from streams.rules.person import Person, Quiet, person_of, quiet_of
 from streams.rules.terms import Channel
 from streams.rules.timing import known_zone
-from streams.runtime.errors import FatalError, PoisonError
+from streams.runtime.errors import FatalError, PoisonError, outdated
 
 # Decoded recipients at hand: about 4 KB each. A day's traffic of one partition fits.
 RECIPIENTS_CACHED = 25_000
@@ -218,12 +218,14 @@ class Gates:
         self._view, self._codec = view, codec
 
     def closed(self, key: bytes, now_ms: int) -> bool:
-        """Whether the gate stands now."""
+        """Whether the gate stands now. Raises FatalError for one of a later release."""
         raw = self._view.get(key)
         if raw is None:
             return False
         try:
             expires_at = self._codec.decode(raw).value["expires_at"]
+        except LaterSchemaError as error:
+            raise outdated("gates", error) from error
         except CodecError:
             return True  # somebody closed it; what cannot be read stays closed
         return expires_at is None or expires_at.timestamp() * 1000 > now_ms
@@ -239,4 +241,4 @@ class Gates:
 def _unreadable(topic: str, error: CodecError | SealError) -> Exception:
     if isinstance(error, SealError) and error.code == "unknown_kek":
         return FatalError(f"{topic}: {error}")  # every event would end like this one: somebody must mend the ring
-    return UnreadableError(f"{topic}: {error}")
+    return outdated(topic, error) if isinstance(error, LaterSchemaError) else UnreadableError(f"{topic}: {error}")

@@ -21,7 +21,7 @@ from connectors.metrics.counting import Read, Source, one
 from connectors.metrics.withdrawn import WITHDRAWALS_AGE
 from connectors.read_through import ReadThrough
 from connectors.settings import Settings
-from schemas.codec import Codec, CodecError
+from schemas.codec import Codec, CodecError, LaterSchemaError
 from schemas.registry import RegistryError
 from schemas.topics import AGGREGATE_GATE_RETENTION_MS, AGGREGATE_GATES
 
@@ -95,6 +95,14 @@ class Withdrawals:
         while not self._stopping.is_set():
             try:
                 self._follow()
+            except LaterSchemaError as error:
+                log.error(  # noqa: TRY400 - a trace says nothing more
+                    "gates: this process does not know schema id %s, so it is older than intake: deploy it "
+                    "(docs/runbooks/upgrade.md); "
+                    "until then no answer about an appointment is taken",
+                    error.schema_id,
+                )
+                self._stopping.wait(BACKOFF_SECONDS)
             except (KafkaException, RegistryError) as error:
                 name = error.args[0].name() if isinstance(error, KafkaException) else type(error).__name__
                 log.warning("gates are not read just now (%s); trying again", name)
@@ -173,6 +181,8 @@ class Withdrawals:
             return
         try:
             gate = self._codec.decode(value)
+        except LaterSchemaError:
+            raise  # what it says moved or was called off must not be confirmed
         except CodecError as error:
             log.error("%s@%s: a gate that cannot be read (%s)", message.topic(), message.offset(), error.code)  # noqa: TRY400
             return

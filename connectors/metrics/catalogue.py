@@ -5,7 +5,7 @@ Label values are words of ours, of a bounded number: never an id, a person, an a
 
 from __future__ import annotations
 
-from connectors.metrics import attached, streamed, swept, withdrawn
+from connectors.metrics import attached, push_sync, streamed, swept, upgrading, withdrawn
 from connectors.metrics.metric import BATCH_ROWS, BATCH_SECONDS, CALL_SECONDS, RANGE_ROWS, REQUEST_SECONDS
 from connectors.metrics.metric import Metric as Metric
 from connectors.metrics.streamed import STREAMS
@@ -140,17 +140,6 @@ LIMIT_SHORT = Metric(
 )
 LIMIT_WAITING = Metric(
     "luxe_rate_limit_waiting", "gauge", ("channel", "limit"), SINKS, "Messages that wait for a token of that limit."
-)
-PUSH_SYNCS = Metric(
-    "luxe_push_syncs_total",
-    "counter",
-    ("outcome",),
-    ("push",),
-    "Silent pushes after an inbox changed: sent, gone (the device is), refused, unanswered; or not: stopped (by a gate), held "
-    "(it gave way, and is tried again); of people: unwanted (push is off), unreadable, no_room (LUXE_PUSH_SYNC_PEOPLE wait).",
-)
-PUSH_SYNC_WAITING = Metric(
-    "luxe_push_sync_waiting", "gauge", (), ("push",), "People whose devices are to hear that their inbox changed."
 )
 DEAD_LETTERS = Metric(
     "luxe_dead_letters_total",
@@ -310,6 +299,9 @@ SCRAPE_FAULTS = Metric(
     "Times that a metric could not be read when asked for (Postgres away, say); it was left out of that answer.",
 )
 
-_PARTS = (attached.METRICS, swept.METRICS, withdrawn.METRICS, streamed.METRICS, tuple(vars().values()))
+_PARTS = (
+    *(attached.METRICS, swept.METRICS, withdrawn.METRICS, streamed.METRICS, push_sync.METRICS, upgrading.METRICS),
+    tuple(vars().values()),
+)
 METRICS: tuple[Metric, ...] = tuple(one for part in _PARTS for one in part if isinstance(one, Metric))
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}

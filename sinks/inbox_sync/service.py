@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import psycopg
 
-from connectors.metrics import catalogue
+from connectors.metrics import push_sync
 from connectors.metrics.counting import Counts, Read, Source, one
 from connectors.postgres import devices
 from connectors.postgres.recipient_rows import LockedRow, read
@@ -26,6 +26,7 @@ from connectors.settings import Settings
 from sinks.inbox_sync.pending import Pending
 from sinks.inbox_sync.reader import ChangesReader
 from sinks.push_message import silent
+from sinks.runtime.gates import LaterGateError
 from sinks.runtime.tools import Tools
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class InboxSync:
         self._reader = ChangesReader(settings, tools.records.codec, self._heard)
         self._calling = asyncio.Semaphore(CALLS)
         self._calm_until = 0.0
-        self._counted = Counts(catalogue.PUSH_SYNCS)
+        self._counted = Counts(push_sync.PUSH_SYNCS)
 
     @classmethod
     def open(cls, settings: Settings, tools: Tools) -> Self | None:
@@ -66,7 +67,7 @@ class InboxSync:
 
     def sources(self) -> list[Source]:
         """For the exporter."""
-        return [self._counted, Read(catalogue.PUSH_SYNC_WAITING, one(lambda: len(self._pending)))]
+        return [self._counted, Read(push_sync.PUSH_SYNC_WAITING, one(lambda: len(self._pending)))]
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -141,14 +142,18 @@ class InboxSync:
         return tokens
 
     async def _send(self, recipient: str, token: str, unread: int) -> str:
-        """How it ended: see catalogue.PUSH_SYNCS."""
+        """How it ended: see push_sync.PUSH_SYNCS."""
         async with self._calling:
             if time.monotonic() < self._calm_until or not await self._may_call():
                 return "held"
             now = datetime.now(UTC)
             tools = self._tools
             hashed = tools.records.ring.address_hash("push", token)
-            if not tools.gates.current or tools.gates.gates.verdict(_as_message(recipient), hashed, now) is not None:
+            try:
+                verdict = tools.gates.gates.verdict(_as_message(recipient), hashed, now)
+            except LaterGateError:
+                return "stopped"  # a badge is not worth the wait
+            if not tools.gates.current or verdict is not None:
                 return "stopped"
             try:
                 await self._fcm.send(silent(token, unread, now))

@@ -33,6 +33,10 @@ class Unreadable:
     original_bytes: int
 
 
+class OutdatedError(Exception):
+    """A record of our own services has a schema of a later release: this process is to be deployed anew before it goes on."""
+
+
 @dataclass(slots=True)
 class Chunk:
     """The records of one range that share a schema: one insert. ``bodies`` are wrapper bodies, in offset order."""
@@ -53,7 +57,10 @@ class Shape:
 
 
 class Shapes:
-    """Shapes by schema id, made when first seen. Raises KeyError for an id that the registry does not know."""
+    """Shapes by schema id, made when first seen.
+
+    Raises KeyError for an id that is nobody's, UnknownSchemaIdError for one that the registry may come to know.
+    """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -70,7 +77,9 @@ class Shapes:
     def _make(self, schema_id: int) -> Shape | None:
         try:
             schema = self._registry.schema(schema_id)
-        except UnknownSchemaIdError:
+        except UnknownSchemaIdError as unknown:
+            if unknown.later:
+                raise
             return None
         table = raw_table(schema)
         return Shape(table, Container(wrapper_schema(schema, sealed=table.sealed, read_as=table.read_as)))
@@ -81,9 +90,12 @@ Sealer = Callable[[Sequence[bytes]], list["bytes | CodecError"]]
 
 
 def chunks(
-    messages: Sequence[KafkaMessage], prefix: bytes, partition: int, shapes: Shapes, seal: Sealer
+    messages: Sequence[KafkaMessage], prefix: bytes, partition: int, shapes: Shapes, seal: Sealer, *, ours: bool = True
 ) -> tuple[list[Chunk], list[Unreadable]]:
-    """Split one partition's messages by schema. ``prefix`` is the topic's (container.topic_prefix)."""
+    """Split one partition's messages by schema. ``prefix`` is the topic's (container.topic_prefix).
+
+    ``ours``: only our own services write the topic. Raises OutdatedError for a later release's record on such a one.
+    """
     by_frame: dict[bytes, Chunk] = {}
     unreadable: list[Unreadable] = []
     for message in messages:
@@ -100,7 +112,12 @@ def chunks(
             schema_id = int.from_bytes(frame[1:], "big")
             try:
                 chunk = by_frame[frame] = Chunk(schema_id, shapes[schema_id])
-            except KeyError:
+            except (KeyError, UnknownSchemaIdError) as unknown:
+                if ours and not isinstance(unknown, KeyError):
+                    raise OutdatedError(
+                        f"schema id {schema_id} is unknown here, so this process is older than what it reads: deploy it "
+                        "before those that write it (docs/runbooks/upgrade.md); with an HTTP registry, `luxe schemas push`"
+                    ) from None
                 unreadable.append(_unreadable(message, "unknown_schema_id"))
                 continue
         chunk.messages.append(message)

@@ -27,6 +27,7 @@ from connectors.metrics import catalogue
 from connectors.metrics.counting import Read, Source, Timings, one
 from connectors.postgres.ingest_positions import Advance, IngestPositions
 from schemas.codec import Codec
+from schemas.topics import EVENT_TOPICS
 from sinks.ingest.batches import (
     UNREADABLE_COLUMNS,
     Chunk,
@@ -266,7 +267,10 @@ class Ingester:
         return _retried(
             "Postgres",
             psycopg.OperationalError,  # the sealer asks it for keys
-            lambda: chunks(cut.items, owned.prefix, owned.partition, self._shapes, self._seal),
+            lambda: chunks(
+                *(cut.items, owned.prefix, owned.partition, self._shapes, self._seal),
+                ours=owned.topic not in EVENT_TOPICS,
+            ),
         )
 
     def _insert(self, plan: Planned, found: Sequence[Chunk], unreadable: list[Unreadable]) -> None:

@@ -17,12 +17,12 @@ from connectors.postgres import devices
 from connectors.providers.outcome import Accepted, ErrorClass, OutcomeUnknown, Refused
 from connectors.sealing import KeyRingError
 from connectors.suppressing import DeadAddress, SenderClass, reason_of, suppress
-from schemas.codec import CodecError, Decoded
+from schemas.codec import CodecError, Decoded, LaterSchemaError
 from schemas.registry import RegistryUnavailableError
 from sinks.runtime.attempts import Begun, Ended, Leased
 from sinks.runtime.call_ends import Tries
 from sinks.runtime.counted import CallResult
-from sinks.runtime.gates import Verdict
+from sinks.runtime.gates import LaterGateError, Verdict
 from sinks.runtime.in_flight import Taken
 from sinks.runtime.opening import REGISTRY_RETRY_SECONDS, Opening
 from sinks.runtime.outcome import Outcome
@@ -32,6 +32,7 @@ from sinks.runtime.permit import Permit
 from sinks.runtime.poison import PoisonError
 from sinks.runtime.statuses import DeliveryLife
 from sinks.runtime.tools import Tools
+from sinks.runtime.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,7 @@ Message = Mapping[str, Any]
 
 
 class Postponed(Exception):
-    """The message begins anew: provider or sender is paused, and its attempt was given up unspent; or another worker took the
-    attempt up, and how that one ends it is waited for.
-    """
+    """The message begins anew: provider or sender is paused, its attempt given up unspent; or another worker took that up."""
 
 
 class Delivering:
@@ -55,7 +54,7 @@ class Delivering:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._opening = Opening(tools)
+        self._opening, self._verdicts = Opening(tools), Verdicts(tools)
         self._call_seconds = tools.tuning.longest_call_seconds(tools.channel.name)
 
     async def deliver(self, taken: Taken) -> None:
@@ -65,7 +64,8 @@ class Delivering:
         """
         message: Message | None = None
         try:
-            decoded = await self._decode(taken)
+            if (decoded := await self._decode(taken)) is None:
+                return
             if decoded.name == QUERY:
                 await self._tools.overdue.answer(taken, decoded.value)
                 return
@@ -84,6 +84,8 @@ class Delivering:
                 message,
                 PoisonError("unexpected_error", f"{kind} while delivering; a defect of ours, then replay"),
             )
+        finally:
+            self._tools.later.over(taken)
 
     def _message(self, decoded: Decoded) -> Message:
         if decoded.name != RECORD:
@@ -97,12 +99,17 @@ class Delivering:
             )
         return message
 
-    async def _decode(self, taken: Taken) -> Decoded:
+    async def _decode(self, taken: Taken) -> Decoded | None:
+        """None: it is left to its next owner, who may be one that can read it."""
         if taken.message.key() is None:
             raise PoisonError("null_key", "key: null; write messages under their recipient's key", "key")
         while True:
             try:
                 return self._tools.records.codec.decode(taken.message.value())
+            except LaterSchemaError as error:
+                if not await wait_aside(taken, self._tools.later.waits(taken, error)):
+                    taken.abandon()
+                    return None
             except CodecError as error:
                 raise PoisonError(error.code, str(error), error.field) from None
             except RegistryUnavailableError as error:
@@ -124,28 +131,37 @@ class Delivering:
         life.queued()
         tries = Tries()
         while True:
-            big = await self._opening.names_forms(message)
-            permit = await tools.admission.admit(taken, message, tries, big=big)
-            if permit is None:
-                taken.abandon()  # nothing was done yet: its next owner does it
-                return
+            permit: Permit | None = None
             try:
+                big = await self._opening.names_forms(message)
+                permit = await tools.admission.admit(taken, message, tries, big=big)
+                if permit is None:
+                    taken.abandon()  # nothing was done yet: its next owner does it
+                    return
                 leased = await self._try(taken, message, life, permit, tries)
             except Postponed:
                 continue
+            except LaterSchemaError as error:
+                leased = Leased(tools.later.waits(taken, error))
+            except LaterGateError:
+                leased = Leased(tools.later.held(taken))
             finally:
-                permit.close()
+                if permit is not None:
+                    permit.close()
             if leased is None:
                 return
             # Without its permit: it may be the only call that a paused provider is tried with.
             if not await wait_aside(taken, leased.seconds):
-                taken.abandon()  # whoever comes next waits for the lease
+                taken.abandon()  # whoever comes next waits for the lease, or can read it
                 return
 
     async def _try(
         self, taken: Taken, message: Message, life: DeliveryLife, permit: Permit, tries: Tries
     ) -> Leased | None:
-        """None: it has its end, or its next owner. Raises Postponed, with nothing of ours left in the ledger."""
+        """None: it has its end, or its next owner.
+
+        Raises Postponed, LaterSchemaError, LaterGateError, with nothing of ours in the ledger.
+        """
         tools = self._tools
         content = await self._opening.content(message)
         # Before it is begun: reading may wait for Postgres, and what was not begun its next owner simply sends.
@@ -154,6 +170,7 @@ class Delivering:
         if taken.revoked:
             taken.abandon()  # nothing was done yet: its next owner does it
             return None
+        self._verdicts.look(message, content)
         begun = await tools.attempts.begin(message)
         if isinstance(begun, Leased):
             return begun
@@ -200,9 +217,7 @@ class Delivering:
     ) -> tuple[Begun, Outcome]:
         """Call until the outcome is known, or may not be found out by another call; with the lease it came under.
 
-        ``dead``: takes devices that are gone.
-
-        Raises Postponed.
+        ``dead``: takes devices that are gone. Raises Postponed.
         """
         admission = self._tools.admission
         doubt: OutcomeUnknown | None = None
@@ -218,7 +233,7 @@ class Delivering:
                 if permit.spent and not admission.at_once(permit, message):
                     await self._postpone(begun, in_doubt=True)
                 kept = content["links"] or content["asks"] is not None
-                if kept and not permit.late and self._may_leave(message, content):
+                if kept and not permit.late and self._verdicts.may_leave(message, content):
                     # Before the last look at lease and gates, which must be just before the call.
                     await self._tools.links.keep(message, content["links"])
                     await self._tools.questions.keep(message, content)
@@ -276,9 +291,11 @@ class Delivering:
         if not addresses:
             return self._refused(Refused("permanent_recipient", code="no_address"))
         try:
-            verdicts = self._verdicts(message, addresses)
+            verdicts = self._verdicts.of(message, addresses)
         except ValueError:
             return self._refused(Refused("permanent_recipient", code="address_form"))
+        except LaterGateError:
+            raise Postponed from None  # it came just now; begun anew, the message waits before anything is in the ledger
         if all(verdicts):
             return Outcome.gated(next(filter(None, verdicts)))
         if permit.late:
@@ -301,19 +318,6 @@ class Delivering:
         tools.admission.ends.answered(permit)
         dead += accepted.dead_addresses
         return Outcome.accepted(accepted)
-
-    def _verdicts(self, message: Message, addresses: Sequence[str]) -> list[Verdict | None]:
-        """What the gates say of each address now. Raises ValueError for one that can be none."""
-        tools, now = self._tools, datetime.now(UTC)
-        hashes = [tools.records.ring.address_hash(tools.channel.name, address) for address in addresses]
-        return [tools.gates.gates.verdict(message, address_hash, now) for address_hash in hashes]
-
-    def _may_leave(self, message: Message, content: Message) -> bool:
-        """Whether some gate is open to it now."""
-        try:
-            return not all(self._verdicts(message, self._tools.channel.addresses(content)))
-        except ValueError:
-            return False
 
     async def _send(self, message: Message, content: Message) -> Accepted:
         """The call itself, timed. Raises Refused, OutcomeUnknown."""

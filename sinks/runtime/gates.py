@@ -1,4 +1,4 @@
-"""What must not be sent any more, looked up just before each call. Pure; ``gates_reader`` keeps it current from the log.
+"""What must not be sent any more, looked up just before each call. Pure; ``gates_reader`` keeps it current.
 
 Keys are those of schemas/avro/pipeline/Gate.avsc.
 """
@@ -13,6 +13,8 @@ from typing import Any, Literal
 from schemas.topics import AGGREGATE_GATE_RETENTION_MS
 
 CANCELLED = "cancelled"
+# Of no gate that was read: see Gate.of_later_release.
+LATER = "later_release"
 GateStatus = Literal["suppressed", "cancelled", "expired"]
 
 
@@ -29,6 +31,11 @@ class Gate:
     def of(cls, record: Mapping[str, Any]) -> Gate:
         """From a decoded luxe.pipeline.Gate."""
         return cls(record["reason"], record["aggregate_version"], record["expires_at"], record["created_at"])
+
+    @classmethod
+    def of_later_release(cls, now: datetime) -> Gate:
+        """What stands for one that only a later release than ours can read. It is pruned by its age as others are."""
+        return cls(LATER, None, None, now)
 
     def closed(self, now: datetime) -> bool:
         """Whether it is in force."""
@@ -48,21 +55,36 @@ class Verdict:
     reason: str
 
 
+class LaterGateError(Exception):
+    """Whether the message may go out only a later release than this process knows: it is to wait."""
+
+
 class Gates:
     """All closed gates by key. Written by one thread while another looks up: single dictionary operations only."""
 
     def __init__(self) -> None:
         self._gates: dict[str, Gate] = {}
+        self._later: set[str] = set()
+
+    @property
+    def any_later(self) -> bool:
+        """Whether there are gates that only a later release can read."""
+        return bool(self._later)
 
     def __len__(self) -> int:
         return len(self._gates)
 
     def put(self, key: str, gate: Gate) -> None:
         """Close a gate."""
+        if gate.reason == LATER:
+            self._later.add(key)
+        else:
+            self._later.discard(key)
         self._gates[key] = gate
 
     def lift(self, key: str) -> None:
         """Open a gate; one that was not closed is no error."""
+        self._later.discard(key)
         self._gates.pop(key, None)
 
     def prune(self, now: datetime) -> int:
@@ -80,7 +102,7 @@ class Gates:
     def verdict(self, message: Mapping[str, Any], address_hash: str, now: datetime) -> Verdict | None:
         """Whether this luxe.pipeline.ChannelMessage must not go out now, and why; None: it may.
 
-        Time first: what is late is decided again or dropped whatever else holds.
+        Time first: what is late is decided again or dropped whatever else holds. Raises LaterGateError.
         """
         for field in ("expires_at", "send_not_after"):
             limit = message[field]
@@ -92,6 +114,14 @@ class Gates:
             or self._cancelled(message, now)
         )
 
+    def _shut(self, key: str, now: datetime) -> Gate | None:
+        gate = self._gates.get(key)
+        if gate is None or not gate.closed(now):
+            return None
+        if gate.reason == LATER:
+            raise LaterGateError
+        return gate
+
     def _suppressed(self, message: Mapping[str, Any], address_hash: str, now: datetime) -> Verdict | None:
         channel = message["channel"]
         for key in (
@@ -99,30 +129,24 @@ class Gates:
             f"address:{channel}:{message['sender_class']}:{address_hash}",
             f"address:{channel}:*:{address_hash}",
         ):
-            gate = self._gates.get(key)
-            if gate is not None and gate.closed(now):
+            if (gate := self._shut(key, now)) is not None:
                 return Verdict("suppressed", gate.reason)
         return None
 
     def _withdrawn(self, message: Mapping[str, Any], now: datetime) -> Verdict | None:
         scope = message["consent_scope"]
-        gate = self._gates.get(f"consent:{message['recipient']}:{scope}") if scope else None
-        if gate is not None and gate.closed(now):
+        if scope and self._shut(f"consent:{message['recipient']}:{scope}", now) is not None:
             return Verdict("suppressed", "consent_withdrawn")
         for name in message["preferences"]:
-            gate = self._gates.get(f"preference:{message['recipient']}:{name}")
-            if gate is not None and gate.closed(now):
+            if (gate := self._shut(f"preference:{message['recipient']}:{name}", now)) is not None:
                 return Verdict("suppressed", gate.reason)
         return None
 
     def _cancelled(self, message: Mapping[str, Any], now: datetime) -> Verdict | None:
         for key in (f"notification:{message['notification_id']}", f"delivery:{message['delivery_id']}"):
-            gate = self._gates.get(key)
-            if gate is not None and gate.closed(now):
+            if (gate := self._shut(key, now)) is not None:
                 return Verdict("cancelled", gate.reason)
-        gate = self._gates.get(
-            f"aggregate:{message['clinic_id']}:{message['aggregate_type']}:{message['aggregate_id']}"
-        )
-        if gate is not None and gate.closed(now) and gate.closes_version(message["aggregate_version"]):
+        aggregate = f"aggregate:{message['clinic_id']}:{message['aggregate_type']}:{message['aggregate_id']}"
+        if (gate := self._shut(aggregate, now)) is not None and gate.closes_version(message["aggregate_version"]):
             return Verdict("cancelled", gate.reason)
         return None

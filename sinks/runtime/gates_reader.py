@@ -14,15 +14,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from connectors.kafka import ADMIN_TIMEOUT_SECONDS, make_consumer
 from connectors.settings import Settings
-from schemas.codec import Codec, CodecError
+from schemas.codec import Codec
 from schemas.topics import AGGREGATE_GATES, GATES
-from sinks.runtime.gates import Gate, Gates
+from sinks.runtime.gate_records import GateRecords
+from sinks.runtime.gates import Gates
+from sinks.runtime.later_schemas import RETRY_SECONDS, LaterSchemas
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 BATCH_RECORDS = 5_000
-RECORD = "luxe.pipeline.Gate"
 # Cancelled aggregates pile up by the thousand a day; their topic forgets them after 35 days, and so does the view.
 PRUNE_SECONDS = 3600.0
 TOPICS = (GATES, AGGREGATE_GATES)
@@ -31,10 +32,10 @@ TOPICS = (GATES, AGGREGATE_GATES)
 class GatesReader:
     """Keeps ``gates`` current. Until ``caught_up`` nothing may be sent; once it ends, nothing more may."""
 
-    def __init__(self, settings: Settings, codec: Codec, *, stale_seconds: float) -> None:
+    def __init__(self, settings: Settings, codec: Codec, later: LaterSchemas, *, stale_seconds: float) -> None:
         self.gates = Gates()
         self._settings = settings
-        self._codec = codec
+        self._records = GateRecords(self.gates, codec, later)
         self._stale_seconds = stale_seconds
         self._stopping = threading.Event()
         self._caught_up: Future[None] = Future()
@@ -92,7 +93,7 @@ class GatesReader:
         try:
             unread = self._assign(consumer)
             turned = time.monotonic()
-            prune_due = turned + PRUNE_SECONDS
+            prune_due, retry_due = turned + PRUNE_SECONDS, turned + RETRY_SECONDS
             while not self._stopping.is_set():
                 # The first record at once, and whatever else is there; consume() alone would wait for a whole batch.
                 first = consumer.poll(POLL_SECONDS)
@@ -105,6 +106,9 @@ class GatesReader:
                 if turned >= prune_due:
                     prune_due = turned + PRUNE_SECONDS
                     self.gates.prune(datetime.now(UTC))
+                if turned >= retry_due:
+                    retry_due = turned + RETRY_SECONDS
+                    self._records.try_again()
                 if not unread and not self._caught_up.done():
                     log.info("gates read whole: %d closed", len(self.gates))
                     self._caught_up.set_result(None)
@@ -126,41 +130,9 @@ class GatesReader:
         for message in messages:
             error = message.error()
             if error is None:
-                self._apply_record(message)
+                where = f"{message.topic()}[{message.partition()}]@{message.offset()}"
+                self._records.apply(message.key(), message.value(), where)
             elif error.code() == KafkaError._PARTITION_EOF:
                 unread.discard((message.topic() or "", message.partition() or 0))
             elif not error.retriable():
                 raise KafkaException(error)
-
-    def _apply_record(self, message: Message) -> None:
-        value = message.value()
-        try:
-            key = (message.key() or b"").decode()
-        except UnicodeDecodeError:
-            key = ""
-        if not key:
-            # No look-up could ever find it. Ending over it would end every sink, at every start, while it lies there.
-            log.error(
-                "%s[%s]@%s: a gate without a readable key shuts nothing; write it under its key",
-                *(message.topic(), message.partition(), message.offset()),
-            )
-            return
-        if value is None:
-            self.gates.lift(key)
-            return
-        try:
-            gate = self._gate(value)
-        except CodecError as error:
-            # It forbids something under this key, nobody can read what: closed, until it is written anew or lifted.
-            log.error(  # noqa: TRY400 - the codec's error says it all, a trace says nothing more
-                "%s[%s]@%s: %s; the gate counts as closed, write it anew under the same key",
-                *(message.topic(), message.partition(), message.offset(), error.code),
-            )
-            gate = Gate("unreadable", None, None, datetime.now(UTC))
-        self.gates.put(key, gate)
-
-    def _gate(self, value: bytes) -> Gate:
-        decoded = self._codec.decode(value)
-        if decoded.name != RECORD:
-            raise CodecError("schema_violation", f"a {decoded.name} where a Gate is expected")
-        return Gate.of(decoded.value)

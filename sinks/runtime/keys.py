@@ -13,12 +13,13 @@ from connectors.postgres.data_keys import WrappedKey
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import SYSTEM_CLINIC, Records, clinic_subject
 from connectors.sealing import DataKey, KeyRingError, SealError, header_of, open_sealed
-from schemas.codec import CodecError
+from schemas.codec import CodecError, LaterSchemaError
 from sinks.runtime.patience import patiently
 from sinks.runtime.poison import PoisonError
 from sinks.runtime.tuning import Tuning
 
 CONTENT = "luxe.pipeline.MessageContent"
+ASKED = "luxe.pipeline.AskedAppointment"
 # An erased person's gate closes at once; this only bounds how long her key stays in memory after it.
 KEY_SECONDS = 60.0
 # 600 bytes each: what a busy quarter of an hour writes to.
@@ -42,18 +43,24 @@ class Keys:
         )
 
     async def open(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """The luxe.pipeline.MessageContent of a ChannelMessage. Raises KeyGone, PoisonError, KeyRingError."""
+        """The luxe.pipeline.MessageContent of a ChannelMessage. Raises KeyGone, PoisonError, LaterSchemaError, KeyRingError."""
         key = await self.key_of(message)
         try:
             content = open_sealed(key, "ChannelMessage", message["delivery_id"], message["sealed"])
         except SealError as error:
             raise PoisonError(error.code, f"sealed: {error}", "sealed") from None
+        codec = self._records.codec
         try:
-            return self._records.codec.decode_content(CONTENT, content)
+            found = codec.decode_content(CONTENT, content)
+            if found["asks"] is not None:
+                codec.decode_content(ASKED, found["asks"])  # now, while the ledger knows of no attempt yet
+        except LaterSchemaError:
+            raise
         except CodecError as error:
             raise PoisonError(
                 error.code, "sealed: what was sealed is no MessageContent; render anew", "sealed"
             ) from None
+        return found
 
     async def key_of(self, message: Mapping[str, Any]) -> DataKey:
         """The key that a ChannelMessage is sealed with. Raises KeyGone, PoisonError, KeyRingError."""

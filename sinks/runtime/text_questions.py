@@ -11,11 +11,10 @@ from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
 from connectors.postgres.text_questions import Question
 from connectors.sealing import seal
-from sinks.runtime.keys import KeyGone, Keys
+from sinks.runtime.keys import ASKED, KeyGone, Keys
 from sinks.runtime.patience import patiently
 from sinks.runtime.tuning import Tuning
 
-ASKED = "luxe.pipeline.AskedAppointment"
 # What the sealed bytes are bound to, with the delivery's id; whoever opens them says the same.
 SEALED_AS = "AskedAppointment"
 

@@ -16,6 +16,7 @@ from sinks.runtime.devices import Devices
 from sinks.runtime.form_files import FormFiles
 from sinks.runtime.gates_reader import GatesReader
 from sinks.runtime.keys import Keys
+from sinks.runtime.later_schemas import LaterSchemas
 from sinks.runtime.overdue import Overdue
 from sinks.runtime.short_links import LinkStore
 from sinks.runtime.text_questions import QuestionStore
@@ -41,4 +42,5 @@ class Tools:
     statuses: StatusLog
     dead_letters: DeadLetters
     counted: Counted
+    later: LaterSchemas
     overdue: Overdue

@@ -33,6 +33,7 @@ from sinks.runtime.gates_reader import GatesReader
 from sinks.runtime.in_flight import Taken
 from sinks.runtime.keys import Keys
 from sinks.runtime.lanes import Lane
+from sinks.runtime.later_schemas import LaterSchemas
 from sinks.runtime.limits import ChannelLimits, RateLimits
 from sinks.runtime.overdue import Overdue
 from sinks.runtime.short_links import LinkStore
@@ -202,6 +203,7 @@ async def serve(
             channel.use(Shared(pool, records, producer))
             keys = Keys(pool, records, tuning)
             counted = Counted(channel.name)
+            later = LaterSchemas(channel.name)
             statuses = StatusLog(producer, codec)
             desk = Desk(settings, pool, records, statuses, WebhookCounted())
             standing = Standing(settings, channel.name)
@@ -222,7 +224,7 @@ async def serve(
                 pool=pool,
                 keys=keys,
                 devices=Devices(pool, tuning),
-                gates=GatesReader(settings, codec, stale_seconds=tuning.gates_stale_seconds),
+                gates=GatesReader(settings, codec, later, stale_seconds=tuning.gates_stale_seconds),
                 admission=admission,
                 attempts=Attempts(
                     pool, channel.provider, tuning, counted, lease_seconds=tuning.lease_seconds(channel.name)
@@ -233,6 +235,7 @@ async def serve(
                 statuses=statuses,
                 dead_letters=DeadLetters(producer, codec, keys, stage=channel.name, counted=counted),
                 counted=counted,
+                later=later,
                 overdue=Overdue(channel, admission, pool, statuses, desk, tuning),
             )
             worker = Worker(settings, tools, producer, failed)
@@ -241,6 +244,7 @@ async def serve(
                 *counted.sources(worker.lanes, lambda: tools.gates.age_seconds, admission),
                 *allowance.sources(),
                 *(tools.forms.sources(admission.room) if channel.name == "email" else ()),
+                later.source,
                 *(() if beside is None else beside.sources()),
             ]
             try:

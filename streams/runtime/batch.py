@@ -77,7 +77,7 @@ class Event:
             return False
         if not isinstance(error, Exception):
             return False
-        refuse_surroundings(error)
+        refuse_surroundings(error, _topic(self.subject))
         self._batch._bury(self.subject, error)
         return True
 
@@ -95,7 +95,7 @@ class Event:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - as with events: whatever it is, it is this subject's
-            refuse_surroundings(error)
+            refuse_surroundings(error, _topic(self.subject))
             self._changes, self._due, self._outputs, self._timers = changes, due, outputs, timers
             self._buried = [*(self._buried or ()), (subject, error)]
 
@@ -385,6 +385,10 @@ class Batch:
             found.append(rows[at])
             at += 1
         return found
+
+
+def _topic(subject: Subject) -> str:
+    return subject.topic if isinstance(subject, Record) else ""
 
 
 def _truncated(subject: Subject) -> Subject:

@@ -10,7 +10,9 @@ from typing import NoReturn
 from confluent_kafka import KafkaError, KafkaException
 
 from connectors.sealing import KeyRingError
+from schemas.codec import LaterSchemaError
 from schemas.registry import RegistryUnavailableError
+from schemas.topics import EVENT_TOPICS
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +51,25 @@ class StalledError(FatalError):
 _SURROUNDINGS = (KeyRingError, RegistryUnavailableError)
 
 
-def refuse_surroundings(error: Exception) -> None:
-    """Raises FatalError for what is no one event's fault."""
+def refuse_surroundings(error: Exception, topic: str) -> None:
+    """Raises FatalError for what is no one event's fault. ``topic``: of the record at hand, ``""`` for a timer's.
+
+    A schema that nobody knows is a producer's fault in its events. What our own services wrote with one is of a later release.
+    """
     if isinstance(error, FatalError):
         raise error
+    if isinstance(error, LaterSchemaError) and topic not in EVENT_TOPICS:
+        raise outdated(topic or "a timer", error) from error
     if type(error) is Exception or isinstance(error, _SURROUNDINGS):
         raise FatalError(f"{type(error).__name__}: {error}") from error
+
+
+def outdated(where: str, error: LaterSchemaError) -> FatalError:
+    """The end of a process that is older than what it reads; whatever it read stays where it is for a newer one."""
+    return FatalError(
+        f"{where}: schema id {error.schema_id} is unknown here, so this process is older than what it reads: deploy it before "
+        "those that write it (docs/runbooks/upgrade.md); with an HTTP registry, `luxe schemas push`"
+    )
 
 
 def exit_status(error: BaseException) -> int:

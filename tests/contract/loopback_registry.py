@@ -20,7 +20,7 @@ SUBJECT_NOT_FOUND, SCHEMA_NOT_FOUND = 40401, 40403
 class LoopbackRegistry:
     """Subjects, versions and ids in memory. ``requests`` counts what was asked; ``failing`` answers 500 to everything.
 
-    ``failing_under``: or only to the paths that begin so.
+    ``failing_under``: or only to the paths that begin so. ``not_yet``: ids that it does not say the schemas of.
     """
 
     def __init__(self) -> None:
@@ -30,6 +30,7 @@ class LoopbackRegistry:
         self.requests: list[tuple[str, str]] = []
         self.failing = False
         self.failing_under: str | None = None
+        self.not_yet: set[int] = set()
         self.url = ""
 
     def load_committed(self) -> None:
@@ -54,7 +55,7 @@ class LoopbackRegistry:
         if self.failing or (self.failing_under is not None and path.startswith(self.failing_under)):
             return 500, {"error_code": 50001, "message": "made to fail"}
         if found := re.fullmatch(r"/schemas/ids/(\d+)", path):
-            text = self.texts.get(int(found[1]))
+            text = None if int(found[1]) in self.not_yet else self.texts.get(int(found[1]))
             return (200, {"schema": text}) if text else (404, {"error_code": SCHEMA_NOT_FOUND, "message": "no such id"})
         if path == "/subjects":
             return 200, sorted(self.subjects)

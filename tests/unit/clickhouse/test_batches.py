@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import pytest
+
 from connectors.clickhouse.container import topic_prefix
 from schemas.codec import Codec, CodecError
 from schemas.ids import notification_id
-from schemas.registry import FileRegistry
+from schemas.registry import FileRegistry, read_ids
 from schemas.topics import GATES
-from sinks.ingest.batches import Shapes, chunks, rows_of, without_undecodable
+from sinks.ingest.batches import OutdatedError, Shapes, chunks, rows_of, without_undecodable
 
 REGISTRY = FileRegistry()
 CODEC = Codec(REGISTRY)
@@ -65,6 +67,16 @@ def test_bad_frames_are_set_aside_by_name_and_neighbours_go_in() -> None:
     assert [message.offset() for message in chunk.messages] == [5, 10]
     assert all(body.startswith(PREFIX) and body.endswith(good[5:]) for body in chunk.bodies)
     assert rows_of(unreadable, GATES, "id", 3)[0][:4] == [GATES, "id", 3, 6]
+
+
+def test_a_later_release_s_record_ends_the_process_where_only_we_write_and_is_set_aside_where_producers_do() -> None:
+    later = max(line.id for lines in read_ids().values() for line in lines) + 1
+    messages = [Message(1, b"\0" + later.to_bytes(4, "big") + b"body")]
+    shapes = Shapes(REGISTRY)
+    with pytest.raises(OutdatedError, match=f"schema id {later} .*deploy it before"):
+        chunks(messages, PREFIX, 0, shapes, sealer)
+    found, unreadable = chunks(messages, PREFIX, 0, shapes, sealer, ours=False)
+    assert (found, [u.error_code for u in unreadable]) == ([], ["unknown_schema_id"])
 
 
 def test_what_does_not_decode_is_found_when_the_file_was_refused() -> None:

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.sealing import KeyRingError
+from schemas.codec import LaterSchemaError
 from schemas.registry import RegistryUnavailableError
+from schemas.topics import EVENT_TOPICS
 from streams.runtime import Batch, DueTimer, Event, FatalError, Output, OutputTooLarge, PoisonError, Record
 from streams.runtime.metrics import Metrics
 from streams.runtime.records import Headers
@@ -90,6 +92,24 @@ def test_an_error_takes_back_its_own_event_and_nothing_else(store: Rows) -> None
         assert event.get(b"seen") == b"02"
         assert event.get_timer(b"timer1") is None
         assert event.get_timer(b"timer2") is not None
+
+
+@pytest.mark.parametrize(
+    ("topic", "ends"),
+    [("notifications.requested", True), ("notifications.status", True), (EVENT_TOPICS[0], False), (None, True)],
+)
+def test_what_a_later_release_of_ours_wrote_ends_the_process_and_is_never_buried(
+    store: Rows, topic: str | None, ends: bool
+) -> None:
+    outbox = Outbox()
+    batch = new_batch(store, outbox)
+    subject = DueTimer(b"timer", 0, 2, b"v") if topic is None else Record(topic, 0, 7, b"key", b"v", 0)
+    with (
+        pytest.raises(FatalError, match=r"schema id 99 .*older than what it reads") if ends else nullcontext(),
+        batch.event(subject),
+    ):
+        raise LaterSchemaError("unknown_schema_id", "unknown", schema_id=99)
+    assert [key for _, key, _, _ in outbox.produced] == ([] if ends else [b"LaterSchemaError"])
 
 
 def test_a_part_that_fails_takes_back_its_own_and_is_buried_with_the_rest_of_its_event(store: Rows) -> None:

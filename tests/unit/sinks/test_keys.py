@@ -15,13 +15,18 @@ from connectors.postgres.data_keys import WrappedKey
 from connectors.postgres.records import Records
 from connectors.sealing import KeyRing, KeyRingError, ensure_key_ring, seal
 from connectors.settings import Settings
-from schemas.codec import Codec
-from schemas.registry import FileRegistry
-from sinks.runtime.keys import Keys
+from schemas.codec import CONTENT_MARK, Codec, LaterSchemaError
+from schemas.registry import FileRegistry, read_ids
+from sinks.runtime.keys import CONTENT, Keys
 from sinks.runtime.poison import PoisonError
 from sinks.runtime.tuning import Tuning
 
 PATIENT = "patient:1"
+LATER_ID = max(line.id for lines in read_ids().values() for line in lines) + 1
+SAID: dict[str, Any] = {
+    **{"to": "+13055550100", "to_name": None, "subject": None, "body": "Hello", "html": None, "media_urls": []},
+    **{"data": {}, "headers": {}, "attachments": [], "links": [], "asks": None, "forms": []},
+}
 
 
 class Connection:
@@ -73,3 +78,13 @@ def test_a_damaged_key_is_one_message_s_trouble(monkeypatch: pytest.MonkeyPatch,
     damaged = wrapped[:-1] + bytes([wrapped[-1] ^ 1])
     with pytest.raises(PoisonError, match="unauthentic"):
         opened(monkeypatch, ring, WrappedKey(PATIENT, "c", damaged), seal(key, "ChannelMessage", "d", b""))
+
+
+def test_what_a_later_release_sealed_is_no_poison(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ring, codec = ring_at(tmp_path), Codec(FileRegistry())
+    wrapped, key = ring.new_data_key(PATIENT, "c")
+    later = CONTENT_MARK + LATER_ID.to_bytes(4, "big") + b"\0"
+    asking = codec.encode_content(CONTENT, {**SAID, "asks": later})
+    for content in (later, asking):
+        with pytest.raises(LaterSchemaError):
+            opened(monkeypatch, ring, WrappedKey(PATIENT, "c", wrapped), seal(key, "ChannelMessage", "d", content))
