@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from connectors import kafka_refusals
 from connectors.exports.event_file import EventFile
 from connectors.exports.mapfile import ExportMap, MapError, read_map
 from connectors.exports.publishing import (
@@ -116,7 +117,9 @@ def command(
     except CodecError as error:
         raise click.ClickException(f"the map makes events that their schema refuses: {error}") from error
     except KafkaException as error:
-        raise click.ClickException(f"Kafka does not answer ({error.args[0].name()}); `luxe up` starts it") from error
+        raise click.ClickException(
+            f"Kafka does not answer ({kafka_refusals.why(error.args[0])}); `luxe up` starts it"
+        ) from error
     if as_json:
         click.echo(
             json.dumps(

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 
 from cli.explain import moment_of
 from connectors.following import follow
+from connectors.kafka_refusals import why
 from connectors.settings import Settings, SettingsError
 from schemas.codec import Codec, CodecError
 from schemas.registry import open_registry
@@ -83,7 +84,7 @@ def command(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KafkaException as error:
         raise click.ClickException(
-            f"Kafka does not answer ({error.args[0].name()}); `luxe status` tells what runs, `luxe up` starts it"
+            f"Kafka does not answer ({why(error.args[0])}); `luxe status` tells what runs, `luxe up` starts it"
         ) from error
     except SettingsError as error:
         raise click.ClickException(str(error)) from error

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from pydantic import ValidationError
 
 from connectors.collector import collect_rarely
+from connectors.kafka_refusals import why
 from connectors.logs import configure_logging
 from connectors.sealing import KeyRingError
 from connectors.settings import Settings, SettingsError
@@ -86,7 +87,7 @@ def _deliver(open_channel: OpenChannel, open_beside: OpenBeside = lambda *_: Non
         click.echo(f"sinks: Postgres does not answer ({type(error).__name__}); run `luxe status`", err=True)
         sys.exit(EXIT_FATAL)
     except KafkaException as error:
-        click.echo(f"sinks: Kafka: {error.args[0].name()}: {error.args[0].str()}; run `luxe status`", err=True)
+        click.echo(f"sinks: Kafka: {why(error.args[0])}; run `luxe status`", err=True)
         sys.exit(EXIT_FATAL)
 
 

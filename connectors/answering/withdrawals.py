@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from connectors.kafka import ADMIN_TIMEOUT_SECONDS, make_consumer
 from connectors.kafka_ends import Ends
+from connectors.kafka_refusals import why
 from connectors.metrics.counting import Read, Source, one
 from connectors.metrics.withdrawn import WITHDRAWALS_AGE
 from connectors.read_through import ReadThrough
@@ -104,7 +105,7 @@ class Withdrawals:
                 )
                 self._stopping.wait(BACKOFF_SECONDS)
             except (KafkaException, RegistryError) as error:
-                name = error.args[0].name() if isinstance(error, KafkaException) else type(error).__name__
+                name = why(error.args[0]) if isinstance(error, KafkaException) else type(error).__name__
                 log.warning("gates are not read just now (%s); trying again", name)
                 self._stopping.wait(BACKOFF_SECONDS)
 

@@ -36,3 +36,23 @@ def test_one_line_of_each_kind_in_half_a_minute(caplog: pytest.LogCaptureFixture
         ("WARNING", f"{away} (39 more such lines since the last one)"),
         ("WARNING", away),
     ]
+
+
+def test_a_refusal_is_no_brokers_being_away(caplog: pytest.LogCaptureFixture) -> None:
+    heard = ClientLog(Clock())
+    broker = "ssl://127.0.0.1:1/bootstrap"
+    for said in (
+        f"{broker}: SASL authentication error: no such user jane (after 1ms in state AUTH_REQ)",
+        f"{broker}: Connect to ipv4#127.0.0.1:1 failed: Connection refused",
+        f"{broker}: SASL authentication error: no such user jane (after 1ms in state AUTH_REQ)",
+    ):
+        heard.log(logging.ERROR, "%s [%s] %s", "FAIL", "rdkafka#producer-1", f"[thrd:{broker}]: {said}")
+    # Every connection that ends; of a listener that wants TLS nothing else is told.
+    for said in ("Disconnected (after 600000ms in state UP)", "Disconnected (after 0ms in state APIVERSION_QUERY)"):
+        heard.log(logging.INFO, "%s [%s] %s", "FAIL", "rdkafka#producer-1", f"[thrd:x]: {broker}: {said}")
+    assert [(record.levelname, record.getMessage().partition(": ")[0]) for record in caplog.records] == [
+        ("ERROR", f"Kafka refuses us, and will until that is mended. {broker}"),
+        ("WARNING", "Kafka is away, and is tried again until it answers"),
+        ("WARNING", f"Kafka may refuse us. {broker}"),
+    ]
+    assert "jane" not in caplog.text

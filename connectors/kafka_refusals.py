@@ -1,0 +1,91 @@
+"""What Kafka, or its TLS, refuses us for good, and the mend: trying again does not help, as it does where a broker is away. Pure.
+
+By librdkafka's codes, and by what it says of a connection, where one code means many things (``_TRANSPORT``). Its words
+are not handed on: a broker may say in them what is nobody's business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError
+
+_BOOTSTRAP = "name one without TLS and password in LUXE_KAFKA_BOOTSTRAP, for we speak neither"
+_WHO = "the broker's principal that we are (User:ANONYMOUS on a listener without password)"
+
+
+class Refusal(NamedTuple):
+    """``certain``: else a broker that is just starting or stopping looks the same."""
+
+    said: str
+    certain: bool = True
+
+
+WANTS_TLS = Refusal(
+    f"it hangs up before it says who it is, as a listener that wants TLS does; if that goes on, {_BOOTSTRAP}",
+    certain=False,
+)
+WANTS_PASSWORD = Refusal(
+    f"it hangs up on us at once, as a listener that wants a password (SASL) does; if that goes on, {_BOOTSTRAP}",
+    certain=False,
+)
+NO_TLS = Refusal(
+    "it hangs up when spoken to in TLS, as a listener without it does; if that goes on, name its TLS listener, or speak without",
+    certain=False,
+)
+UNTRUSTED = Refusal(
+    "its certificate is signed by nobody whom this machine trusts; put that authority among the machine's own (ca-certificates)"
+)
+TLS = Refusal(f"TLS cannot be agreed on with it; {_BOOTSTRAP}")
+PASSWORD = Refusal(f"it refuses our name or password; {_BOOTSTRAP}")
+MECHANISM = Refusal(f"it takes no password of the kind that we have (SASL mechanism); {_BOOTSTRAP}")
+TOPIC = Refusal(f"its ACLs keep us from a topic; allow Read, Write and Describe on our topics to {_WHO}")
+GROUP = Refusal(f"its ACLs keep us from a consumer group; allow Read and Describe on our groups to {_WHO}")
+TRANSACTION = Refusal(f"its ACLs keep us from transactions; allow Write and Describe on transactional ids to {_WHO}")
+CLUSTER = Refusal(
+    f"its ACLs keep us from the cluster; allow IdempotentWrite (for `luxe topics`: Create, Alter) to {_WHO}"
+)
+
+BY_CODE: Mapping[int, Refusal] = {
+    KafkaError._SSL: TLS,
+    KafkaError._AUTHENTICATION: PASSWORD,
+    KafkaError.SASL_AUTHENTICATION_FAILED: PASSWORD,
+    KafkaError.UNSUPPORTED_SASL_MECHANISM: MECHANISM,
+    KafkaError.ILLEGAL_SASL_STATE: WANTS_PASSWORD,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: TOPIC,
+    KafkaError.GROUP_AUTHORIZATION_FAILED: GROUP,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: TRANSACTION,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: CLUSTER,
+}
+# What librdkafka says of a connection, as patterns; the first that fits.
+_BY_WORDS: tuple[tuple[str, Refusal], ...] = (
+    ("connecting to a PLAINTEXT broker listener", NO_TLS),
+    ("certificate could not be verified", UNTRUSTED),
+    ("certificate verify failed", UNTRUSTED),
+    ("SSL handshake failed", TLS),
+    ("connecting to a SSL listener", WANTS_TLS),
+    # The same, where it hung up on what it had not read.
+    (r"Disconnected.* in state APIVERSION_QUERY", WANTS_TLS),
+    (r"Disconnected.* in state SSL_HANDSHAKE", NO_TLS),
+    ("might require SASL", WANTS_PASSWORD),
+    ("Unsupported SASL mechanism", MECHANISM),
+    ("SASL authentication", PASSWORD),
+    ("mechanism handshake failed", PASSWORD),
+    ("Topic authorization failed", TOPIC),
+    ("Group authorization failed", GROUP),
+    ("Transactional Id authorization failed", TRANSACTION),
+    ("Cluster authorization failed", CLUSTER),
+)
+
+
+def by_words(said: str) -> Refusal | None:
+    """The refusal that a line of librdkafka's is about; None: none that we know, so the broker is away."""
+    return next((refusal for words, refusal in _BY_WORDS if re.search(words, said)), None)
+
+
+def why(error: KafkaError) -> str:
+    """An error's name; where it is a refusal, also what is refused and the mend."""
+    refusal = BY_CODE.get(error.code()) or by_words(error.str())
+    return error.name() if refusal is None else f"{error.name()}: {refusal.said}"
