@@ -13,6 +13,9 @@ from sinks.runtime.later_schemas import LaterSchemas
 log = logging.getLogger(__name__)
 
 RECORD = "luxe.pipeline.Gate"
+# Gates of later releases that are kept to be tried again, 1 kB each. Those past it wait to be written anew, or for a restart.
+UNREAD_KEPT = 20_000
+_FRAME_BYTES = 5
 
 
 class GateRecords:
@@ -38,8 +41,10 @@ class GateRecords:
             gate = self._gate(value)
         except LaterSchemaError as error:
             # Whom it shuts out, and until when, nobody here knows: who it is about waits, and nobody else does.
-            self._unread[name] = value
-            self._later.waits((RECORD, name), error)
+            self._later.tell(error)
+            if len(self._unread) < UNREAD_KEPT:
+                self._unread[name] = value
+                self._later.waits((RECORD, name), error)
             gate = Gate.of_later_release(datetime.now(UTC))
         except CodecError as error:
             # It forbids something under this key, nobody can read what: closed, until it is written anew or lifted.
@@ -50,12 +55,18 @@ class GateRecords:
         self._gates.put(name, gate)
 
     def try_again(self) -> None:
-        """Read what could not be read: its schema may be in the registry by now."""
+        """Read what could not be read: its schema may be in the registry by now. Each schema is asked for once."""
+        unknown: set[bytes] = set()
         for name, value in list(self._unread.items()):
+            if value[:_FRAME_BYTES] in unknown:
+                continue
             try:
                 gate = self._gate(value)
-            except (LaterSchemaError, RegistryUnavailableError):
+            except LaterSchemaError:
+                unknown.add(value[:_FRAME_BYTES])
                 continue
+            except RegistryUnavailableError:
+                return  # one time-out, not one for each: meanwhile no gate is followed, and at last nothing is sent
             except CodecError as error:
                 log.error("a gate that was kept unread: %s; it counts as closed", error.code)  # noqa: TRY400 - as above
                 gate = Gate("unreadable", None, None, datetime.now(UTC))

@@ -26,8 +26,13 @@ class LaterSchemas:
         self._told: set[int | None] = set()
 
     def waits(self, what: object, error: LaterSchemaError) -> float:
-        """It waits; for how many seconds before it is read again. One line in the log for each schema."""
+        """It waits; for how many seconds before it is read again."""
         self._waiting.add(what)
+        self.tell(error)
+        return RETRY_SECONDS
+
+    def tell(self, error: LaterSchemaError) -> None:
+        """One line in the log for each schema."""
         if error.schema_id not in self._told:
             self._told.add(error.schema_id)
             log.error(
@@ -35,7 +40,6 @@ class LaterSchemas:
                 "the API (docs/runbooks/upgrade.md); with an HTTP registry, `luxe schemas push`. What has it waits, unsent",
                 *(self._channel, error.schema_id),
             )
-        return RETRY_SECONDS
 
     def held(self, taken: object) -> float:
         """A message waits for a gate that was told of so; for how many seconds before it is looked at again."""

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from schemas.codec import Codec
-from schemas.registry import FileRegistry, UnknownSchemaIdError
+from schemas.registry import FileRegistry, RegistryUnavailableError, UnknownSchemaIdError
 from schemas.topics import GATES
+from sinks.runtime import gate_records
 from sinks.runtime.gate_records import RECORD, GateRecords
 from sinks.runtime.gates import Gates, LaterGateError
 from sinks.runtime.later_schemas import LaterSchemas
@@ -23,9 +24,12 @@ class Behind(FileRegistry):
 
     def __init__(self, *unknown: int) -> None:
         super().__init__()
-        self.unknown = set(unknown)
+        self.unknown, self.away, self.asked = set(unknown), False, 0
 
     def schema(self, schema_id: int) -> dict[str, Any]:
+        self.asked += 1
+        if self.away:
+            raise RegistryUnavailableError("it does not answer")
         if schema_id in self.unknown:
             raise UnknownSchemaIdError(f"schema id {schema_id} is not known", later=True)
         return super().schema(schema_id)
@@ -102,6 +106,34 @@ def test_it_is_read_once_its_schema_is_known(world: World) -> None:
     world.registry.unknown.clear()
     world.records.try_again()
     assert (world.verdict("patient:1"), world.waiting, world.gates.any_later) == ("erased", 0, False)
+
+
+@pytest.mark.parametrize("away", [True, False], ids=["registry away", "still unknown"])
+def test_however_many_are_kept_the_registry_is_asked_once_for_their_schema(world: World, away: bool) -> None:
+    for number in range(50):
+        world.hear(f"patient:{number}", shut(f"recipient:patient:{number}"))
+    world.registry.away, world.registry.asked = away, 0
+    world.records.try_again()
+    assert (world.registry.asked, world.waiting) == (1, 50)
+    world.registry.away = False
+    world.registry.unknown.clear()
+    world.records.try_again()
+    assert (world.verdict("patient:49"), world.waiting, world.gates.any_later) == ("erased", 0, False)
+
+
+def test_those_past_the_bound_hold_who_they_are_about_until_they_are_written_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_records, "UNREAD_KEPT", 1)
+    for number in range(2):
+        world.hear(f"patient:{number}", shut(f"recipient:patient:{number}"))
+    world.registry.unknown.clear()
+    world.records.try_again()
+    assert world.verdict("patient:0") == "erased"
+    with pytest.raises(LaterGateError):
+        world.verdict("patient:1")
+    world.hear("patient:1", None)
+    assert (world.verdict("patient:1"), world.gates.any_later) == (None, False)
 
 
 @pytest.mark.parametrize("lifted", [True, False], ids=["lifted", "written anew"])
