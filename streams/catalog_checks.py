@@ -35,6 +35,11 @@ def faults_of(types: Mapping[str, NotificationType], events: Mapping[str, EventR
             yield ("events", name, "reopens"), "an event that reopens supersedes what was before: withdraws: older"
         if rule.settles_through is not None and rule.settles is None:
             yield ("events", name, "settles_through"), "says through which version, and not what: write settles"
+        if rule.settles_earlier and (rule.settles is None or rule.settles_through is not None):
+            yield (
+                ("events", name, "settles_earlier"),
+                "through the version before its own: write settles, no settles_through",
+            )
         if rule.settles_when and rule.settles is None:
             yield ("events", name, "settles_when"), "says when, and not what: write settles"
     yield from _question_faults(types, events)

@@ -45,7 +45,7 @@ DedupeBy = Literal["content", "subject"]
 Success = Literal["accepted", "delivered", "seen"]
 Withdraws = Literal["none", "older", "all"]
 IfLate = Literal["skip", "send_now"]
-Question = Literal["confirmation", "forms", "signature", "payment"]
+Question = Literal["confirmation", "forms", "signature", "payment", "session"]
 Days = Literal["plain", "business"]
 Acknowledge = Literal["none", "own", "shared"]
 ActionName = Literal["open", "confirm", "reschedule", "pay", "claim", "reply", "complete"]
@@ -374,13 +374,15 @@ class EventRule(Row):
     aggregate id is the whole clinic's. ``notification``: the field that, where it is given, names the one notification that is
     withdrawn, and then nothing else of the aggregate is. ``settles``: the patient it names did what was asked of them, up to this
     version, or the one in the field ``settles_through`` where that is given: types that ask for it are not sent any more. Where
-    ``settles_when`` is given, only an event of which all that holds settles.
+    ``settles_when`` is given, only an event of which all that holds settles. ``settles_earlier``: only what earlier versions
+    asked for, for this one asks anew.
     """
 
     withdraws: Withdraws = "none"
     settles: Question | None = None
     settles_through: str | None = None
     settles_when: dict[str, Condition] = Field(default_factory=dict)
+    settles_earlier: bool = False
     reopens: bool = False
     only: str | None = None
     aggregate: str | None = None

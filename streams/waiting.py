@@ -16,6 +16,7 @@ from schemas.topics import LANES
 from streams.rules.reasons import Reason
 from streams.rules.schedule import (
     NO_MARK,
+    VISIT,
     Mark,
     aggregate_key,
     waiting_of,
@@ -31,7 +32,6 @@ DIGEST_DUE = b"g"
 COLLECTED = b"q"
 _WAITING = b"w"
 _MARK = b"m"
-_APPOINTMENT = "appointment"
 _SCANNED = 100  # rows of one aggregate read at a time; more than a handful never wait
 
 PRIORITIES: Mapping[str, int] = {lane: number for number, lane in enumerate(LANES)}
@@ -92,7 +92,7 @@ class Waiting:
     @staticmethod
     def called_off(state: State, recipient: str, appointment_id: str | None) -> Reason | None:
         """Why nothing for this appointment of theirs is sent: it was called off, and does not stand again since. None: it is."""
-        kept = appointment_id and state.get(_MARK + aggregate_key(recipient, _APPOINTMENT, appointment_id))
+        kept = appointment_id and state.get(_MARK + aggregate_key(recipient, VISIT, appointment_id))
         return Reason.CANCELLED if kept and Mark.unpacked(kept).is_closed else None
 
     def withdraw(
@@ -103,7 +103,9 @@ class Waiting:
         mark = mark.settled(request["settled_version"])
         aggregate = _aggregate(request)
         state.put(_MARK + aggregate, mark.packed())
-        state.set_timer(FORGET_MARK + aggregate, now_ms + mark.kept_ms, b"", PRIORITIES["low"])
+        state.set_timer(
+            FORGET_MARK + aggregate, now_ms + mark.kept_ms(request["aggregate_type"]), b"", PRIORITIES["low"]
+        )
         return mark, list(self._ended(state, aggregate, mark))
 
     def _ended(self, state: State, aggregate: bytes, mark: Mark) -> Iterator[Withdrawn]:

@@ -335,6 +335,7 @@ class EventMapping:
         Whatever was known of the aggregate: what she did may be heard before what asked for it.
         """
         patient, field = PATIENT + event["patient_id"], self._rule.settles_through
+        own = event["aggregate_version"] - self._rule.settles_earlier
         through = event[field] if field is not None else None
         for request in requests:
             if request["recipient"] == patient and request["due_at"] is None:
@@ -342,7 +343,7 @@ class EventMapping:
         else:
             request = self._withdrawal(event, patient, times)
             requests.insert(0, request)
-        request["settled_version"] = event["aggregate_version"] if through is None else through
+        request["settled_version"] = own if through is None else through
 
     def _withdrawal(self, event: Mapping[str, Any], recipient: str, times: Times) -> Request:
         """A request that tells nothing, and withdraws nothing yet."""

@@ -17,8 +17,9 @@ DAY_MS = 24 * 60 * 60 * 1000
 # How long a mark is kept after its last change. Requests are kept for 14 days (schemas/topics.py), so later than that nothing
 # can come that it should still stop, replays included; what waits in timers died when the mark was made.
 MARK_KEPT_MS = 35 * DAY_MS
-# What is closed is remembered for longer, as by intake: what is for a cancelled appointment, and not of it (its forms), waits
-# in timers of its own, until then.
+# A visit that was called off is remembered for longer, as by intake: what is for it, and not of it (its forms), waits in timers
+# of its own, until then.
+VISIT = "appointment"
 CLOSED_KEPT_MS = 400 * DAY_MS
 # How long a notification's state is kept after its decision: as long as its request or a receipt could come again.
 STATE_KEPT_MS = 35 * DAY_MS
@@ -62,10 +63,9 @@ class Mark(NamedTuple):
         """Was it called off, and does not stand again since? What reopens has a higher version, and supersedes what is lower."""
         return self.closed_through >= max(self.superseded_below, 0)
 
-    @property
-    def kept_ms(self) -> int:
+    def kept_ms(self, aggregate_type: str) -> int:
         """How long it is remembered after its last change, ms."""
-        return CLOSED_KEPT_MS if self.is_closed else MARK_KEPT_MS
+        return CLOSED_KEPT_MS if self.is_closed and aggregate_type == VISIT else MARK_KEPT_MS
 
     def after(self, withdraws: str, version: int, event_id: bytes) -> Mark:
         """The mark once a request that withdraws ``older`` or ``all`` was seen. Order-free and idempotent."""

@@ -155,6 +155,12 @@ def test_version_changes_with_content_only(tmp_path: Path) -> None:
             "visit",
             "no text of that",
         ),
+        (
+            "{settles: session, settles_earlier: true}",
+            "{settles_earlier: true}",
+            "settles_earlier",
+            "write settles, no settles_through",
+        ),
         ("attach: {forms: form_names}", "attach: {forms: forms_url}", "attach.forms", "no list of texts"),
         (
             "attach: {forms: form_names}",

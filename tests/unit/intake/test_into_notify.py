@@ -56,7 +56,7 @@ def hops(tmp_path: Path) -> Hops:
     return Hops(tmp_path)
 
 
-def _outcomes(hops: Hops, outputs: list[Output]) -> Counter[tuple[str, str]]:
+def outcomes_of(hops: Hops, outputs: list[Output]) -> Counter[tuple[str, str]]:
     return Counter((one["notification_type"], one["outcome"]) for one in hops.notify.decisions(outputs))
 
 
@@ -71,7 +71,7 @@ def test_everything_asked_for_is_decided(hops: Hops, event_type: str) -> None:
 
 
 def test_a_booking_is_told_now_and_reminded_of_later(hops: Hops) -> None:
-    outcomes = _outcomes(hops, hops.tell(event("appointment.created", provider_id="s1")))
+    outcomes = outcomes_of(hops, hops.tell(event("appointment.created", provider_id="s1")))
     assert outcomes["appointment_confirmation", "deliver"] == 1
     assert outcomes["provider_appointment_booked", "deliver"] == 1
     assert outcomes["appointment_reminder_24h", "defer"] == 1
@@ -79,7 +79,7 @@ def test_a_booking_is_told_now_and_reminded_of_later(hops: Hops) -> None:
 
 def test_a_cancellation_ends_the_reminders_and_is_told(hops: Hops) -> None:
     outputs = hops.tell(event("appointment.created"), event("appointment.cancelled", version=2))
-    outcomes = _outcomes(hops, outputs)
+    outcomes = outcomes_of(hops, outputs)
     assert outcomes["appointment_cancelled", "deliver"] == 1
     assert outcomes["appointment_reminder_24h", "suppress"] == 1
     later = hops.notify.work(now_ms=NOW_MS + 40 * DAY_MS)
@@ -90,10 +90,10 @@ def test_a_moved_appointment_is_reminded_of_at_its_new_time_only(hops: Hops) -> 
     hops.tell(event("appointment.created"), event("appointment.rescheduled", version=2))
     old_reminder = NOW + timedelta(days=29, hours=7)  # a day and an hour before the old time is past
     fired = hops.notify.work(now_ms=int(old_reminder.timestamp() * 1000))
-    assert _outcomes(hops, fired)["appointment_reminder_24h", "deliver"] == 0
+    assert outcomes_of(hops, fired)["appointment_reminder_24h", "deliver"] == 0
     new_reminder = NOW + timedelta(days=36, hours=7, minutes=1)
     fired = hops.notify.work(now_ms=int(new_reminder.timestamp() * 1000))
-    assert _outcomes(hops, fired)["appointment_reminder_24h", "deliver"] == 1
+    assert outcomes_of(hops, fired)["appointment_reminder_24h", "deliver"] == 1
 
 
 def _reminded(hops: Hops, until_days: int = 40) -> Counter[str]:
@@ -135,7 +135,7 @@ def test_a_moved_appointment_is_asked_about_anew(hops: Hops, first: str) -> None
         if one["aggregate_version"] == 2 and one["reason"] == "not_due"
     )
     assert waits["appointment_reminder_48h"] == waits["appointment_reminder_24h"] == 1
-    thanked = _outcomes(hops, outputs)["appointment_confirmed", "deliver"]
+    thanked = outcomes_of(hops, outputs)["appointment_confirmed", "deliver"]
     assert thanked == (first == "confirmed")
 
 
@@ -161,40 +161,6 @@ def test_who_has_done_it_is_reminded_no_more(hops: Hops, asks: str, done: str, n
 
 
 AT_ITS_OLD_TIME: dict[str, Any] = {"old_date": None, "old_time": None}
-_VISIT = NOW.date() + timedelta(days=90)
-_FOR_IT: dict[str, Any] = {"aggregate_id": "f1", "appointment_id": "a1", "appointment_date": _VISIT}
-
-
-@pytest.mark.parametrize(
-    ("asks", "nagging"), [("forms.due", "forms_reminder"), ("consent.due", "consent_form_reminder")]
-)
-@pytest.mark.parametrize("restored", [False, True], ids=["called off", "stands again"])
-def test_what_is_for_a_visit_is_reminded_of_as_long_as_the_visit_stands(
-    hops: Hops, asks: str, nagging: str, restored: bool
-) -> None:
-    """A form is a thing of its own, with versions of its own: it does not hear of what becomes of the visit."""
-    visit: dict[str, Any] = {"appointment_id": "a1", "appointment_date": _VISIT}
-    hops.tell(event("appointment.created", **visit), event(asks, **_FOR_IT))
-    told = [event("appointment.cancelled", version=2, **visit)]
-    if restored:
-        told.append(event("appointment.restored", version=3, **visit, **AT_ITS_OLD_TIME))
-    hops.tell(*told)
-    fired = hops.notify.work(now_ms=NOW_MS + 89 * DAY_MS + DAY_MS // 8)  # other marks are forgotten by then
-    ends = Counter(
-        (one["outcome"], one["reason"]) for one in hops.notify.decisions(fired) if one["notification_type"] == nagging
-    )
-    assert set(ends) == ({("deliver", "deliver")} if restored else {("suppress", "cancelled")})
-    assert ends.total() == 2
-
-
-@pytest.mark.parametrize(
-    ("asks", "nagging"), [("forms.due", "forms_reminder"), ("consent.due", "consent_form_reminder")]
-)
-def test_a_form_that_comes_after_the_visit_was_called_off_is_not_told(hops: Hops, asks: str, nagging: str) -> None:
-    hops.tell(event("appointment.created"), event("appointment.cancelled", version=2))
-    outcomes = _outcomes(hops, hops.tell(event(asks, **_FOR_IT)))
-    assert outcomes[nagging, "suppress"] == 1
-    assert outcomes[nagging, "deliver"] == 0
 
 
 _OWED: dict[str, Any] = {"payment_id": "a1", "due_date": (NOW - timedelta(days=7)).date(), "kind": "balance"}
@@ -214,7 +180,7 @@ def test_of_what_is_left_the_patient_is_reminded(hops: Hops, told: list[dict[str
     (occasion,) = occasions(segment, Person(standing=standing), NOW.date(), "clinic-1", ZoneInfo("America/New_York"))
     reminder = event("payment.due", version=occasion.aggregate_version or 0, **occasion.fields)
     assert (reminder["amount"], reminder["days_overdue"]) == (Decimal("20.00"), 7)
-    assert _outcomes(hops, hops.tell(reminder))["outstanding_balance", "deliver"] == 1
+    assert outcomes_of(hops, hops.tell(reminder))["outstanding_balance", "deliver"] == 1
 
 
 BOOKED, OFF = event("appointment.created"), event("appointment.cancelled", version=2)
@@ -241,7 +207,7 @@ def test_restored_brings_back_the_rest_in_whatever_order_it_is_heard(
     )
     assert {one["aggregate_version"] for one in waiting} == {3}
     # Who was told that it is off is told that it is not; who never was, has nothing to be told back.
-    said = _outcomes(hops, outputs)
+    said = outcomes_of(hops, outputs)
     if told[0] is not BACK:
         assert said["appointment_restored", "deliver"] == said["appointment_cancelled", "deliver"]
 
@@ -249,9 +215,9 @@ def test_restored_brings_back_the_rest_in_whatever_order_it_is_heard(
 def test_what_is_back_at_another_time_is_told_to_everybody(hops: Hops) -> None:
     """Also where the cancellation came too late to be told, and twice: that it stands is no news the second time."""
     moved = event("appointment.restored", version=3, old_date=date(2026, 12, 1), old_time="09:00")
-    assert _outcomes(hops, hops.tell(BOOKED, moved))["appointment_restored", "deliver"] == 1
+    assert outcomes_of(hops, hops.tell(BOOKED, moved))["appointment_restored", "deliver"] == 1
     again = event("appointment.restored", version=4, **AT_ITS_OLD_TIME)
-    assert _outcomes(hops, hops.tell(OFF, again))["appointment_restored", "deliver"] == 0
+    assert outcomes_of(hops, hops.tell(OFF, again))["appointment_restored", "deliver"] == 0
 
 
 def _entries(hops: Hops, outputs: list[Output]) -> list[tuple[str, str, int, str]]:
@@ -296,7 +262,7 @@ def test_who_is_told_by_email_anyway_has_one_email_with_the_file(hops: Hops, kno
     outputs = hops.tell(BY_EMAIL_TOO, OFF)
     (_, gone) = _entries(hops, outputs)
     assert gone[:3] == ("appointment_cancelled", "CANCEL", 2)
-    assert _outcomes(hops, outputs)["appointment_entry_removed", "suppress"] == 1
+    assert outcomes_of(hops, outputs)["appointment_entry_removed", "suppress"] == 1
 
 
 def test_who_has_no_email_is_not_told_of_the_entry(hops: Hops) -> None:

@@ -250,9 +250,11 @@ def test_a_repeated_warning_has_an_occurrence_each() -> None:
     assert len({one["notification_id"] for one in warnings}) == 3
 
 
-def test_an_empty_field_lets_a_timing_fall_away_or_means_now() -> None:
-    forms = _named(_map(event("forms.due", appointment_date=None, appointment_time=None)), "forms_reminder")
-    assert [(one["occurrence"], one["due_at"]) for one in forms] == [(0, None)]
+def test_an_empty_field_lets_an_expiry_fall_away_or_means_now() -> None:
+    used = event("package.session_used", sessions_remaining=2)
+    (soon,) = _named(_map(used | {"expiry_date": NOW.date() + timedelta(days=30)}), "package_session_reminder")
+    (late,) = _named(_map(used | {"expiry_date": None}), "package_session_reminder")
+    assert soon["expires_at"] < late["expires_at"], "of two expiries the empty one falls away"
     (campaign,) = _map(event("campaign.launched", kind="vip", patients=["p1"], send_at=None)).requests
     assert campaign["due_at"] is None
 
