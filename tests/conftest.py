@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from typing import Any
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 from pydantic import SecretStr
 
@@ -32,6 +35,10 @@ from tests.containers import container_stack, wants_containers
 TOPIC_TIMEOUT_SECONDS = 30
 MIGRATED = "migrated"
 """The database that others are copied from: nobody else connects to it."""
+
+# An example that takes 200 ms says that the machine is busy, not that a rule is wrong: no test here is one of time.
+hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("untimed")
 
 
 @pytest.hookimpl(trylast=True)  # after xdist's own
@@ -122,20 +129,20 @@ def stack() -> Iterator[Stack]:
     Should pytest be killed, the supervisor sees its owner gone and stops them by itself.
     """
     # Under the system's temporary folder, not pytest's: short, and removed even when pytest keeps its own.
-    with tempfile.TemporaryDirectory(prefix="luxe-test-", ignore_cleanup_errors=True) as folder:
-        services = ["loopback"] if wants_containers() else ["kafka", "postgres", "loopback"]
-        local = LocalStack(
-            Path(folder) / "state", durable=False, default_ports=False, partitions=4, owner_pid=os.getpid()
-        )
-        try:
-            local.up(services)
-            if wants_containers():
-                with container_stack() as endpoints:
-                    yield Stack(local.settings().model_copy(update=endpoints))
-            else:
-                yield Stack(local.settings())
-        finally:
-            local.wipe()
+    folder = tempfile.mkdtemp(prefix="luxe-test-")
+    services = ["loopback"] if wants_containers() else ["kafka", "postgres", "loopback"]
+    local = LocalStack(Path(folder) / "state", durable=False, default_ports=False, partitions=4, owner_pid=os.getpid())
+    try:
+        local.up(services)
+        if wants_containers():
+            with container_stack() as endpoints:
+                yield Stack(local.settings().model_copy(update=endpoints))
+        else:
+            yield Stack(local.settings())
+    finally:
+        local.down()
+        # Hundreds of databases, a thousand files each: minutes on a slow disk, past the last test's time-out.
+        subprocess.Popen(["/bin/rm", "-rf", "--", folder], start_new_session=True)
 
 
 @pytest.fixture(autouse=True)

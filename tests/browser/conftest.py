@@ -14,7 +14,7 @@ from typing import Any
 
 import jwt
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, expect
 
 from api.secret import jwt_secret
 from connectors.postgres.pool import Pool, open_pool
@@ -26,6 +26,7 @@ from tests.integration.api.inboxes import Inboxes, inboxes_of
 from tests.integration.stores import STOP_SECONDS, own_stores
 
 START_SECONDS = 60.0
+expect.set_options(timeout=60_000)  # ms; its own 5 s are little for a page, an API and Kafka on a busy machine
 HEARTBEAT_SECONDS = 1.0
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 800}
 
@@ -131,6 +132,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def window(browser: Browser, **options: Any) -> AsyncIterator[Page]:
     """A window of its own, with its own cookies; whatever its console or its policy complains of fails the test."""
     context = await browser.new_context(**({"viewport": WIDE, "locale": "en-US"} | options))
+    context.set_default_timeout(60_000)
     page = await context.new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(error.message))

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.integration
 
 ACCOUNT, AUTH_TOKEN, API_KEY = "AC" + "1" * 32, "token-of-the-test", "SG.of-the-test"
 CARE, MARKETING, PATIENT = "+15005550006", "+15005550010", "+15551230001"
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 # The SDKs that ship no types, or types that are not so at run time.
 TwilioClient: Any = Client
@@ -118,14 +118,14 @@ class Provider:
 
     def stop(self) -> int:
         self._process.terminate()
-        return self._process.wait(10)
+        return self._process.wait(WAIT_SECONDS)
 
     def fault(self, effect: dict[str, Any], **match: Any) -> None:
-        answer = requests.post(f"{self.url}/faults", json={"effect": effect, **match}, timeout=5)
+        answer = requests.post(f"{self.url}/faults", json={"effect": effect, **match}, timeout=30)
         assert answer.status_code == 201
 
     def messages(self, **filters: Any) -> list[dict[str, Any]]:
-        answer = requests.get(f"{self.url}/messages", params=filters, timeout=5)
+        answer = requests.get(f"{self.url}/messages", params=filters, timeout=30)
         found: list[dict[str, Any]] = answer.json()["messages"]
         return found
 
@@ -146,8 +146,8 @@ def process(tmp_path_factory: pytest.TempPathFactory, webhooks: Webhooks) -> Ite
 
 @pytest.fixture
 def provider(process: Provider, webhooks: Webhooks) -> Provider:
-    requests.delete(f"{process.url}/faults", timeout=5).raise_for_status()
-    requests.delete(f"{process.url}/messages", timeout=5).raise_for_status()
+    requests.delete(f"{process.url}/faults", timeout=30).raise_for_status()
+    requests.delete(f"{process.url}/messages", timeout=30).raise_for_status()
     webhooks.requests.clear()
     webhooks.answers.clear()
     return process
@@ -335,7 +335,7 @@ def test_receipts_can_be_doubled_reversed_withheld_and_forged(
 def test_a_late_receipt_comes_after_the_provider_already_knows(
     provider: Provider, webhooks: Webhooks, twilio: Any
 ) -> None:
-    provider.fault({"kind": "receipts", "mode": "late", "late_ms": 2000}, channel="sms")
+    provider.fault({"kind": "receipts", "mode": "late", "late_ms": 5000}, channel="sms")
     sent = twilio.messages.create(to=PATIENT, from_=CARE, body="x", status_callback=f"{webhooks.url}/status")
     until(lambda: twilio.messages(str(sent.sid)).fetch().status == "delivered", "delivered when asked")
     assert webhooks.statuses(str(sent.sid)) == []
@@ -355,7 +355,7 @@ def test_a_receipt_is_tried_again_until_the_webhook_takes_it(
 def test_stop_blocks_that_sender_only_until_start(provider: Provider, webhooks: Webhooks, twilio: Any) -> None:
     def text(word: str) -> None:
         body = {"from": "+15551232000", "to": MARKETING, "body": word}
-        answer = requests.post(f"{provider.url}/inbound", json=body, timeout=5)
+        answer = requests.post(f"{provider.url}/inbound", json=body, timeout=30)
         assert answer.json()["webhook_status"] == 200
 
     text("Stop.")
@@ -388,7 +388,7 @@ def test_throttling_server_errors_and_codes_for_a_number(provider: Provider, twi
         f"{provider.url}/2010-04-01/Accounts/{ACCOUNT}/Messages.json",
         data={"To": "+15551233000", "From": CARE, "Body": "x"},
         auth=(ACCOUNT, AUTH_TOKEN),
-        timeout=5,
+        timeout=30,
     )
     assert answer.headers["Retry-After"] == "7"
     assert provider.messages() == []
@@ -428,11 +428,11 @@ def test_rules_meet_the_nth_request_a_number_of_times_and_a_repeatable_share(pro
 
 def test_wrong_rules_are_refused_with_the_field(provider: Provider) -> None:
     body = [{"effect": {"kind": "latency", "ms": -1}}, {"effect": {"kind": "status", "status": 200}, "chanel": "sms"}]
-    answer = requests.post(f"{provider.url}/faults", json=body, timeout=5)
+    answer = requests.post(f"{provider.url}/faults", json=body, timeout=30)
     assert answer.status_code == 422
     fields = {problem["field"] for problem in answer.json()["problems"]}
     assert fields == {"0.effect.latency.ms", "1.effect.status.status", "1.chanel"}
-    assert requests.get(f"{provider.url}/faults", timeout=5).json() == {"faults": []}
+    assert requests.get(f"{provider.url}/faults", timeout=30).json() == {"faults": []}
 
 
 def test_a_body_over_the_limit_is_413_everywhere(provider: Provider) -> None:
@@ -443,7 +443,7 @@ def test_a_body_over_the_limit_is_413_everywhere(provider: Provider) -> None:
     headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
     mail = b"x" * (30 * 1_048_576 + 1)  # SendGrid's limit of a mail with its files
     sendgrid_answer = requests.post(f"{provider.url}/v3/mail/send", data=mail, headers=headers, timeout=30)
-    faults_answer = requests.post(f"{provider.url}/faults", data=big, timeout=5)
+    faults_answer = requests.post(f"{provider.url}/faults", data=big, timeout=30)
     assert [a.status_code for a in (twilio_answer, sendgrid_answer, faults_answer)] == [413, 413, 413]
 
 
@@ -461,7 +461,7 @@ def test_an_email_is_accepted_kept_and_its_events_signed(
     assert [event["event"] for event in events] == ["processed", "delivered"]
     assert all(event["delivery_id"] == "d-1" and event["email"] == "patient@example.com" for event in events)
     assert len({event["sg_event_id"] for event in events}) == 2
-    public_key = requests.get(f"{provider.url}/sendgrid/public-key", timeout=5).text
+    public_key = requests.get(f"{provider.url}/sendgrid/public-key", timeout=30).text
     assert (provider.state_dir / "sendgrid-webhook-public-key.txt").read_text().strip() == public_key
     verifier = EventWebhook(public_key)
     for _, headers, body in webhooks.requests:
@@ -488,11 +488,11 @@ def test_an_email_s_files_are_listed_and_each_can_be_opened(provider: Provider, 
         (name, kind, len(content)) for name, kind, content in files
     ]
     assert [file["content"] is None for file in kept["payload"]["mail"]["attachments"]] == [True, False]
-    form, page = (requests.get(provider.url + one["at"], timeout=5) for one in kept["attachments"])
+    form, page = (requests.get(provider.url + one["at"], timeout=30) for one in kept["attachments"])
     assert (form.headers["Content-Type"], form.content) == ("application/pdf", big)
     assert (page.headers["Content-Type"], page.content) == ("application/octet-stream", files[1][2])
     for nothing in (f"{message_id}/attachments/2", "nobody/attachments/0"):
-        assert requests.get(f"{provider.url}/messages/{nothing}", timeout=5).status_code == 404
+        assert requests.get(f"{provider.url}/messages/{nothing}", timeout=30).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -524,7 +524,9 @@ def test_an_email_can_come_to_another_end(
 
 def test_a_person_unsubscribes_later(provider: Provider, webhooks: Webhooks, sendgrid: SendGridAPIClient) -> None:
     message_id = sendgrid.send(mail()).headers["X-Message-Id"]
-    answer = requests.post(f"{provider.url}/events", json={"message_id": message_id, "event": "unsubscribe"}, timeout=5)
+    answer = requests.post(
+        f"{provider.url}/events", json={"message_id": message_id, "event": "unsubscribe"}, timeout=30
+    )
     assert answer.status_code == 202
     until(lambda: "unsubscribe" in {event["event"] for event in webhooks.events(message_id)}, "unsubscribed")
 
@@ -607,7 +609,7 @@ def test_fcm_refuses_a_token_it_never_had(firebase: firebase_admin.App) -> None:
 def test_the_token_endpoint_refuses_a_forged_assertion(provider: Provider) -> None:
     claims = base64.urlsafe_b64encode(orjson.dumps({"iss": "stranger", "exp": int(time.time()) + 60})).decode()
     form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": f"e30.{claims}.c2ln"}
-    answer = requests.post(f"{provider.url}/token", data=form, timeout=5)
+    answer = requests.post(f"{provider.url}/token", data=form, timeout=30)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
 
 
@@ -626,22 +628,22 @@ def test_what_was_answered_survives_kill_and_owed_receipts_follow(tmp_path: Path
             str(client.messages.create(to=PATIENT, from_=CARE, body=f"text {n}", status_callback=callback).sid)
             for n in range(20)
         ]
-        key = requests.get(f"{provider.url}/sendgrid/public-key", timeout=5).text
+        key = requests.get(f"{provider.url}/sendgrid/public-key", timeout=30).text
         provider.kill()
         webhooks.answers = []
         webhooks.requests.clear()
         provider.start()
         assert [kept["id"] for kept in provider.messages(limit=1000)] == sids
-        count = requests.get(f"{provider.url}/messages/count", timeout=5).json()
+        count = requests.get(f"{provider.url}/messages/count", timeout=30).json()
         assert count == {"total": 20, "by_channel": {"sms": {"delivered": 20}}}
-        assert requests.get(f"{provider.url}/sendgrid/public-key", timeout=5).text == key
+        assert requests.get(f"{provider.url}/sendgrid/public-key", timeout=30).text == key
         until(lambda: all(len(webhooks.statuses(sid)) == 2 for sid in sids), "owed receipts")
         assert provider.stop() == 0
         webhooks.requests.clear()
         provider.start()
-        assert requests.get(f"{provider.url}/healthz", timeout=5).json()["receipts"]["pending"] == 0
+        assert requests.get(f"{provider.url}/healthz", timeout=30).json()["receipts"]["pending"] == 0
         assert (provider.state_dir / "messages.jsonl").stat().st_mode & 0o077 == 0
-        assert requests.delete(f"{provider.url}/messages", timeout=5).json() == {"deleted": 20}
+        assert requests.delete(f"{provider.url}/messages", timeout=30).json() == {"deleted": 20}
         assert provider.messages() == []
     finally:
         provider.kill()
@@ -653,7 +655,7 @@ def test_a_second_provider_on_the_same_directory_is_told_so(provider: Provider) 
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=WAIT_SECONDS,
         check=False,
     )
     assert other.returncode == 1
@@ -667,7 +669,7 @@ def test_a_taken_port_is_one_clear_line(provider: Provider, tmp_path: Path) -> N
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=WAIT_SECONDS,
         check=False,
     )
     assert other.returncode == 1

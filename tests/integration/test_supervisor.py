@@ -30,7 +30,7 @@ from connectors.stack.supervisor import LOCK_FILE
 
 pytestmark = pytest.mark.integration
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0
 
 
 def nobody_watches(_seen: list[ServiceStatus]) -> None:
@@ -61,8 +61,8 @@ def service(state: StateDirectory, name: str, script: str | None = None, *needs:
         argv=("sh", "-c", script),
         ready=Probe("file", str(ready)),
         log_file=str(state.logs / f"{name}.log"),
-        grace_seconds=2.0,
-        ready_seconds=10.0,
+        grace_seconds=4.0,
+        ready_seconds=PATIENCE_SECONDS,
         depends_on=needs,
     )
 

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from confluent_kafka import Message
+
 from connectors.inbox_changes import InboxChanges
 from connectors.kafka import make_producer
 from connectors.postgres import data_keys, inbox_arrivals, text_questions
@@ -128,8 +130,13 @@ async def asking(
     return item, question
 
 
-async def overtaken(settings: Settings, records: Records, question: Question, version: int) -> None:
-    """The gate that intake shuts when an appointment moves."""
+ITS_OWN = -1  # confluent_kafka's PARTITION_UA: the partition that the key says
+
+
+async def overtaken(
+    settings: Settings, records: Records, question: Question, version: int, partition: int = ITS_OWN
+) -> int:
+    """The gate that intake shuts when an appointment moves; its partition, which is its key's own if none is given."""
     key = f"aggregate:{question.clinic_id}:{question.aggregate_type}:{question.aggregate_id}"
     gate = {
         "gate_key": key,
@@ -141,8 +148,13 @@ async def overtaken(settings: Settings, records: Records, question: Question, ve
         "expires_at": None,
     }
     producer = make_producer(settings)
-    producer.produce(AGGREGATE_GATES, records.codec.encode(AGGREGATE_GATES, "luxe.pipeline.Gate", gate), key.encode())
-    assert producer.flush(10) == 0
+    value = records.codec.encode(AGGREGATE_GATES, "luxe.pipeline.Gate", gate)
+    written: list[Message] = []
+    producer.produce(
+        AGGREGATE_GATES, value, key.encode(), partition, on_delivery=lambda _, message: written.append(message)
+    )
+    assert producer.flush(30) == 0
+    return written[0].partition() or 0
 
 
 class Inboxes:

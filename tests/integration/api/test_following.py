@@ -30,7 +30,7 @@ pytestmark = pytest.mark.integration
 
 TARGET = "https://pay.luxe.example/i/1?a=b&c=%20d"
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15 Version/17.4 Mobile/15E148 Safari/604.1"
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 90.0
 
 
 class Reader:

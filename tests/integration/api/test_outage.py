@@ -95,7 +95,9 @@ async def test_postgres_away_for_a_while(settings: Settings, pool: Pool, records
                     return
 
         writing = asyncio.create_task(keep_writing())
-        await asyncio.sleep(0.5)
+        while len(answered) < 10:
+            assert not writing.done()
+            await asyncio.sleep(0.01)
         line.cut()
         await writing
         assert set(answered[:-1]) == {200}

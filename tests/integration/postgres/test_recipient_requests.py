@@ -143,12 +143,12 @@ async def test_an_edit_answers_what_a_reader_then_finds(
 
 async def test_a_batch_that_is_never_answered_does_not_keep_the_next(pool: Pool, records: Records) -> None:
     [ann, bea] = await store(pool, records, 2)
-    requests = RecipientRequests(pool, records, refusal=Refused, batch_seconds=0.5)
+    requests = RecipientRequests(pool, records, refusal=Refused, batch_seconds=2.5)
     async with pool.connection() as connection:
         await connection.execute("LOCK TABLE recipients")
         for asked in (requests.read(ann), requests.edit(ann, named("New"), "tester")):
             with pytest.raises((TimeoutError, LockNotAvailable)):
-                await asyncio.wait_for(asked, 5)
+                await asyncio.wait_for(asked, 30)
     found = await requests.read(bea)
     assert found is not None
     assert (await requests.edit(bea, named("New"), "tester")).recipient is not None

@@ -183,7 +183,9 @@ def test_it_goes_on_after_postgres_was_away(settings: Settings, stack: Stack) ->
         insert(connection, topic, "k", "1")
         wait_for(lambda: unpublished(connection) == 0)
         server.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS false'.encode())
-        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'luxe-relay'")
+        server.execute(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'luxe-relay'"
+        )
         insert(connection, topic, "k", "2")
         time.sleep(1.5)
         assert unpublished(connection) == 1

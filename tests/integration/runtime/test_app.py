@@ -156,7 +156,7 @@ def test_input_that_retention_took_is_loudly_counted_and_the_rest_goes_on(clinic
 def test_input_lost_while_it_runs_is_noticed_too(clinic: Clinic) -> None:
     crew = clinic.crew(LUXE_STREAMS_QUEUE_RECORDS="1", LUXE_STREAMS_BATCH_RECORDS="1")
     crew.start()
-    clinic.send(b"slow:4000:")  # meanwhile its partition is full, and not fetched
+    clinic.send(b"slow:10000:")  # meanwhile its partition is full, and not fetched
     time.sleep(0.5)  # the fetcher is told within 20 ms
     clinic.send(*(b"%d" % number * 400_000 for number in range(8)))  # more than is fetched ahead
     admin = AdminClient({"bootstrap.servers": clinic.settings.kafka_bootstrap})

@@ -47,7 +47,7 @@ def views() -> Iterator[list[View]]:
 
 async def until_ready(view: View, *numbers: int) -> None:
     for number in numbers:
-        await asyncio.wait_for(view.wait_ready(number), 30)
+        await asyncio.wait_for(view.wait_ready(number), 90)
 
 
 async def test_it_answers_only_when_read_to_the_end(bench: Bench, kept: Kept, views: list[View]) -> None:
@@ -74,7 +74,7 @@ async def test_it_follows_changes_and_says_what_changed(bench: Bench, kept: Kept
     for value in (b"1", None):
         producer.produce(bench.topics["state"], value, b"key")
         producer.flush()
-        for _ in range(1000):
+        for _ in range(6000):
             if changes and changes[-1] == (b"key", value):
                 break
             await asyncio.sleep(0.01)
@@ -99,7 +99,7 @@ async def test_of_assigned_partitions_only_those_are_read(bench: Bench, kept: Ke
     await until_ready(view, 2)
     assert view.get(keys[2]) is not None
     view.follow([2])
-    for _ in range(1000):
+    for _ in range(6000):
         try:
             view.get(keys[1])
         except NotReadyError:
@@ -135,7 +135,7 @@ async def test_a_read_error_ends_the_process_and_is_no_answer(bench: Bench) -> N
     producer.flush()
     view = View(bench.topics["out"])
     view.start(bench.plan, errors.append)
-    for _ in range(1000):
+    for _ in range(6000):
         if errors:
             break
         await asyncio.sleep(0.01)
