@@ -154,7 +154,7 @@ def test_timers_fire_on_time_and_a_cancellation_ends_them(pipeline: Pipeline) ->
     world = pipeline.world
     # Far enough ahead that a restart and the cancellation come before it, however slow the machine.
     ahead = timedelta(seconds=15 + 4 * pipeline.slowest_start_seconds)
-    due_at = datetime.now(UTC).replace(microsecond=0) + ahead
+    due_at = (datetime.now(UTC) + ahead).replace(microsecond=0)
     kept = world.request(world.created(5001), kind=REMINDER, due_at=due_at)
     ended = world.request(world.created(5002), kind=REMINDER, due_at=due_at)
     pipeline.ask(kept, ended)

@@ -21,7 +21,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import requests
 from pypdf import PdfReader, PdfWriter
@@ -139,11 +138,7 @@ def test_the_api_is_killed_between_kafkas_acknowledgement_and_its_answer(
 
 def test_cancelled_before_it_is_due(settings: Settings, patients: Callable[[], Patient]) -> None:
     desk, patient = Desk(settings), patients()
-    began = time.monotonic()
-    _, other = desk.send(patients(), sendAt=(datetime.now(UTC) + timedelta(days=1)).isoformat())
-    desk.until(other["notificationId"], lambda one: one.get("state") == "waiting")
-    # Not due before its cancellation, however slow the machine.
-    due = datetime.now(UTC) + timedelta(seconds=8 + 4 * (time.monotonic() - began))
+    due = datetime.now(UTC) + timedelta(seconds=8)
     _, made = desk.send(patient, sendAt=due.isoformat())
     desk.until(made["notificationId"], lambda one: one.get("state") == "waiting")
     status, told = desk("POST", f"/v1/notifications/{made['notificationId']}/cancel")
@@ -217,14 +212,6 @@ def test_whom_neither_text_nor_email_reaches_has_it_in_the_portal(
     assert set(told["channels"]) == {"sms", "email", "in_app"}
 
 
-def connected(pid: int) -> None:
-    """Waits until a process of ours has a connection: here, to Kafka."""
-    process, deadline = psutil.Process(pid), time.monotonic() + WAIT_SECONDS
-    while not any(one.status == psutil.CONN_ESTABLISHED for one in process.net_connections("tcp")):
-        assert time.monotonic() < deadline, "it has not connected"
-        time.sleep(0.05)
-
-
 def test_luxe_send_sends_and_luxe_watch_follows(settings: Settings, patients: Callable[[], Patient]) -> None:
     patient = patients()
     watching = subprocess.Popen(
@@ -244,7 +231,7 @@ def test_luxe_send_sends_and_luxe_watch_follows(settings: Settings, patients: Ca
     )
     assert watching.stdout is not None
     try:
-        connected(watching.pid)  # it begins with what comes from now on, and the command below takes its time to start
+        time.sleep(3)  # it begins with what comes from now on
         body = json.dumps({"recipient": patient.recipient, "message": "Your forms are ready.", "urgent": True})
         first = luxe(settings, "send", "-", "--key", "k-cli", "--json", given=body)
         assert first.returncode == 0, first.stderr
@@ -392,7 +379,7 @@ def test_luxe_watch_says_so_when_kafka_goes_away(whole: LocalStack, settings: Se
         stderr=subprocess.PIPE,
         text=True,
     )
-    connected(watching.pid)
+    time.sleep(3)
     whole.down()
     _, said = watching.communicate(timeout=120)
     assert watching.returncode == 1
