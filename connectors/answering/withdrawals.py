@@ -93,16 +93,18 @@ class Withdrawals:
         return found is not None and (version < found.version or (found.closes and version == found.version))
 
     def _main(self) -> None:
+        told: set[int | None] = set()
         while not self._stopping.is_set():
             try:
                 self._follow()
             except LaterSchemaError as error:
-                log.error(  # noqa: TRY400 - a trace says nothing more
-                    "gates: this process does not know schema id %s, so it is older than intake: deploy it "
-                    "(docs/runbooks/upgrade.md); "
-                    "until then no answer about an appointment is taken",
-                    error.schema_id,
-                )
+                if error.schema_id not in told:  # else a line at each turn, until somebody deploys it
+                    told.add(error.schema_id)
+                    log.error(  # noqa: TRY400 - a trace says nothing more
+                        "gates: this process does not know schema id %s, so it is older than intake: deploy it "
+                        "(docs/runbooks/upgrade.md); until then no answer about an appointment is taken",
+                        error.schema_id,
+                    )
                 self._stopping.wait(BACKOFF_SECONDS)
             except (KafkaException, RegistryError) as error:
                 name = why(error.args[0]) if isinstance(error, KafkaException) else type(error).__name__
