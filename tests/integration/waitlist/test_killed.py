@@ -63,7 +63,13 @@ async def test_killed_at_every_step_each_is_asked_once_in_her_turn(
     now = now_seconds()
     await patients(pool, records, *EVERYBODY, zone=ZONES[now.hour])
     told = Told(settings, records, f"killed-{now.timestamp():.0f}")
-    told.say("waitlist.slot_available", waitlist_patients=list(EVERYBODY), expires_at=now + timedelta(seconds=1))
+    told.say(
+        "waitlist.slot_available",
+        waitlist_patients=list(EVERYBODY),
+        # Both of one reading of the clock: said a second later, the window would be none, which means the longest.
+        occurred_at=now,
+        expires_at=now + timedelta(seconds=1),
+    )
     workers = [processes(f"coordinator-{number}") for number in (1, 2)]
     for step in range(1, len(EVERYBODY) + 1):
         until(lambda step=step: told.offers >= step, f"offer {step}")  # type: ignore[misc]
