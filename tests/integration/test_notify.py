@@ -141,7 +141,13 @@ def test_requests_become_sealed_messages_once_though_notify_is_killed(pipeline: 
         request["notification_id"] for request in requests
     )
     asked = {request["notification_id"] for request in requests}
-    messages = [message for message in pipeline.records(*DELIVER) if message["notification_id"] in asked]
+
+    def made() -> list[dict[str, Any]]:
+        return [message for message in pipeline.records(*DELIVER) if message["notification_id"] in asked]
+
+    # In the decisions' transactions: but a reader of several partitions sees their ends one after the other.
+    until(lambda: len(made()) >= 2 * len(requests), SETTLE_SECONDS, "all have their messages")
+    messages = made()
     assert Counter((one["notification_id"], one["channel"]) for one in messages) == Counter(
         (identity, channel) for identity in asked for channel in ("sms", "email")
     )
@@ -198,6 +204,11 @@ def test_bad_input_is_explained_and_blocks_nobody(pipeline: Pipeline) -> None:
         lambda: len(pipeline.decisions([good, stranger])) == 2,
         SETTLE_SECONDS,
         "the good one and the stranger's are decided",
+    )
+    until(
+        lambda: (pipeline.dead_letters() - before).keys() >= {"unknown_notification_type", "unknown_schema_id"},
+        SETTLE_SECONDS,
+        "each bad one has its letter",
     )
     assert [one["outcome"] for one in pipeline.decisions([stranger])] == [
         "deliver"

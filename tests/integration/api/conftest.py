@@ -29,7 +29,9 @@ from tests.integration.stores import STOP_SECONDS, own_stores
 
 @pytest.fixture
 def settings(stack: Stack, tmp_path: Path) -> Settings:
-    return own_stores(stack, tmp_path / "state", api_requests_per_second=5_000.0)
+    # A busy machine's relay takes longer than a user should wait; whoever tests the waiting sets its own.
+    patience = {"api_request_seconds": 60.0, "api_in_force_seconds": 30.0}
+    return own_stores(stack, tmp_path / "state", api_requests_per_second=5_000.0, **patience)
 
 
 @dataclass(frozen=True)

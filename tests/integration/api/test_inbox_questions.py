@@ -61,7 +61,7 @@ async def test_what_changed_or_began_since_is_not_answered(
     jane = caller_of(api, recipient)
     for item, detail in ((begun, "too late"), (moved, "changed or called off")):
         path = f"{INBOX}/items/{item.notification_id}/confirm"
-        for _ in range(100):  # the gate is on its way
+        for _ in range(1_000):  # the gate is on its way
             refused = await jane("POST", path)
             if refused.status == 409:
                 break

@@ -69,7 +69,10 @@ async def behind_a_line(settings: Settings) -> AsyncIterator[tuple[Api, Line]]:
     server = await asyncio.start_server(line.carry, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     through = settings.model_copy(
-        update={"postgres_dsn": SecretStr(dsn.replace(f"{at.hostname}:{at.port}", f"127.0.0.1:{port}"))}
+        update={
+            "postgres_dsn": SecretStr(dsn.replace(f"{at.hostname}:{at.port}", f"127.0.0.1:{port}")),
+            "api_request_seconds": 10.0,  # as users have it
+        }
     )
     async with server, TestClient(TestServer(make_app(through))) as client:
         yield Api(client, through), line

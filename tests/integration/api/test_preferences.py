@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
 from connectors.settings import Settings
 from schemas.topics import RECIPIENTS
-from tests.integration.api.conftest import Api
+from tests.integration.api.conftest import Api, api_on
 from tests.integration.api.people import CLINIC, EMAIL, PHONE, patient
 from tests.integration.stores import relaying
 
@@ -55,6 +56,7 @@ async def test_a_patient_reads_changes_and_finds_it_in_kafka(
         "verified": True,
         "optIn": None,
     }
+    quiet_until = datetime.now(UTC) + timedelta(days=30)
     changed = await jane(
         "PATCH",
         of(id_),
@@ -62,14 +64,14 @@ async def test_a_patient_reads_changes_and_finds_it_in_kafka(
             "channels": {"sms": {"optIn": {"marketing": True}}},
             "quietHours": {"enabled": True, "start": "21:00", "timezone": "America/Los_Angeles"},
             "language": "es-MX",
-            "doNotDisturb": {"enabled": True, "until": "2027-01-01T00:00:00.123456+01:00"},
+            "doNotDisturb": {"enabled": True, "until": f"{quiet_until + timedelta(hours=1):%FT%T}.123456+01:00"},
         },
         content_type=MERGE,
         If_Match=found.etag,
     )
     assert changed.status == 200, changed.json
     assert changed.json["updatedBy"] == f"patient:{id_}"
-    assert changed.json["doNotDisturb"] == {"enabled": True, "until": "2026-12-31T23:00:00.123000Z"}
+    assert changed.json["doNotDisturb"] == {"enabled": True, "until": f"{quiet_until:%FT%T}.123000Z"}
     content = in_kafka(settings, records, id_)
     assert content["locale"] == "es-MX"
     assert content["preferences"]["sms_opt_in"]["marketing"] is True
@@ -239,14 +241,16 @@ async def test_without_a_relay_a_write_is_not_yet_in_force_and_its_repeat_waits_
     pool: Pool, records: Records, settings: Settings, api: Api
 ) -> None:
     id_ = await patient(pool, records)
-    jane = api.caller("patient", id_)
-    etag = (await jane("GET", of(id_))).etag
     out = {"globalOptOut": True}
-    reply = await jane("PATCH", of(id_), out, content_type=MERGE, If_Match=etag)
-    assert (reply.status, int(reply.headers["Retry-After"]) > 0) == (503, True)
-    assert "safe to send it again" in reply.json["detail"]
-    # Stored, and yet not answered as done.
-    assert (await jane("PATCH", of(id_), out, content_type=MERGE, If_Match=etag)).status == 503
+    async with api_on(settings.model_copy(update={"api_in_force_seconds": 2.0})) as hasty:
+        jane = hasty.caller("patient", id_)
+        etag = (await jane("GET", of(id_))).etag
+        reply = await jane("PATCH", of(id_), out, content_type=MERGE, If_Match=etag)
+        assert (reply.status, int(reply.headers["Retry-After"]) > 0) == (503, True)
+        assert "safe to send it again" in reply.json["detail"]
+        # Stored, and yet not answered as done.
+        assert (await jane("PATCH", of(id_), out, content_type=MERGE, If_Match=etag)).status == 503
+    jane = api.caller("patient", id_)
     with relaying(settings):
         assert (await jane("PATCH", of(id_), out, content_type=MERGE, If_Match=etag)).status == 200
         assert in_kafka(settings, records, id_)["preferences"]["global_opt_out"] is True

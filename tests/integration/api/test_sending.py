@@ -99,7 +99,7 @@ async def test_in_flight_is_said_and_kafka_away_is_not_hidden(
     api: Api, pool: Pool, records: Records, settings: Settings
 ) -> None:
     id_ = await patient(pool, records)
-    hasty = settings.model_copy(update={"api_in_force_seconds": 2.0})
+    hasty = settings.model_copy(update={"api_in_force_seconds": 6.0})
     async with api_on(hasty) as there:
         desk = there.caller("staff", "s", CLINIC)
         first = asyncio.create_task(post(desk, free(id_), "k-1"))
@@ -111,8 +111,9 @@ async def test_in_flight_is_said_and_kafka_away_is_not_hidden(
         assert turned_away.status == 503  # nobody relays
         assert int(turned_away.headers["Retry-After"]) > 0
         with relaying(settings):
-            again = await post(desk, free(id_), "k-1")
-        assert again.status == 202, again.json
+            async with asyncio.timeout(60):
+                while (again := await post(desk, free(id_), "k-1")).status != 202:
+                    assert again.status == 503, again.json  # a busy machine's relay
     assert len(events(settings, records, id_)) == 1
 
 

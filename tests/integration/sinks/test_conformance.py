@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from confluent_kafka import Message
 
 from connectors.kafka import make_producer
 from connectors.postgres import short_links, text_questions
@@ -411,14 +412,28 @@ def gate(key: str, reason: str, version: int | None = None) -> dict[str, Any]:
     }
 
 
-def shut(rig: Rig, outbox: Outbox, record: Mapping[str, Any] | None, key: str) -> None:
-    """Write a gate (or lift it) as the outbox relay and intake do, and give it the time to be in force."""
+def shut(rig: Rig, outbox: Outbox, channel: str, record: Mapping[str, Any] | None, key: str) -> None:
+    """Write a gate (or lift it) as the outbox relay and intake do, and wait until the sink has read it."""
     topic = AGGREGATE_GATES if key.startswith("aggregate:") else GATES
     producer = make_producer(rig.settings)
     value = None if record is None else outbox.records.codec.encode(topic, "luxe.pipeline.Gate", record)
-    producer.produce(topic, value, key.encode())
-    assert producer.flush(10) == 0
-    time.sleep(IN_FORCE_SECONDS)
+    written: list[Message] = []
+    producer.produce(topic, value, key.encode(), on_delivery=lambda _, message: written.append(message))
+    assert producer.flush(30) == 0
+    # Behind it in its partition, somebody else's: once that one holds, so does this one.
+    other = f"patient:{uuid.uuid4()}"
+    asyncio.run(outbox.make_keys([other]))
+    behind = f"recipient:{other}"
+    told = outbox.records.codec.encode(topic, "luxe.pipeline.Gate", gate(behind, "manual"))
+    producer.produce(topic, told, behind.encode(), written[0].partition() or 0)
+    assert producer.flush(30) == 0
+
+    def holds() -> bool:
+        tried = outbox.outgoing(channel, other)
+        outbox.send([tried])
+        return bool(rig.eye.end(tried.id)["status"] == "suppressed")
+
+    wait_for(holds)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +460,7 @@ def test_nothing_leaves_through_a_shut_gate(
         "aggregate": f"aggregate:{CLINIC}:appointment:{message.message['aggregate_id']}",
         "notification": f"notification:{message.message['notification_id']}",
     }[kind]
-    shut(rig, outbox, gate(key, reason, version=1), key)
+    shut(rig, outbox, case.channel, gate(key, reason, version=1), key)
     outbox.send([message])
     end = rig.eye.end(message.id)
     assert (end["status"], end["reason"], end["provider"]) == (status, told, "")
@@ -455,11 +470,11 @@ def test_nothing_leaves_through_a_shut_gate(
 
 def test_a_lifted_gate_lets_messages_through_again(rig: Rig, outbox: Outbox, patient: str, case: Case) -> None:
     key = f"recipient:{patient}"
-    shut(rig, outbox, gate(key, "manual"), key)
+    shut(rig, outbox, case.channel, gate(key, "manual"), key)
     before, after = outbox.outgoing(case.channel, patient), outbox.outgoing(case.channel, patient)
     outbox.send([before])
     assert rig.eye.end(before.id)["status"] == "suppressed"
-    shut(rig, outbox, None, key)
+    shut(rig, outbox, case.channel, None, key)
     outbox.send([after])
     assert rig.eye.end(after.id)["status"] == "sent"
 

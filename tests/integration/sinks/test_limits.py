@@ -167,11 +167,13 @@ def test_messages_over_the_accounts_rate_wait_and_none_fails(rig: Rig, outbox: O
 
 def test_critical_messages_go_first_when_tokens_are_short_and_bulk_goes_on(rig: Rig, outbox: Outbox) -> None:
     restart(rig, {"LUXE_LIMIT_SMS_PER_SECOND": "20"})
-    bulk = crowd(outbox, 100, lane="low") + crowd(outbox, 100)
+    critical = crowd(outbox, 10, lane="critical")
+    bulk = crowd(outbox, 200, lane="low") + crowd(
+        outbox, 200
+    )  # of 20 s: half of it is there long after the urgent ones
     before = rig.provider.count()
     outbox.send(bulk)
     wait_for(lambda: rig.provider.count() > before)
-    critical = crowd(outbox, 10, lane="critical")
     outbox.send(critical)
     for message in critical:
         assert rig.eye.end(message.id)["status"] == "sent"

@@ -74,7 +74,7 @@ def test_a_refusal_to_tell_is_asked_again_and_what_waits_for_it_pauses_as_for_me
     text = sent_in_silence(rig, outbox, patient, "wrong_signature")
     number = str(text.content["to"])
     wait_for(lambda: rig.provider.messages(number)[0]["status"] == "delivered")
-    rig.provider.misbehave(number, kind="look_up", status=429, retry_after_seconds=2, rule_count=1)
+    rig.provider.misbehave(number, kind="look_up", status=429, retry_after_seconds=5, rule_count=1)
     rig.provider.misbehave(number, kind="look_up", status=503, rule_count=1)
     ask(rig, outbox, text)
     wait_for(lambda: "throttled" in causes(rig))

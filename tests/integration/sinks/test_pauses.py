@@ -158,7 +158,7 @@ def test_a_retry_after_holds_for_the_account_and_a_restart_forgets_it(rig: Rig, 
     rig.provider.misbehave(address(told), kind="status", status=429, retry_after_seconds=600)
     outbox.send([told])
     assert rig.eye.end(told.id)["error_class"] == "throttled"
-    assert paused(rig, case.channel) == [("account", "throttled")]
+    wait_for(lambda: paused(rig, case.channel) == [("account", "throttled")])  # a thread writes it
     (waits,) = crowd(outbox, case.channel, 1)
     outbox.send([waits])
     time.sleep(MEANWHILE_SECONDS)

@@ -102,7 +102,7 @@ def test_a_device_that_is_somebody_elses_by_now_shows_nothing_of_what_was_render
 def test_a_shut_gate_of_one_device_leaves_the_others(rig: Rig, outbox: Outbox, patient: str) -> None:
     message = outbox.outgoing("push", patient, {"to": "phone:open tablet:shut"})
     key = f"address:push:*:{outbox.records.ring.address_hash('push', 'tablet:shut')}"
-    shut(rig, outbox, gate(key, "manual"), key)
+    shut(rig, outbox, "push", gate(key, "manual"), key)
     outbox.send([message])
     assert rig.eye.end(message.id)["provider_status"] == "1/1"
     assert [len(rig.provider.messages(token)) for token in ("phone:open", "tablet:shut")] == [1, 0]
@@ -165,6 +165,7 @@ def test_what_is_read_elsewhere_is_told_to_each_device_once_with_the_count_of_th
     shut(
         rig,
         outbox,
+        "push",
         gate(f"consent:{silenced}:push_notifications", "opted_out"),
         f"consent:{silenced}:push_notifications",
     )
