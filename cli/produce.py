@@ -96,7 +96,7 @@ def command(
         kept = standing_path(settings, name)
         standing = None if restart or dry_run or recipients_to else load_standing(kept)
         now = datetime.now(UTC)
-        if standing is None:
+        if standing is None or (standing.done and standing.took_nothing):  # then it is told again why
             shift_days = 0
             if export is not None:
                 with open_text(file, export.encoding) as text:
@@ -133,7 +133,7 @@ def command(
                 }
             )
         )
-    if standing.rows and standing.rejected == standing.rows:
+    if standing.took_nothing:
         why = "no event of it can be published" if map_path is None else "the map does not fit this file"
         click.echo(f"every row was rejected: {why}; try --dry-run", err=True)
         sys.exit(1)
@@ -172,8 +172,10 @@ def _publish(
 ) -> None:
     file = source.file
     if standing.done:
+        left = f"; {standing.rejected} of {standing.rows} rows were rejected" if standing.rejected else ""
         click.echo(
-            f"{file.name} was published already ({standing.events} events); --restart publishes it again", err=True
+            f"{file.name} was published already ({standing.events} events{left}); --restart publishes it again",
+            err=True,
         )
         return
     if standing.rows:

@@ -46,6 +46,11 @@ class Standing:
     by_type: dict[str, int] = field(default_factory=dict)
     done: bool = False
 
+    @property
+    def took_nothing(self) -> bool:
+        """Was every row rejected?"""
+        return 0 < self.rows == self.rejected
+
 
 def fingerprint(path: Path, map_path: Path | None) -> str:
     """Names a file and its map (None: it needs none) by their contents."""
