@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from streams.catalog_model import EventRule
 from streams.rules.audience import PATIENT, STAFF, Recipients
 from streams.rules.event_fields import EventField
+from streams.rules.memory import AggregateMemory
 from streams.rules.slots import Times
 
 
@@ -67,12 +68,18 @@ def _kinds(recipients: Recipients) -> tuple[str, ...]:
     return tuple(prefix for prefix in (PATIENT, STAFF) if any(one.startswith(prefix) for one in recipients))
 
 
-def targets_of(event: Mapping[str, Any], rule: EventRule, before: Recipients) -> Sequence[str]:
-    """From whom the event withdraws: only those whom earlier events were for can have something waiting."""
-    if rule.only is None:
-        return before
-    only = PATIENT + event[rule.only]
-    return (only,) if only in before else ()
+def targets_of(event: Mapping[str, Any], rule: EventRule, named: Recipients, before: AggregateMemory) -> Sequence[str]:
+    """From whom the event withdraws: those whom earlier events were for, since only they can have something waiting.
+
+    What closes, or reopens what was closed, says so to those besides whom it names itself: what is for a visit, and not of it (a
+    form), is told or not by what its patient's state knows of the visit, and she may have been told nothing of it yet.
+    """
+    if rule.only is not None:
+        only = PATIENT + event[rule.only]
+        return (only,) if only in before.recipients else ()
+    if rule.withdraws == "all" or (rule.reopens and before.closed):
+        return tuple(dict.fromkeys((*before.recipients, *named)))
+    return before.recipients
 
 
 def aggregate_gate(
