@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from connectors.stack.errors import PortTaken
 
@@ -42,27 +42,45 @@ def free_port(excluding: Collection[int] = ()) -> int:
             return port
 
 
+def unclaimed(_port: int) -> bool:
+    """What ``choose_ports`` takes to be so where nobody else starts anything."""
+    return True
+
+
 def choose_ports(
-    previous: Mapping[str, int], explicit: Mapping[str, int], ours: Collection[str], *, anywhere: bool = False
+    previous: Mapping[str, int],
+    explicit: Mapping[str, int],
+    ours: Collection[str],
+    *,
+    anywhere: bool = False,
+    claim: Callable[[int], bool] = unclaimed,
 ) -> dict[str, int]:
     """A port for every name in DEFAULT_PORTS.
 
     ``previous`` are the last start's, ``ours`` the names whose port our own running process holds (kept as they are).
-    ``anywhere`` prefers any free port to the default. Raises PortTaken when an ``explicit`` one is in use.
+    ``anywhere`` prefers any free port to the default. ``claim`` says whether a free one may be had, and keeps it from others that
+    are starting too. Raises PortTaken when an ``explicit`` one is in use.
     """
     chosen: dict[str, int] = {}
     for name, default in DEFAULT_PORTS.items():
         if name in ours and explicit.get(name, previous.get(name)) == previous.get(name):
             chosen[name] = previous[name]
         elif name in explicit:
-            if not is_free(explicit[name]):
+            if not (is_free(explicit[name]) and claim(explicit[name])):
                 raise PortTaken(
-                    f"port {explicit[name]}, asked for {name}, is in use by another program",
+                    f"port {explicit[name]}, asked for {name}, is in use by another program or a stack that is being started",
                     f"stop that program, or leave out --port {name}=… and a free one is chosen",
                 )
             chosen[name] = explicit[name]
         else:
             wanted = previous.get(name, 0 if anywhere else default)
             taken = {*chosen.values(), *explicit.values()}
-            chosen[name] = wanted if wanted and wanted not in taken and is_free(wanted) else free_port(taken)
+            usable = wanted and wanted not in taken and is_free(wanted) and claim(wanted)
+            chosen[name] = wanted if usable else _any_port(taken, claim)
     return chosen
+
+
+def _any_port(taken: Collection[int], claim: Callable[[int], bool]) -> int:
+    while not claim(port := free_port(taken)):
+        pass
+    return port

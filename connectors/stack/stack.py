@@ -33,6 +33,7 @@ from connectors.stack.pipeline import (
     needed_by,
     pipeline_specs,
 )
+from connectors.stack.port_claims import PortClaims, claiming
 from connectors.stack.ports import choose_ports
 from connectors.stack.postgres import prepare_postgres
 from connectors.stack.process import living_record
@@ -99,11 +100,11 @@ class LocalStack:
                 f"no service is called {', '.join(sorted(unknown))}", f"choose from: {', '.join(SERVICE_NAMES)}"
             )
         state = open_state(self.state_dir)
-        with state.exclusively():
+        with state.exclusively(), claiming(cache_directory() / "ports") as claims:
             for name in stale_records(state):
                 self.watcher.step(f"{name} died without its pid file being removed: it is started again")
             wanted = needed_by(names | {spec.name for spec in planned(state)})
-            ports = self._choose_ports(state)
+            ports = self._choose_ports(state, claims)
             partitions = partitions_for(state, self.partitions)
             specs = self._prepare(state, wanted, ports)
             write_endpoints(state, ports, partitions)
@@ -117,7 +118,7 @@ class LocalStack:
             write_endpoints(state, ports, partitions)  # again: the provider's first start made its signing key
             if wanted & frozenset(PIPELINE_NAMES):
                 set_up(self.settings(), self.watcher.step)
-                if (moved := self._choose_ports(state)) != ports:
+                if (moved := self._choose_ports(state, claims)) != ports:
                     # Somebody took one since it was chosen; what we hold ourselves stays as it is.
                     specs = self._prepare(state, wanted, moved)
                     write_endpoints(state, moved, partitions)
@@ -152,9 +153,11 @@ class LocalStack:
         """The settings of a process that works with this stack."""
         return Settings(state_dir=self.state_dir.absolute())
 
-    def _choose_ports(self, state: StateDirectory) -> dict[str, int]:
+    def _choose_ports(self, state: StateDirectory, claims: PortClaims) -> dict[str, int]:
         ours = {port for name, ports in _PORTS_OF.items() if living_record(state.run / f"{name}.pid") for port in ports}
-        return choose_ports(previous_ports(state), self.explicit_ports, ours, anywhere=not self.default_ports)
+        return choose_ports(
+            previous_ports(state), self.explicit_ports, ours, anywhere=not self.default_ports, claim=claims.take
+        )
 
     def _prepare(self, state: StateDirectory, wanted: Collection[str], ports: Mapping[str, int]) -> list[ServiceSpec]:
         specs: list[ServiceSpec] = []

@@ -23,6 +23,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from connectors.settings import Settings
 from connectors.stack.errors import PortTaken
+from connectors.stack.port_claims import claiming
 from connectors.stack.ports import DEFAULT_PORTS, choose_ports, free_port, is_free
 from connectors.stack.process import ProcessRecord, fingerprint, living_record, read_record
 from connectors.stack.supervisor import LOCK_FILE
@@ -261,6 +262,23 @@ class TestPorts:
             port = ours.getsockname()[1]
             assert choose_ports({"postgres": port}, {}, {"postgres"})["postgres"] == port
             assert choose_ports({"postgres": port}, {"postgres": port}, {"postgres"})["postgres"] == port
+
+    def test_two_that_start_at_once_take_different_ones(self, tmp_path: Path) -> None:
+        with claiming(tmp_path / "ports") as one, claiming(tmp_path / "ports") as other:
+            first = choose_ports({}, {}, (), claim=one.take)
+            assert choose_ports({}, {}, (), claim=one.take) == first  # it looks again before it starts the pipeline
+            second = choose_ports({}, {}, (), claim=other.take)
+            assert not {*first.values()} & {*second.values()}
+            with pytest.raises(PortTaken, match="asked for kafka"):
+                choose_ports({}, {"kafka": first["kafka"]}, (), claim=other.take)
+        with claiming(tmp_path / "ports") as third:  # claims end with who held them
+            assert choose_ports({}, {"kafka": first["kafka"]}, (), claim=third.take)["kafka"] == first["kafka"]
+
+    def test_where_no_file_can_be_made_nobody_is_kept_from_anything(self, tmp_path: Path) -> None:
+        (tmp_path / "ports").write_text("no folder")
+        with claiming(tmp_path / "ports") as one:
+            ports = choose_ports({}, {}, (), anywhere=True, claim=one.take)
+        assert len(set(ports.values())) == len(DEFAULT_PORTS)
 
     def test_one_asked_for_is_taken_or_refused(self) -> None:
         wanted = free_port()
