@@ -69,6 +69,16 @@ def error_class(provider: str, code: int | str | None) -> ErrorClass | None:
     return _table(provider).get(str(code))
 
 
+def smtp_class(status: str) -> ErrorClass | None:
+    """The class of an enhanced status code (``5.1.1``): its own, else that of ``5.1``, else of ``5``; None where none has one."""
+    while status:
+        found = error_class("smtp", status)
+        if found is not None:
+            return found
+        status = status.rpartition(".")[0]
+    return None
+
+
 def reach(provider: str, error_class: ErrorClass, code: str) -> Reach:
     """Whether a refusal would meet every message of the account, every one of its sender, or is this message's alone."""
     if error_class not in ("account", "throttled"):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from connectors.providers import sendgrid, twilio
-from connectors.providers.outcome import error_class
+from connectors.providers.outcome import error_class, smtp_class
 
 # What Twilio's MessageStatus means to us; its other words (accepted, queued, sending, ...) say nothing we have not said.
 # https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks
@@ -47,6 +47,8 @@ SENDGRID_DROPS = (
 )
 
 
+# class.subject.detail of RFC 3463, each of three digits at most.
+_ENHANCED_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _ERROR_CODE = re.compile(r"[0-9]{1,6}")
 _ATTEMPT = re.compile(r"[1-9][0-9]{0,3}")
 _DELIVERY_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -134,8 +136,9 @@ def from_sendgrid(event: Any, *, now: datetime) -> Receipt | None:
     if not isinstance(timestamp, int) or isinstance(timestamp, bool) or not 0 < timestamp < 2**33:
         raise ReceiptError(f"timestamp: {type(timestamp).__name__} where seconds since 1970 are expected")
     code = _sendgrid_code(word, event)
-    if code == "blocked":
-        status = "undelivered"  # refused for now, the address stays good
+    refused = (error_class(sendgrid.PROVIDER, code) or smtp_class(code) or "unknown") if code is not None else None
+    if word == "bounce" and refused != "permanent_recipient":
+        status = "undelivered"  # refused for now, or for what it says or how it came; the address stays good
     if word == "open" and event.get("sg_machine_open") is True:
         status, word = "sent", "machine_open"  # a mail program that loads pictures ahead: nobody read it
     return Receipt(
@@ -149,16 +152,20 @@ def from_sendgrid(event: Any, *, now: datetime) -> Receipt | None:
         delivery_id=_ours(event.get(sendgrid.DELIVERY_ARGUMENT)),
         address=_text(event, "email"),
         sender="",
-        error_class=(error_class(sendgrid.PROVIDER, code) or "unknown") if code is not None else None,
+        error_class=refused,
         error_code=code,
         attempt=_attempt(event.get(sendgrid.ATTEMPT_ARGUMENT)),
     )
 
 
 def _sendgrid_code(word: str, event: Mapping[str, Any]) -> str | None:
-    """The event as a code of the error table; None for good news."""
+    """The event as a code of the error table; None for good news. Of a bounce that is not the address's, the server's own code."""
     if word == "bounce":
-        return "blocked" if event.get("type") == "blocked" else "bounce"
+        if event.get("type") == "blocked":
+            return "blocked"
+        said = event.get("status")
+        known = smtp_class(said) if isinstance(said, str) and _ENHANCED_STATUS.fullmatch(said) else None
+        return "bounce" if known in (None, "permanent_recipient") else str(said)
     if word == "dropped":
         reason = str(event.get("reason", "")).lower()
         return next((code for beginning, code in SENDGRID_DROPS if reason.startswith(beginning)), "dropped")

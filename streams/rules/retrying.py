@@ -49,7 +49,8 @@ def retry_ms(status: Mapping[str, Any], lane: str, failures: int, now_ms: int, s
     if error_class == "media" and status["status"] in ("failed", "undelivered"):
         return now_ms + backoff_ms(failures, spread) if failures < MEDIA_ATTEMPTS else None
     if status["status"] in ("undelivered", "bounced"):
-        soft = error_class in PASSING and status["status"] == "undelivered" and failures < SOFT_BOUNCE_ATTEMPTS
+        most = UNKNOWN_ATTEMPTS if error_class == "unknown" else SOFT_BOUNCE_ATTEMPTS if error_class in PASSING else 0
+        soft = status["status"] == "undelivered" and failures < most
         return now_ms + SOFT_BOUNCE_MS - SOFT_BOUNCE_MS // 60 * spread // _SPREADS if soft else None
     if status["status"] != "failed":
         return None

@@ -145,6 +145,8 @@ def test_a_twilio_receipt_says_what_went_wrong(rig: Rig, outbox: Outbox, patient
     ("fields", "word", "error_class", "reason"),
     [
         ({"event": "bounce", "type": "bounce", "status": "5.1.1"}, "bounced", "permanent_recipient", "hard_bounce"),
+        ({"event": "bounce", "type": "bounce", "status": "5.2.2"}, "undelivered", "transient", None),
+        ({"event": "bounce", "type": "bounce", "status": "5.7.1"}, "undelivered", "content_filtered", None),
         ({"event": "bounce", "type": "blocked", "status": "4.7.1"}, "undelivered", "transient", None),
         ({"event": "dropped", "reason": "Bounced Address"}, "failed", "permanent_recipient", "hard_bounce"),
         ({"event": "spamreport"}, "complained", "opted_out", "complaint"),

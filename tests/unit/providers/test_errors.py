@@ -9,7 +9,7 @@ from twilio.base.exceptions import TwilioRestException
 from connectors import providers
 from connectors.loopback.twilio_errors import ERRORS
 from connectors.providers import sendgrid, twilio
-from connectors.providers.outcome import ERROR_CLASSES, ErrorClass, error_class, reach, retry_after_seconds
+from connectors.providers.outcome import ERROR_CLASSES, ErrorClass, error_class, reach, retry_after_seconds, smtp_class
 from connectors.suppressing import reason_of
 
 
@@ -32,6 +32,28 @@ from connectors.suppressing import reason_of
 )
 def test_twilio_codes(code: int, expected: str | None) -> None:
     assert error_class("twilio", code) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("5.1.1", "permanent_recipient"),
+        ("5.1.99", "permanent_recipient"),
+        ("5.1.8", "account"),
+        ("5.2.1", "permanent_recipient"),
+        ("5.2.2", "transient"),
+        ("4.2.2", "transient"),
+        ("4.7.1", "transient"),
+        ("5.4.4", "transient"),
+        ("5.7.1", "content_filtered"),
+        ("5.7.26", "account"),
+        ("5.0.0", None),
+        ("2.0.0", None),
+        ("", None),
+    ],
+)
+def test_smtp_codes_by_themselves_or_their_family(status: str, expected: str | None) -> None:
+    assert smtp_class(status) == expected
 
 
 def test_every_class_stands_in_the_table_and_every_code_has_its_meaning() -> None:
@@ -77,7 +99,7 @@ def test_what_reaches_less_far_than_its_class_is_a_code_that_stands_under_it() -
 
 
 def test_the_codes_that_the_loopback_provider_answers_are_known() -> None:
-    without_a_class = {20001, 30610}  # "Invalid parameter" is our own defect, "could not be delivered" says nothing
+    without_a_class = {20001}  # "Invalid parameter" is our own defect
     assert {code for code in ERRORS if error_class("twilio", code) is None} <= without_a_class
 
 

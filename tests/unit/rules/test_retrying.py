@@ -53,6 +53,8 @@ def test_it_never_waits_less_than_half_a_second_nor_longer_than_five_minutes(fai
         ("failed", None, "critical", 1, False),
         ("undelivered", "transient", "low", 2, True),
         ("undelivered", "transient", "critical", 3, False),
+        ("undelivered", "unknown", "low", 1, True),
+        ("undelivered", "unknown", "critical", 2, False),
         ("undelivered", "permanent_recipient", "critical", 1, False),
         ("bounced", "transient", "critical", 1, False),
         ("unknown", None, "critical", 1, False),
