@@ -27,6 +27,7 @@ from connectors.postgres.records import Records
 from connectors.providers import sendgrid, twilio
 from connectors.providers.sendgrid import EVENTS_PATH
 from connectors.providers.twilio import STATUS_PATH, TwilioMessages
+from connectors.refusal_alarms import AlarmLog, RefusalAlarms
 from connectors.serving import Outage, alive, readiness
 from connectors.settings import Settings, SettingsError
 from connectors.statuses import AcknowledgedProducer, StatusLog
@@ -125,7 +126,8 @@ async def _serving(app: web.Application) -> AsyncIterator[None]:
             settings, on_failure=_told_later, linger_ms=LINGER_MS, message_timeout_seconds=KAFKA_TIMEOUT_SECONDS
         )
         app[POOL] = pool
-        app[DESK] = Desk(settings, pool, records, StatusLog(producer, records.codec), app[COUNTED])
+        alarms = RefusalAlarms(AlarmLog(producer, records.codec))
+        app[DESK] = Desk(settings, pool, records, StatusLog(producer, records.codec), alarms, app[COUNTED])
         app[MISFITS] = Misfits(pool, records, producer, app[COUNTED])
         # A codec of its own: it reads in a thread.
         withdrawals = app[WITHDRAWALS] = Withdrawals(settings, Records.open(settings).codec)

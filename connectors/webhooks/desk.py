@@ -19,6 +19,7 @@ from connectors.postgres.deliveries import Delivery, Finish
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
 from connectors.providers import twilio
+from connectors.refusal_alarms import RefusalAlarms
 from connectors.sealing import KeyRingError, SealError
 from connectors.settings import Settings
 from connectors.statuses import StatusLog, delivery_status
@@ -33,13 +34,23 @@ BATCH_RECEIPTS = 500
 LINGER_MS = 2.0
 # A receipt usually beats our own commit by milliseconds; it is looked for again soon, and until it is quarantined.
 RETRY_SECONDS = 2.0
+FAILED = ("failed", "undelivered", "bounced")
 
 
 class Desk:
     """Takes receipts. Everything it does may be repeated: the same receipt always yields the same status."""
 
-    def __init__(self, settings: Settings, pool: Pool, records: Records, statuses: StatusLog, counted: Counted) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pool: Pool,
+        records: Records,
+        statuses: StatusLog,
+        alarms: RefusalAlarms,
+        counted: Counted,
+    ) -> None:
         self._counted = counted
+        self._alarms = alarms
         self._settings = settings
         self._pool = pool
         self._records = records
@@ -117,6 +128,16 @@ class Desk:
             await suppress(self._pool, self._records, dead, "webhook")
         now = datetime.now(UTC)
         await self._statuses.publish([_status(receipt, delivery, now) for receipt, delivery in known])
+        for receipt, delivery in known:
+            if receipt.status in FAILED and receipt.error_class is not None:
+                # Most of what carriers and mail servers refuse is told only here: the call had been accepted.
+                self._alarms.refused(
+                    delivery.clinic_id,
+                    channel=delivery.channel,
+                    provider=receipt.provider,
+                    error_class=receipt.error_class,
+                    code=receipt.error_code or "",
+                )
 
     def _dead_address(self, receipt: Receipt) -> DeadAddress | None:
         reason = "complaint" if receipt.status == "complained" else reason_of(receipt.error_class)

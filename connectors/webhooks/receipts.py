@@ -159,7 +159,7 @@ def from_sendgrid(event: Any, *, now: datetime) -> Receipt | None:
 
 
 def _sendgrid_code(word: str, event: Mapping[str, Any]) -> str | None:
-    """The event as a code of the error table; None for good news. Of a bounce that is not the address's, the server's own code."""
+    """The event as a code of the error table; None for good news. Of a bounce that is not the address's, the server's code."""
     if word == "bounce":
         if event.get("type") == "blocked":
             return "blocked"

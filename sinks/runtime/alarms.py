@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from confluent_kafka import KafkaException
-
-from connectors.alerts import RECORD, TOPIC, Severity, system_alert
+from connectors.alerts import Severity, system_alert
+from connectors.refusal_alarms import AlarmLog, RefusalAlarms
 from connectors.statuses import AcknowledgedProducer
 from schemas.codec import Codec
 from sinks.runtime.breaker import Cause
-
-log = logging.getLogger(__name__)
 
 # A pause that comes again is told again after as long as the catalogue recognises the same alarm: streams/catalog.yaml,
 # system_alert and system_alert_critical. A pause's end is told no sooner (LUXE_SINKS_BREAKER_CALM_SECONDS), so no pause that
 # comes after it is taken for the one before.
 PAUSE_AGAIN_AFTER = timedelta(minutes=5)
-# Refusals of single messages: an hour's fit one screen.
-REFUSAL_AGAIN_SECONDS = 3600.0
-MAX_REMEMBERED = 1_000
 
 _SUMMARY: Mapping[Cause, str] = {
     "account": "{provider} refuses our {subject} (code {code}). Messages wait and nothing is lost: mend credentials, sender or "
@@ -32,23 +23,15 @@ _SUMMARY: Mapping[Cause, str] = {
     "throttled": "{provider} tells us to send less (code {code}). Messages wait: raise the {subject}'s rate there.",
 }
 _SEVERITY: Mapping[Cause, Severity] = {"account": "critical", "down": "warning", "throttled": "info"}
-_REFUSED: Mapping[str, str] = {
-    "account": "{provider} refused a message for how our account is set up (code {code}); others go on.",
-    "content_filtered": "{provider} refused a message for what it says or how it is made (code {code}): look at its template.",
-    "media": "{provider} cannot have a message's picture, or carriers refuse it (code {code}): look at image_url.",
-    "unknown": "{provider} refused a message with a code that we have no rule for ({code}): tell who maintains this.",
-}
 
 
 class Alarms:
     """Writes ``system.alert`` events of one channel: one a pause, one when it ends, one a kind of refusal, clinic and hour."""
 
     def __init__(self, producer: AcknowledgedProducer, codec: Codec, *, channel: str, provider: str) -> None:
-        self._producer = producer
-        self._encode = codec.encoder(TOPIC, RECORD)
-        self._component = f"sink.{channel}"
-        self._provider = provider
-        self._told: dict[tuple[str, str, str], float] = {}
+        self._log = AlarmLog(producer, codec)
+        self._refusals = RefusalAlarms(self._log)
+        self._channel, self._provider = channel, provider
 
     def paused(self, clinic_id: str, subject: str, cause: Cause, code: str, since: datetime) -> None:
         """``subject`` (account, or which sender) is paused. ``clinic_id``: whose message met it; its administrators are told."""
@@ -60,22 +43,8 @@ class Alarms:
 
     def refused(self, clinic_id: str, error_class: str, code: str) -> None:
         """One message was refused; told where a person must look at it."""
-        said = _REFUSED.get(error_class)
-        key, now = (clinic_id, error_class, code), time.monotonic()
-        if said is None or now - self._told.get(key, -REFUSAL_AGAIN_SECONDS) < REFUSAL_AGAIN_SECONDS:
-            return
-        if len(self._told) >= MAX_REMEMBERED:
-            self._told.clear()  # at worst they are written again, and recognised by their ids
-        self._told[key] = now
-        self._send(
-            system_alert(
-                clinic_id,
-                component=self._component,
-                code=f"refused_{error_class}",
-                subject=code,
-                summary=said.format(provider=self._provider, code=code),
-                now=datetime.now(UTC),
-            )
+        self._refusals.refused(
+            clinic_id, channel=self._channel, provider=self._provider, error_class=error_class, code=code
         )
 
     def _pause(
@@ -86,10 +55,10 @@ class Alarms:
         details = {"provider": self._provider, "subject": subject, "cause": cause, "code": code}
         if until is not None:
             details["until"] = until.isoformat(timespec="seconds")
-        self._send(
+        self._log.send(
             system_alert(
                 clinic_id,
-                component=self._component,
+                component=f"sink.{self._channel}",
                 code="provider_paused",
                 subject=f"{subject}:{cause}",
                 summary=f"It is over: {said}" if resolved else said,
@@ -101,14 +70,3 @@ class Alarms:
                 again_after=PAUSE_AGAIN_AFTER,
             )
         )
-
-    def _send(self, alert: Mapping[str, Any]) -> None:
-        """No message must suffer for an alarm that cannot be told."""
-        try:
-            self._producer.send(TOPIC, alert["aggregate_id"].encode(), self._encode(alert), [], failed=_untold)
-        except (BufferError, KafkaException) as error:
-            _untold(error)
-
-
-def _untold(error: Exception) -> None:
-    log.error("an alarm could not be written to %s: %s", TOPIC, type(error).__name__)

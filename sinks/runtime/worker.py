@@ -14,6 +14,7 @@ from connectors.metrics.exporter import exporting
 from connectors.postgres.pool import open_pool
 from connectors.postgres.records import Records
 from connectors.readiness import mark_ready
+from connectors.refusal_alarms import AlarmLog, RefusalAlarms
 from connectors.settings import Settings
 from connectors.statuses import AcknowledgedProducer, StatusLog
 from connectors.webhooks.counted import Counted as WebhookCounted
@@ -205,7 +206,7 @@ async def serve(
             counted = Counted(channel.name)
             later = LaterSchemas(channel.name)
             statuses = StatusLog(producer, codec)
-            desk = Desk(settings, pool, records, statuses, WebhookCounted())
+            desk = Desk(settings, pool, records, statuses, RefusalAlarms(AlarmLog(producer, codec)), WebhookCounted())
             standing = Standing(settings, channel.name)
             allowance = Allowance(pool, ChannelLimits(limits, channel.name), tuning, failed=fail)
             admission = Admission(

@@ -26,6 +26,7 @@ from connectors.webhooks.app import MAX_BODY_BYTES, MAX_FORM_BYTES
 from tests.conftest import Stack
 from tests.integration.sinks.outgoing import Outbox, Outgoing
 from tests.integration.sinks.rig import Rig, free_port, wait_for, webhooks
+from tests.integration.sinks.test_pauses import alarms
 
 pytestmark = pytest.mark.integration
 
@@ -139,6 +140,25 @@ def test_a_twilio_receipt_says_what_went_wrong(rig: Rig, outbox: Outbox, patient
     assert (status["error_class"], status["error_code"]) == ("permanent_recipient", "30005")
     address_hash = outbox.records.ring.address_hash("sms", str(message.content["to"]))
     assert suppressed(rig, f"address:sms:*:{address_hash}") == ["hard_bounce"]
+
+
+def test_what_a_person_must_look_at_is_an_alarm_though_only_a_receipt_tells_of_it(
+    rig: Rig, outbox: Outbox, patient: str
+) -> None:
+    """Once, however many messages it meets: here, what a carrier filters."""
+    met = [sent(rig, outbox, "sms", patient) for _ in range(2)]
+    clinic_id = str(met[0][0].message["clinic_id"])
+    before = len(filtered(rig, clinic_id))
+    for message, message_id in met:
+        assert post_sms(rig.settings, message_id, "undelivered", ErrorCode="30007") == 204
+        assert rig.eye.status(message.id, "undelivered")["error_class"] == "content_filtered"
+    wait_for(lambda: len(filtered(rig, clinic_id)) > before)
+    assert len(filtered(rig, clinic_id)) == before + 1
+
+
+def filtered(rig: Rig, clinic_id: str) -> list[dict[str, Any]]:
+    """Alarms of what carriers filtered."""
+    return [one for one in alarms(rig, clinic_id) if "30007" in one["summary"]]
 
 
 @pytest.mark.parametrize(
