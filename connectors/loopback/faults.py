@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from connectors.loopback.store import Channel
 
@@ -89,6 +89,14 @@ class EmailOutcome(_Strict):
     kind: Literal["email_event"]
     event: EmailEvent
     reason: str | None = Field(None, max_length=500)
+    # What the receiving server answered: an enhanced status code (RFC 3463).
+    status: str | None = Field(None, pattern=r"^[45]\.[0-9]{1,3}\.[0-9]{1,3}$")
+
+    @model_validator(mode="after")
+    def _only_a_server_answers(self) -> Self:
+        if self.status is not None and self.event not in ("bounce", "blocked"):
+            raise ValueError("status: only a bounce or blocked has one; leave it out")
+        return self
 
 
 class FcmError(_Strict):

@@ -9,7 +9,7 @@ import hashlib
 import secrets
 import time
 from base64 import b64encode
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from aiohttp import web
@@ -43,6 +43,14 @@ def _is_sandboxed(mail: dict[str, Any]) -> bool:
     settings = mail.get("mail_settings")
     sandbox = settings.get("sandbox_mode") if isinstance(settings, dict) else None
     return isinstance(sandbox, dict) and sandbox.get("enable") is True
+
+
+class _Told(NamedTuple):
+    """An event that a rule asked for. In the log it is a list of these; one of an earlier version has no status."""
+
+    event: str
+    reason: str | None = None
+    status: str | None = None
 
 
 class SendGridMail:
@@ -106,7 +114,7 @@ class SendGridMail:
         self._send_events(
             kept,
             _event_base(kept, payload["mail"], payload["personalization"]),
-            payload.get("events", []),
+            [_Told(*told) for told in payload.get("events", ())],
             set(payload.get("receipt_modes", ())),
             payload.get("late_ms", 0),
         )
@@ -115,7 +123,7 @@ class SendGridMail:
         """Post one event of a kept message now: what a person does with an email long after it was delivered."""
         payload = self._store.payload(kept)
         base = _event_base(kept, payload["mail"], payload["personalization"])
-        body = base | _event_fields(kept, event, None, time.time_ns() // 1_000_000)
+        body = base | _event_fields(kept, _Told(event), time.time_ns() // 1_000_000)
         # A second opening is another event.
         body["sg_event_id"] = _event_id(kept.id, event, str(time.time_ns()))
         if self._courier is not None and self._courier.posts_email:
@@ -124,13 +132,13 @@ class SendGridMail:
     def _accept(
         self, kept_id: str, mail: dict[str, Any], index: int, address: str, now_ms: int, verdict: Verdict
     ) -> None:
-        told = [[outcome.event, outcome.reason] for outcome in verdict.email_events]
+        told = [_Told(outcome.event, outcome.reason, outcome.status) for outcome in verdict.email_events]
         payload: dict[str, Any] = {"mail": mail, "personalization": index}
         if told:
-            payload["events"] = told
+            payload["events"] = [list(one) for one in told]
         if verdict.receipt_modes:
             payload |= {"receipt_modes": sorted(verdict.receipt_modes), "late_ms": verdict.late_ms}
-        outcome = next((_OUTCOMES[event] for event, _ in told if event in _OUTCOMES), "delivered")
+        outcome = next((one.event for one in told if one.event in _OUTCOMES), "delivered")
         posts = self._courier is not None and self._courier.posts_email and "never" not in verdict.receipt_modes
         kept = self._store.accept(
             message_id=kept_id,
@@ -147,15 +155,13 @@ class SendGridMail:
             base = _event_base(kept, mail, index)
             self._send_events(kept, base, told, verdict.receipt_modes, verdict.late_ms)
 
-    def _send_events(
-        self, kept: Kept, base: dict[str, Any], told: list[list[Any]], modes: set[str], late_ms: int
-    ) -> None:
+    def _send_events(self, kept: Kept, base: dict[str, Any], told: list[_Told], modes: set[str], late_ms: int) -> None:
         if self._courier is None:
             return
         due = []
-        for event, after_ms, reason in self._course(told, out_of_order="out_of_order" in modes):
+        for event, after_ms in self._course(told, out_of_order="out_of_order" in modes):
             at_ms = kept.accepted_ms + after_ms
-            body = base | _event_fields(kept, event, reason, at_ms)
+            body = base | _event_fields(kept, event, at_ms)
             at_seconds = (at_ms + late_ms) / 1000
             copies = 2 if "duplicate" in modes else 1
             due += [
@@ -164,32 +170,27 @@ class SendGridMail:
             ]
         self._courier.send(kept.seq, due)
 
-    def _course(self, told: list[list[Any]], *, out_of_order: bool) -> list[tuple[str, int, str | None]]:
-        """(event, after how many ms, reason) of a message's life."""
+    def _course(self, told: list[_Told], *, out_of_order: bool) -> list[tuple[_Told, int]]:
+        """(event, after how many ms) of a message's life."""
         end_ms = self._pace.delivered_after_ms
-        reasons: dict[str, str | None] = dict(told)
-        if "dropped" in reasons:
-            return [("dropped", end_ms, reasons["dropped"])]
-        course: list[tuple[str, int, str | None]] = [("processed", 0, None)]
-        if "deferred" in reasons:
-            course.append(("deferred", self._pace.sent_after_ms, reasons["deferred"]))
-        failed = next((event for event in ("bounce", "blocked") if event in reasons), None)
-        course.append((failed or "delivered", end_ms, reasons[failed] if failed else None))
+        asked = {one.event: one for one in told}
+        if "dropped" in asked:
+            return [(asked["dropped"], end_ms)]
+        course = [(_Told("processed"), 0)]
+        if "deferred" in asked:
+            course.append((asked["deferred"], self._pace.sent_after_ms))
+        failed = next((asked[event] for event in ("bounce", "blocked") if event in asked), None)
+        course.append((failed or _Told("delivered"), end_ms))
         if failed is None:
-            engaged = [event for event in ("open", "click", "spamreport", "unsubscribe") if event in reasons]
-            course += [
-                (event, end_ms + ENGAGED_AFTER_MS * (number + 1), reasons[event])
-                for number, event in enumerate(engaged)
-            ]
+            engaged = [asked[event] for event in ("open", "click", "spamreport", "unsubscribe") if event in asked]
+            course += [(one, end_ms + ENGAGED_AFTER_MS * (number + 1)) for number, one in enumerate(engaged)]
         if out_of_order:
-            times = [after_ms for _, after_ms, _ in course]
-            course = [
-                (event, after_ms, reason) for (event, _, reason), after_ms in zip(course, reversed(times), strict=True)
-            ]
+            times = [after_ms for _, after_ms in course]
+            course = [(one, after_ms) for (one, _), after_ms in zip(course, reversed(times), strict=True)]
         return course
 
 
-_OUTCOMES = {"bounce": "bounce", "blocked": "blocked", "dropped": "dropped"}
+_OUTCOMES = ("bounce", "blocked", "dropped")
 
 
 def _event_base(kept: Kept, mail: dict[str, Any], index: int) -> dict[str, Any]:
@@ -207,7 +208,8 @@ def _event_base(kept: Kept, mail: dict[str, Any], index: int) -> dict[str, Any]:
     return base
 
 
-def _event_fields(kept: Kept, event: str, reason: str | None, at_ms: int) -> dict[str, Any]:
+def _event_fields(kept: Kept, told: _Told, at_ms: int) -> dict[str, Any]:
+    event, reason, status = told
     fields: dict[str, Any] = {
         "event": "bounce" if event == "blocked" else event,
         "timestamp": at_ms // 1000,
@@ -228,6 +230,8 @@ def _event_fields(kept: Kept, event: str, reason: str | None, at_ms: int) -> dic
             fields |= {"useragent": "Mozilla/5.0", "ip": "127.0.0.1"}
             if event == "click":
                 fields["url"] = "https://luxe.example/"
+    if status is not None:
+        fields |= {"status": status, "reason": f"{status[0]}50 {status} The receiving server says so."}
     if reason is not None:
         fields["reason" if "reason" in fields else "response"] = reason
     return fields

@@ -159,12 +159,15 @@ def from_sendgrid(event: Any, *, now: datetime) -> Receipt | None:
 
 
 def _sendgrid_code(word: str, event: Mapping[str, Any]) -> str | None:
-    """The event as a code of the error table; None for good news. Of a bounce that is not the address's, the server's code."""
+    """The event as a code of the error table; None for good news. Of a bounce that is not the address's, the server's code;
+
+    of a block, which never is, that of a server which will not take it another time either: people must look.
+    """
     if word == "bounce":
-        if event.get("type") == "blocked":
-            return "blocked"
         said = event.get("status")
         known = smtp_class(said) if isinstance(said, str) and _ENHANCED_STATUS.fullmatch(said) else None
+        if event.get("type") == "blocked":
+            return str(said) if known in ("content_filtered", "account") else "blocked"
         return "bounce" if known in (None, "permanent_recipient") else str(said)
     if word == "dropped":
         reason = str(event.get("reason", "")).lower()

@@ -96,10 +96,10 @@ def event(message_id: str, word: str, **fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def sent(rig: Rig, outbox: Outbox, channel: str, patient: str) -> tuple[Outgoing, str]:
+def sent(rig: Rig, outbox: Outbox, channel: str, patient: str, **changes: Any) -> tuple[Outgoing, str]:
     """A message that the provider took and says nothing more about, and its id there."""
     rig.ensure(channel)
-    message = outbox.outgoing(channel, patient)
+    message = outbox.outgoing(channel, patient, **changes)
     rig.provider.misbehave(str(message.content["to"]), kind="receipts", mode="never")
     outbox.send([message])
     return message, str(rig.eye.end(message.id)["provider_message_id"])
@@ -146,19 +146,46 @@ def test_what_a_person_must_look_at_is_an_alarm_though_only_a_receipt_tells_of_i
     rig: Rig, outbox: Outbox, patient: str
 ) -> None:
     """Once, however many messages it meets: here, what a carrier filters."""
-    met = [sent(rig, outbox, "sms", patient) for _ in range(2)]
-    clinic_id = str(met[0][0].message["clinic_id"])
-    before = len(filtered(rig, clinic_id))
-    for message, message_id in met:
-        assert post_sms(rig.settings, message_id, "undelivered", ErrorCode="30007") == 204
-        assert rig.eye.status(message.id, "undelivered")["error_class"] == "content_filtered"
-    wait_for(lambda: len(filtered(rig, clinic_id)) > before)
-    assert len(filtered(rig, clinic_id)) == before + 1
+    clinic_id = f"clinic-{uuid.uuid4()}"
+    for code in ("30007", "30007", "30034"):
+        message, message_id = sent(rig, outbox, "sms", patient, clinic_id=clinic_id)
+        assert post_sms(rig.settings, message_id, "undelivered", ErrorCode=code) == 204
+        rig.eye.status(message.id, "undelivered")
+    wait_for(lambda: len(alarms(rig, clinic_id)) >= 2)
+    assert sorted((one["code"], one["component"]) for one in alarms(rig, clinic_id)) == [
+        ("refused_account", "sink.sms"),
+        ("refused_content_filtered", "sink.sms"),
+    ]
 
 
-def filtered(rig: Rig, clinic_id: str) -> list[dict[str, Any]]:
-    """Alarms of what carriers filtered."""
-    return [one for one in alarms(rig, clinic_id) if "30007" in one["summary"]]
+@pytest.mark.parametrize(
+    ("event", "code", "error_class", "told"),
+    [
+        ("bounce", "5.2.2", "transient", []),
+        ("bounce", "5.7.1", "content_filtered", ["refused_content_filtered"]),
+        ("blocked", "5.7.26", "account", ["refused_account"]),
+    ],
+)
+def test_what_the_receiving_server_says_of_a_mailbox_or_a_message_shuts_no_address(
+    rig: Rig, outbox: Outbox, patient: str, event: str, code: str, error_class: str, told: list[str]
+) -> None:
+    """From the sink to the provider, whose own receipts say so, and on: the next email to the same address goes out."""
+    rig.ensure("email")
+    clinic_id = f"clinic-{uuid.uuid4()}"
+    first = outbox.outgoing("email", patient, clinic_id=clinic_id)
+    address = str(first.content["to"])
+    rig.provider.misbehave(address, kind="email_event", event=event, status=code, rule_count=1)
+    outbox.send([first])
+    status = rig.eye.status(first.id, "undelivered")
+    assert status["error_class"] == error_class
+    assert (status["error_code"], "bounced" in rig.eye.words(first.id)) == (code, False)
+    again = outbox.outgoing("email", patient, {"to": address}, clinic_id=clinic_id)
+    outbox.send([again])
+    rig.eye.status(again.id, "delivered")
+    assert len(rig.provider.messages(address)) == 2
+    assert suppressed(rig, f"address:email:*:{outbox.records.ring.address_hash('email', address)}") == []
+    wait_for(lambda: len(alarms(rig, clinic_id)) >= len(told))
+    assert [(one["code"], one["component"]) for one in alarms(rig, clinic_id)] == [(one, "sink.email") for one in told]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,26 @@ def test_an_effect_of_one_channel_never_meets_another() -> None:
     assert isinstance(faults.judge("sms", "+1555").refusal, TwilioError)
 
 
+@pytest.mark.parametrize(
+    ("event", "status", "taken"),
+    [
+        ("bounce", "5.2.2", True),
+        ("blocked", "4.7.1", True),
+        ("bounce", "2.0.0", False),
+        ("bounce", "5.2", False),
+        ("open", "5.2.2", False),
+    ],
+)
+def test_only_a_server_that_refused_has_a_status(event: str, status: str, taken: bool) -> None:
+    effect = {"kind": "email_event", "event": event, "status": status}
+    if not taken:
+        with pytest.raises(FaultsRefused):
+            book({"effect": effect})
+        return
+    (told,) = book({"effect": effect}).judge("email", "a@b.example").email_events
+    assert (told.event, told.status) == (event, status)
+
+
 def test_a_refusal_to_tell_of_a_text_meets_no_sending() -> None:
     faults = book({"effect": {"kind": "look_up", "status": 429, "retry_after_seconds": 3}, "to": "+1555", "count": 1})
     assert faults.judge("sms", "+1555") is NO_FAULT
