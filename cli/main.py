@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "policies": ("cli.policies", "Import clinics' policies from YAML; list them."),
     "documents": ("cli.documents", "Clinics' blank forms that emails carry: add, list, remove."),
     "segments": ("cli.segments", "Birthdays, the inactive and the like: list, scan, try."),
+    "prices": ("cli.prices", "What texts cost by country; check a file of your own contract."),
     "templates": ("cli.templates", "Check, preview and publish the texts of notifications."),
     "api": ("cli.api", "The API's OpenAPI description: print it, write it, compare it."),
     "token": ("cli.token", "A token for the API, signed with this installation's secret."),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +17,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsS
 from pydantic_settings import SettingsError as UnreadableSettings
 
 ENDPOINTS_FILE = "endpoints.json"
-# US dollars, Twilio's list price in the United States: https://www.twilio.com/en-us/sms/pricing/us
-SMS_SEGMENT_PRICE = Decimal("0.0083")
-MMS_PRICE = Decimal("0.0220")
 DEFAULT_STATE_DIR = Path(".luxe")
 
 
@@ -160,11 +156,9 @@ class Settings(BaseSettings):
     unsubscribe_days: int = Field(
         180, ge=30, le=3650, description="How long an unsubscribe link works; CAN-SPAM (15 USC 7704) wants 30 days."
     )
-    sms_segment_price: Decimal = Field(
-        SMS_SEGMENT_PRICE, ge=0, le=100, decimal_places=6, description="What one segment of a text costs, for analysts."
-    )
-    mms_price: Decimal = Field(
-        MMS_PRICE, ge=0, le=100, decimal_places=6, description="What one text with a picture costs, for analysts."
+    sms_prices_file: Path | None = Field(
+        None,
+        description="YAML of what texts cost by country, and clinics' own contracts; None: the list that is shipped.",
     )
     short_link_days: int = Field(
         90, ge=1, le=730, description="How long the short links of a message work, counted from its sending."

@@ -103,6 +103,7 @@ class ChannelMessage(TypedDict):
     locale: str
     segments: NotRequired[int]
     pictures: NotRequired[int]
+    country: NotRequired[str]
     send_not_after: NotRequired[dt.datetime | None]
     expires_at: NotRequired[dt.datetime | None]
     occurred_at: dt.datetime

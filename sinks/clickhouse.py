@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from connectors.clickhouse import sms_prices
 from connectors.clickhouse.client import (
     apply_ddl,
     engine_directory,
@@ -21,6 +22,7 @@ from connectors.clickhouse.client import (
     private_temporary_directory,
 )
 from connectors.clickhouse.endpoint import ensure_password, make_app
+from connectors.clickhouse.sms_prices import SmsPricesError
 from connectors.collector import collect_rarely
 from connectors.kafka import make_consumer
 from connectors.kafka_admin import topic_ids
@@ -55,7 +57,7 @@ def main() -> int:
     configure_logging(settings.log_format)
     try:
         asyncio.run(_serve(settings))
-    except (ClickHouseError, OutdatedError) as error:
+    except (ClickHouseError, OutdatedError, SmsPricesError) as error:
         log.error("%s", error)  # noqa: TRY400 — the message says all; a trace adds nothing for who reads it
         return EXIT_FAILED
     return 0
@@ -66,11 +68,11 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    prices = sms_prices.load(settings.sms_prices_file)
     private_temporary_directory(settings)
     registry = open_registry(settings.schema_registry_url, _secret(settings))
     client = await asyncio.to_thread(open_client, settings)
-    prices = {"sms_segment_price": settings.sms_segment_price, "mms_price": settings.mms_price}
-    await asyncio.to_thread(apply_ddl, client, **prices)
+    await asyncio.to_thread(apply_ddl, client, prices)
     codec = Codec(registry)
     dsn = settings.postgres_dsn.get_secret_value()
     lag = ConsumerLag()

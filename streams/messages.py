@@ -22,7 +22,7 @@ from streams.render.engine import CompiledTemplate
 from streams.render.shortening import Shortening
 from streams.render.variables import Facts, image_url, unsubscribe_url
 from streams.rules.person import Person
-from streams.rules.telephone import takes_pictures
+from streams.rules.telephone import country_of, takes_pictures
 from streams.rules.terms import Channel
 from streams.tables import Clinic, Templates
 from streams.waiting import at_ms, ms_of
@@ -177,7 +177,9 @@ class Messages:
         # Not tried again with what may have been the reason why it failed.
         picture = image_url(facts) if name in self._pictured and told.attempt == 1 else ""
         segments = pictures = 0
+        country = ""
         if channel == "sms":
+            country = country_of(to)
             links = [] if shortening is None else shortening.links(rendered)
             shown = picture if picture and facts.event["image_in_texts"] and takes_pictures(to) else ""
             content, segments = sms.content(rendered, to, links, shown)
@@ -224,6 +226,7 @@ class Messages:
             "locale": locale,
             "segments": segments,
             "pictures": pictures,
+            "country": country,
             "send_not_after": not_after,
             "expires_at": request["expires_at"],
             "occurred_at": request["occurred_at"],

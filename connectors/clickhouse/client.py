@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable
-from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,11 @@ from typing import Any
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
+from connectors.clickhouse import sms_prices
+from connectors.clickhouse.sms_prices import SmsPrices
 from connectors.clickhouse.tables import DATABASE, statements
 from connectors.explaining.phrases import CHANNELS, CLOSED, MESSAGES, MOST_CLAUSES, WHOLE, WISHES
-from connectors.settings import MMS_PRICE, SMS_SEGMENT_PRICE, Settings, SettingsError
+from connectors.settings import Settings, SettingsError
 from schemas.definitions import definitions, topics_of
 
 # One range is one block, or its token would stand for a part of it: no insert of ours is larger (see sinks/ingest/ingester.py).
@@ -75,20 +76,21 @@ def private_temporary_directory(settings: Settings) -> Path:
     return directory
 
 
-def apply_ddl(client: Client, *, sms_segment_price: Decimal = SMS_SEGMENT_PRICE, mms_price: Decimal = MMS_PRICE) -> int:
+def apply_ddl(client: Client, prices: SmsPrices | None = None) -> int:
     """Create what is missing: database, a raw table for every record that travels on a topic, the read views.
 
-    Idempotent; a table is only ever added to, a view is made anew, with these prices. Returns how many statements ran.
+    Idempotent; a table is only ever added to, a view is made anew, with these prices (None: those that are shipped).
+    Returns how many statements ran.
     """
     on_topics = (schema for name, schema in definitions().items() if topics_of(name))
     ran = 0
-    for statement in (*statements(on_topics), *view_statements(sms_segment_price, mms_price)):
+    for statement in (*statements(on_topics), *view_statements(prices)):
         client.command(statement)
         ran += 1
     return ran
 
 
-def view_statements(sms_segment_price: Decimal = SMS_SEGMENT_PRICE, mms_price: Decimal = MMS_PRICE) -> list[str]:
+def view_statements(prices: SmsPrices | None = None) -> list[str]:
     """The read views for analysts, in the order of their files' numbers."""
     folder = files("connectors.clickhouse") / "ddl"
     found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
@@ -103,8 +105,7 @@ def view_statements(sms_segment_price: Decimal = SMS_SEGMENT_PRICE, mms_price: D
         "{channel_words}": _array(CHANNELS.values()),
         "{message_words}": _array(MESSAGES[channel] for channel in CHANNELS),
         "{most_clauses}": str(MOST_CLAUSES),
-        "{sms_segment_price}": f"{sms_segment_price:f}",
-        "{mms_price}": f"{mms_price:f}",
+        "{sms_prices}": "[" + ", ".join(map(_tuple, (prices or sms_prices.load()).rows())) + "]",
     }
     texts = [entry.read_text() for entry in found]
     for name, text in filled.items():
@@ -114,5 +115,13 @@ def view_statements(sms_segment_price: Decimal = SMS_SEGMENT_PRICE, mms_price: D
 
 def _array(texts: Iterable[str]) -> str:
     """Our own words as a literal of SQL."""
-    escaped = (text.replace("\\", "\\\\").replace("'", "\\'") for text in texts)
-    return "[" + ", ".join(f"'{text}'" for text in escaped) + "]"
+    return "[" + ", ".join(map(_text, texts)) + "]"
+
+
+def _tuple(values: Iterable[str | None]) -> str:
+    return "(" + ", ".join("NULL" if value is None else _text(value) for value in values) + ")"
+
+
+def _text(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

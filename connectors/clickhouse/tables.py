@@ -25,6 +25,7 @@ _LOW_CARDINALITY = frozenset(
         "catalog_version",
         "clinic_id",
         "consent_scope",
+        "country",
         "currency",
         "error_class",
         "error_code",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from connectors import lined_yaml
 
 SHIPPED = Path(__file__).parent / "segments.yaml"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -120,15 +121,7 @@ def _offer(override: Override) -> dict[str, Offer]:
 def load(path: Path | None = None) -> tuple[Segment, ...]:
     """The segments of a file, in its order; None: those shipped. Raises SegmentsError."""
     file = path or SHIPPED
-    try:
-        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SegmentsError(f"{file}: cannot be read ({type(error).__name__}): is it there, and UTF-8?") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SegmentsError(f"{file}:{line}: not YAML ({error.problem}): mend the indentation or quoting") from error
-    lines: dict[tuple[str, ...], int] = {}
-    found = _value(file, node, (), lines)
+    found, lines = lined_yaml.read(file, SegmentsError)
     if not isinstance(found, dict) or list(found) != ["segments"] or not isinstance(found["segments"], dict):
         raise SegmentsError(f"{file}:1: expected a mapping `segments` of names to segments, and nothing else")
     segments, faults = [], []
@@ -140,31 +133,9 @@ def load(path: Path | None = None) -> tuple[Segment, ...]:
         try:
             segments.append(Segment.model_validate({**value, "name": name}))
         except ValidationError as error:
-            for fault in error.errors(include_url=False):
-                where = (*at, *map(str, fault["loc"]))
-                line = next(lines[where[:size]] for size in range(len(where), 0, -1) if where[:size] in lines)
-                faults.append(f"{file}:{line}: {'.'.join(where)}: {fault['msg'][:200]}: see docs/segments.md")
+            faults += [
+                lined_yaml.told(file, at, lines, fault, "docs/segments.md") for fault in error.errors(include_url=False)
+            ]
     if faults:
         raise SegmentsError("\n".join(faults))
     return tuple(segments)
-
-
-def _value(file: Path, node: yaml.Node | None, at: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> Any:
-    """A node's value, remembering lines; a key given twice is an error, where YAML would let the last one win."""
-    if isinstance(node, yaml.MappingNode):
-        found: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = str(key_node.value)
-            line = lines[(*at, key)] = key_node.start_mark.line + 1
-            if key in found:
-                raise SegmentsError(f"{file}:{line}: {'.'.join((*at, key))}: given twice: keep one")
-            found[key] = _value(file, value_node, (*at, key), lines)
-        return found
-    if isinstance(node, yaml.ScalarNode):
-        kind, text = node.tag.rsplit(":", 1)[-1], str(node.value)
-        if kind == "null":
-            return None
-        if kind == "bool":
-            return text.lower() in {"true", "yes", "on"}
-        return int(text) if kind == "int" and text.lstrip("-").isdigit() else text
-    return [] if node is not None else None

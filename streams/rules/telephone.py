@@ -13,7 +13,8 @@ from phonenumbers.timezone import UNKNOWN_TIMEZONE, time_zones_for_number
 # Twilio refuses such texts with error 30610. Puerto Rico and the other territories are under the same rule.
 TELEPHONE_HOURS: Mapping[str, tuple[str, str]] = dict.fromkeys(("US", "PR", "VI", "GU", "AS", "MP"), ("21:00", "08:00"))
 
-# +1, area code and exchange tell the zone (data of the phonenumbers library, from Google's libphonenumber).
+# +1, area code and exchange tell the zone, and as many digits any other number's country (data of the phonenumbers library, from
+# Google's libphonenumber).
 _TELLING_DIGITS = len("+12125550")
 # Area codes across a border of zones have two or three; free-phone numbers have all of a country's and tell nothing.
 _ZONES_AT_MOST = 4
@@ -27,6 +28,21 @@ def hours_of(number: str) -> tuple[tuple[str, str], tuple[str, ...]] | None:
 def takes_pictures(number: str) -> bool:
     """Whether Twilio carries an MMS to this E.164 number: to the US and Canada; elsewhere it is refused, text and all."""
     return number.startswith("+1") and _region_of(number[:_TELLING_DIGITS], len(number)) in ("US", "CA")
+
+
+def country_of(number: str) -> str:
+    """ISO 3166 country of an E.164 number; empty where it tells none: an area code not in use, a satellite's, one of no country.
+
+    Where countries share a numbering plan, the one that the first digits name; where these do not tell, the larger one.
+    """
+    return _country_of(number[:_TELLING_DIGITS], len(number))
+
+
+@lru_cache(maxsize=65_536)
+def _country_of(telling: str, length: int) -> str:
+    parsed = _parsed(telling, length)
+    region = None if parsed is None else phonenumbers.region_code_for_number(parsed)
+    return "" if region in (None, phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY) else str(region)
 
 
 @lru_cache(maxsize=65_536)

@@ -8,7 +8,7 @@ SELECT
     m.delivery_id AS delivery_id, m.notification_id AS notification_id, m.notification_type AS notification_type,
     m.category AS category, m.channel AS channel, m.lane AS lane, m.step AS step,
     m.recipient AS recipient, m.clinic_id AS clinic_id,
-    m.template_id AS template_id, m.template_version AS template_version, m.locale AS locale, m.segments AS segments, m.pictures AS pictures,
+    m.template_id AS template_id, m.template_version AS template_version, m.locale AS locale, m.segments AS segments, m.pictures AS pictures, m.country AS country,
     m.correlation_id AS correlation_id, m.occurred_at AS occurred_at, m.created_at AS created_at,
     s.queued_at AS queued_at, s.sent_at AS sent_at, s.delivered_at AS delivered_at, s.read_at AS read_at, s.clicked_at AS clicked_at,
     s.acknowledged_at AS acknowledged_at,

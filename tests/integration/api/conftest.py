@@ -103,12 +103,13 @@ class Api:
 @contextmanager
 def clickhouse_with(settings: Settings, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[Settings]:
     """A ClickHouse that holds these rows, in a process of its own: the engine allows one data directory in each."""
+    prices = {} if settings.sms_prices_file is None else {"LUXE_SMS_PRICES_FILE": str(settings.sms_prices_file)}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.integration.api.engine"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"LUXE_STATE_DIR": str(settings.state_dir), "LUXE_CLICKHOUSE_DSN": "chdb:"},
+        env=os.environ | {"LUXE_STATE_DIR": str(settings.state_dir), "LUXE_CLICKHOUSE_DSN": "chdb:"} | prices,
     )
     assert process.stdin is not None
     assert process.stdout is not None

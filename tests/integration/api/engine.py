@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
+from connectors.clickhouse import sms_prices
 from connectors.clickhouse.client import apply_ddl, engine_directory, open_client
 from connectors.clickhouse.endpoint import ensure_password, make_app
 from connectors.clickhouse.tables import DATABASE
@@ -21,7 +22,7 @@ from connectors.settings import Settings
 def fill(settings: Settings, rows: dict[str, list[dict[str, Any]]]) -> None:
     """Make the tables and put the rows in."""
     client = open_client(settings)
-    apply_ddl(client)
+    apply_ddl(client, sms_prices.load(settings.sms_prices_file))
     for table, objects in rows.items():
         numbered = [{"_topic_id": table, "_partition": 0, "_offset": n, **one} for n, one in enumerate(objects)]
         client.raw_insert(

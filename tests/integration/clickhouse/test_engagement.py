@@ -44,15 +44,44 @@ MESSAGES: list[tuple[str, int, list[tuple[str, str]]]] = [
     ("sms", WITH_PICTURE, [("sent", "")]),
 ]
 
+# Texts of other clinics: clinic, country, segments, pictures. `north` has a contract for the US, in euros.
+ABROAD: list[tuple[str, str, int, int]] = [
+    ("south", "DE", 2, 0),
+    ("south", "DE", 1, 0),
+    ("south", "MX", 3, 0),
+    ("south", "JM", 4, 0),
+    ("south", "", 1, 0),
+    ("south", "GB", 1, 1),
+    ("north", "US", 2, 0),
+    ("north", "US", 1, 1),
+    ("north", "DE", 1, 0),
+]
+PRICES = """prices:
+  US: {segment: 0.0083, picture: 0.0220, source: a list, as_of: 2026-11-09}
+  DE: {segment: 0.112, source: a list, as_of: 2026-08-28}
+  GB: {segment: 0.056, source: a list, as_of: 2026-08-28}
+  MX: {segment: 0.1819, source: 'a list: O''Brien\\''s', as_of: 2026-10-03}
+clinics:
+  north:
+    US: {segment: 0.005, picture: 0.01, currency: EUR, source: its contract, as_of: 2026-11-01}
+"""
+
 
 def rows() -> dict[str, list[dict[str, Any]]]:
     messages, statuses = [], []
+    said: list[tuple[dict[str, Any], list[tuple[str, str]]]] = []
     for channel, segments, told in MESSAGES:
-        of = {**SHARED, "delivery_id": str(uuid.uuid4()), "notification_id": str(uuid.uuid4()), "channel": channel}
-        pictured = {"pictures": int(segments == WITH_PICTURE)}
-        messages.append(
-            {**of, **pictured, "segments": segments, "created_at": AT, "sender_class": "marketing", "locale": "en"}
-        )
+        pictures = int(segments == WITH_PICTURE)
+        advertised = {"channel": channel, "segments": segments, "pictures": pictures, "country": "US"}
+        said.append((SHARED | advertised | {"sender_class": "marketing"}, told))
+    for clinic_id, country, segments, pictures in ABROAD:
+        text = {"channel": "sms", "segments": segments, "pictures": pictures, "country": country}
+        care = {"clinic_id": clinic_id, "notification_type": "appointment_confirmation", "sender_class": "care"}
+        said.append((SHARED | text | care, [("sent", "")]))
+    for message, told in said:
+        ids = {"delivery_id": str(uuid.uuid4()), "notification_id": str(uuid.uuid4())}
+        messages.append({**message, **ids, "created_at": AT, "locale": "en"})
+        of = {name: message[name] for name in (*SHARED, "channel")} | ids
         for word, provider_status in told:
             statuses.append(
                 {
@@ -70,7 +99,9 @@ def rows() -> dict[str, list[dict[str, Any]]]:
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     state: Path = tmp_path_factory.mktemp("state")
-    settings = Settings(state_dir=state)
+    file = state / "prices.yaml"
+    file.write_text(PRICES)
+    settings = Settings(state_dir=state, sms_prices_file=file)
     with clickhouse_with(settings, rows()) as served:
         yield clickhouse_connect.get_client(
             host="127.0.0.1",
@@ -91,11 +122,41 @@ def test_people_are_counted_once_a_message_and_machines_apart(engine: Client) ->
 
 
 def test_a_look_of_a_machine_is_no_state(engine: Client) -> None:
-    found = engine.query("SELECT read_at, clicked_at FROM delivery_log WHERE segments = 2").result_rows
+    found = engine.query(
+        "SELECT read_at, clicked_at FROM delivery_log WHERE segments = 2 AND clinic_id = 'c-1'"
+    ).result_rows
     assert found == [(None, None)]
 
 
 def test_texts_cost_what_their_segments_cost_and_one_with_a_picture_its_own_price(engine: Client) -> None:
-    columns = "clinic_id, toString(month), messages, segments, with_pictures, toFloat64(cost)"
-    found = engine.query(f"SELECT {columns} FROM sms_costs").result_rows  # noqa: S608
-    assert found == [("c-1", "2026-03-01", 3, 3, 1, 0.0469)]
+    columns = "clinic_id, toString(month), country, messages, segments, with_pictures, toFloat64(cost), currency"
+    found = engine.query(f"SELECT {columns} FROM sms_costs WHERE clinic_id = 'c-1'").result_rows  # noqa: S608
+    assert found == [("c-1", "2026-03-01", "US", 3, 3, 1, 0.0469, "USD")]
+
+
+def test_a_text_costs_what_its_country_costs_at_the_clinics_contract_and_nothing_is_told_where_no_price_is_known(
+    engine: Client,
+) -> None:
+    columns = "clinic_id, country, messages, segments, with_pictures, toFloat64(cost), currency"
+    order = "ORDER BY clinic_id, country"
+    found = engine.query(f"SELECT {columns} FROM sms_costs WHERE clinic_id != 'c-1' {order}").result_rows  # noqa: S608
+    assert found == [
+        ("north", "DE", 1, 1, 0, 0.112, "USD"),
+        ("north", "US", 2, 2, 1, 0.02, "EUR"),
+        ("south", "", 1, 1, 0, None, ""),
+        ("south", "DE", 2, 3, 0, 0.336, "USD"),
+        ("south", "GB", 1, 0, 1, None, ""),
+        ("south", "JM", 1, 4, 0, None, ""),
+        ("south", "MX", 1, 3, 0, 0.5457, "USD"),
+    ]
+
+
+def test_analysts_see_the_prices_and_where_they_are_from(engine: Client) -> None:
+    found = engine.query(
+        "SELECT clinic_id, source, toString(as_of) FROM sms_prices WHERE country IN ('MX', 'US')"
+    ).result_rows
+    assert sorted(map(tuple, found)) == [
+        ("", "a list", "2026-11-09"),
+        ("", "a list: O'Brien\\'s", "2026-10-03"),
+        ("north", "its contract", "2026-11-01"),
+    ]
