@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from api.page_rendering import LANGUAGES
+from connectors.webhooks.keywords import keyword
 from schemas.events import EVENT_TYPES
 from streams.catalog import Catalog
 from streams.catalog_model import NotificationType
-from streams.render.engine import CompiledTemplate, Rendered
+from streams.render.engine import PARTS, CompiledTemplate, Rendered
 from streams.render.sms import plain, segments
 from streams.render.sources import load_templates
 from streams.render.variables import Facts
@@ -26,6 +28,10 @@ TYPES = list(CATALOG.types.values())
 WRITTEN = [
     (kind, locale) for kind in TYPES for locale in sorted({key[2] for key in RECORDS if key[0] == kind.template_id})
 ]
+FOR_PATIENTS = sorted({kind.template_id for kind in TYPES if kind.recipient_kind == "patient"})
+STOP_IT = {"en": "Reply STOP to opt out.", "es": "Responda STOP para darse de baja."}
+# What a language leaves out of a text: (variable, level). GSM-7 cannot write "días", and the portal says how many.
+NOT_SAID = {("refund_confirmation", "sms", "es"): {("expected_days", 1)}}
 CLINIC: dict[str, Any] = {
     "name": "Luxe Medical Spa",
     "phone": "(555) 010-0100",
@@ -107,24 +113,37 @@ def test_a_text_message_is_one_segment_of_gsm7(written: tuple[NotificationType, 
         assert (found.alphabet, found.parts) == ("gsm7", 1), f"{found.units} units"
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in TYPES if kind.sender_class == "marketing"], ids=lambda kind: kind.name
-)
-def test_marketing_says_how_to_stop_it(kind: NotificationType) -> None:
+@pytest.mark.parametrize("written", [one for one in WRITTEN if one[0].sender_class == "marketing"], ids=_ids)
+def test_marketing_says_how_to_stop_it(written: tuple[NotificationType, str]) -> None:
+    kind, locale = written
     if "sms" in kind.channels:
-        assert all(rendered.body.endswith("Reply STOP to opt out.") for rendered in _rendered(kind, "sms"))
+        assert all(rendered.body.endswith(STOP_IT[locale]) for rendered in _rendered(kind, "sms", locale))
+        assert keyword("STOP") == "stop"
     if "email" in kind.channels:
-        html = RECORDS[kind.template_id, "email", "en"]["html"]
-        assert "unsubscribe_url" in html
+        assert "unsubscribe_url" in RECORDS[kind.template_id, "email", locale]["html"]
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [kind for kind in TYPES if kind.name.startswith(("waitlist_", "appointment_waitlist"))],
-    ids=lambda kind: kind.name,
-)
-def test_what_a_patient_is_told_of_a_waitlist_is_in_the_language_of_its_pages(kind: NotificationType) -> None:
-    assert {locale for one, locale in WRITTEN if one is kind} == set(LANGUAGES)
+@pytest.mark.parametrize("written", [one for one in WRITTEN if one[0].asks == "confirmation"], ids=_ids)
+def test_a_text_that_asks_names_the_letters_that_replies_are_read_for(written: tuple[NotificationType, str]) -> None:
+    for rendered in _rendered(written[0], "sms", written[1]):
+        letters = re.findall(r"\b[A-Z]\b", re.split("(?i)reply|responda", rendered.body)[1])
+        assert [keyword(letter) for letter in letters] == ["confirm", "reschedule"]
+
+
+@pytest.mark.parametrize("template_id", FOR_PATIENTS)
+def test_what_patients_are_told_is_in_the_language_of_their_pages(template_id: str) -> None:
+    """Each language says what English says, on the same surfaces: no variable more, and none less but for a stated reason."""
+    texts = {key[1:]: row for key, row in RECORDS.items() if key[0] == template_id}
+    assert {locale for _, locale in texts} == set(LANGUAGES)
+    for (channel, locale), row in texts.items():
+        english = texts[channel, "en"]
+        assert _used(row) | NOT_SAID.get((template_id, channel, locale), set()) == _used(english), (channel, locale)
+        assert {part for part in PARTS if row[part]} == {part for part in PARTS if english[part]}
+
+
+def _used(row: dict[str, Any]) -> set[tuple[str, int]]:
+    """The variables of a text, each with the lowest surface that may show it."""
+    return {(one["name"], one["level"]) for one in row["variables"]}
 
 
 @pytest.mark.parametrize("written", WRITTEN, ids=_ids)

@@ -77,6 +77,17 @@ def test_a_booking_is_told_now_and_reminded_of_later(hops: Hops) -> None:
     assert outcomes["appointment_reminder_24h", "defer"] == 1
 
 
+def test_who_reads_spanish_is_reminded_in_spanish(hops: Hops) -> None:
+    hops.notify.add_recipient("patient:p1", emails=[], locale="es-US")
+    now = hops.tell(event("appointment.created"))
+    later = hops.notify.work(now_ms=round(datetime(2026, 6, 30, 18, 1, tzinfo=UTC).timestamp() * 1000))
+    told = {one["notification_type"]: one for one in hops.notify.messages([*now, *later]) if one["channel"] == "sms"}
+    reminder = told["appointment_reminder_24h"]
+    assert reminder["locale"] == "es-US"
+    assert hops.notify.content(reminder)["body"].startswith("Hola Sarah: tiene una cita el 1 jul 2026, 2:00 p.m.,")
+    assert hops.notify.content(told["appointment_confirmation"])["body"].startswith("Hola Sarah: su cita en ")
+
+
 def test_a_cancellation_ends_the_reminders_and_is_told(hops: Hops) -> None:
     outputs = hops.tell(event("appointment.created"), event("appointment.cancelled", version=2))
     outcomes = outcomes_of(hops, outputs)
