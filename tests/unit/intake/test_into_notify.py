@@ -79,7 +79,7 @@ def test_a_booking_is_told_now_and_reminded_of_later(hops: Hops) -> None:
 
 def test_who_reads_spanish_is_reminded_in_spanish(hops: Hops) -> None:
     hops.notify.add_recipient("patient:p1", emails=[], locale="es-US")
-    now = hops.tell(event("appointment.created"))
+    now = hops.tell(event("appointment.created", sms_opt_in=True))
     later = hops.notify.work(now_ms=round(datetime(2026, 6, 30, 18, 1, tzinfo=UTC).timestamp() * 1000))
     told = {one["notification_type"]: one for one in hops.notify.messages([*now, *later]) if one["channel"] == "sms"}
     reminder = told["appointment_reminder_24h"]
