@@ -1,7 +1,4 @@
-"""Sent and cancelled by hand on the whole stack: through the API to the loopback provider and back, while the API is killed.
-
-And what an email carries, on the same stack: a receipt, a form.
-"""
+"""Sent and cancelled by hand on the whole stack, the API killed meanwhile; and what an email carries there."""
 
 from __future__ import annotations
 
@@ -96,12 +93,7 @@ def test_the_whole_way_and_the_same_key_again(settings: Settings, patients: Call
 def test_a_type_with_its_data_says_what_the_data_says(settings: Settings, patients: Callable[[], Patient]) -> None:
     desk, patient = Desk(settings), patients()
     day = date.today() + timedelta(days=60)  # noqa: DTZ011 — any day far enough ahead
-    data = {
-        "appointment_date": day.isoformat(),
-        "appointment_time": "14:00",
-        "provider": "Dr. Smith",
-        "service": "Botox",
-    }
+    data = {"appointment_date": str(day), "appointment_time": "14:00", "provider": "Dr. Smith", "service": "Botox"}
     body = {
         **{"recipient": patient.recipient, "notificationType": "appointment_confirmation"},
         "data": data | {"duration": "30"},
