@@ -28,7 +28,7 @@ from connectors.unsubscribing.carrying_out import CarriedOut, Text
 from connectors.unsubscribing.wishes import SenderClass
 from connectors.webhooks.answers import SILENCE, AnswerTo, twiml
 from connectors.webhooks.event_log import EventLog
-from connectors.webhooks.keywords import Keyword, keyword
+from connectors.webhooks.keywords import Keyword, carriers_know, keyword
 from connectors.webhooks.replies import Replies
 from schemas.ids import derived_id
 
@@ -114,7 +114,7 @@ class InboundDesk:
 
     async def _taken(self, text: Inbound, address_hash: str, now: datetime) -> str:
         word = keyword(text.body)
-        if word is None or (text.said_at is not None and await self._is_late(word, text.said_at, address_hash)):
+        if word is None or (text.said_at is not None and await self._is_late(word, text, text.said_at, address_hash)):
             await self._pass_on(text, now)
             return SILENCE
         async with self._pool.connection() as connection:
@@ -136,13 +136,13 @@ class InboundDesk:
         log.info("a text said %s to the %s sender: %d patients", word, sender_class, len(done.recipients))
         return await self._answer(answer, text)
 
-    async def _is_late(self, word: Keyword, said_at: datetime, address_hash: str) -> bool:
+    async def _is_late(self, word: Keyword, text: Inbound, said_at: datetime, address_hash: str) -> bool:
         """Whether people must see to a text that only the sweep found: nobody is answered by it any more.
 
         A START after which she said STOP would undo that. HELP is answered by TwiML, and there is nobody to give it to.
         """
         if word == "help":
-            return self._settings.sms_keyword_answers == "ours"
+            return not self._is_answered(text)
         if word not in ("start", "yes"):
             return False
         async with self._pool.connection() as connection:
@@ -158,9 +158,12 @@ class InboundDesk:
 
     async def _answer(self, answer: AnswerTo, text: Inbound) -> str:
         """Once: by us only where the provider does not."""
-        if text.answered or self._settings.sms_keyword_answers == "provider":
-            return SILENCE
-        return await self._twiml(answer, text)
+        return SILENCE if self._is_answered(text) else await self._twiml(answer, text)
+
+    def _is_answered(self, text: Inbound) -> bool:
+        """By the provider."""
+        by_default = self._settings.sms_keyword_answers == "provider" and carriers_know(text.body)
+        return text.answered or by_default
 
     async def _twiml(self, answer: AnswerTo, text: Inbound) -> str:
         async with self._pool.connection() as connection:

@@ -223,12 +223,15 @@ async def test_a_keyword_is_answered_once_by_whoever_is_to_answer(
     async with serving(ours):
         with loopback(tmp_path / "provider", settings.webhook_port) as (url, _):
             provider = Provider(url)
-            for word in ("STOP", "HELP", "START"):
+            for word in ("STOP", "HELP", "START", "AYUDA", "BAJA"):
                 said = {"from": number, "to": MARKETING, "body": word, "handled": answers == "provider"}
                 await asyncio.to_thread(provider.inbound, said)
             texts = [one["payload"]["form"]["Body"] for one in await asyncio.to_thread(provider.messages, number)]
-    assert len(texts) == 3, texts
-    assert all(text.startswith("Luxe: ") for text in texts) == (answers == "ours")
+    assert len(texts) == 5, texts
+    assert all(text.startswith("Luxe: ") for text in texts[:3]) == (answers == "ours")
+    # The provider does not know these, so nobody else answers them.
+    assert all(text.startswith("Luxe: ") for text in texts[3:])
+    assert await world.shut(number) == {"marketing"}
     if answers == "ours":
         assert "No le enviaremos ofertas" in texts[0]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.webhooks.keywords import keyword
+from connectors.webhooks.keywords import carriers_know, keyword
 
 STOP = ("STOP", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT")
 
@@ -45,9 +45,47 @@ def test_the_other_words(text: str, meaning: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("Baja", "stop"),
+        ("alto!", "stop"),
+        ("Parar.", "stop"),
+        ("darme de baja", "stop"),
+        ("Ayuda", "help"),
+        ("Sí", "confirm"),
+        ("si", "confirm"),
+        ("Si\u0301", "confirm"),  # an accent that was typed by itself
+        ("CONFIRMO", "confirm"),
+        ("¡Confirmar!", "confirm"),
+        ("Cambiar", "reschedule"),
+        ("reprogramar", "reschedule"),
+    ],
+)
+def test_spanish_words_that_no_carrier_knows(text: str, meaning: str) -> None:
+    assert keyword(text) == meaning
+    assert not carriers_know(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        *((word, True) for word in (*STOP, "stop all", "start", "YES", "help")),
+        ("C", False),
+        ("R", False),
+        ("Hola", False),
+    ],
+)
+def test_what_carriers_act_on_by_themselves(text: str, known: bool) -> None:
+    assert carriers_know(text) is known
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "restart",
+        "Cancelar",
+        "sí, gracias",
+        "la baja",
         "please stop by at 5",
         "STOP PLEASE",
         "don't stop",
