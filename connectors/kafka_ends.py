@@ -1,4 +1,9 @@
-"""Where a topic's partitions end, asked of their leaders now and then, beside whoever reads them: nobody waits for the answer."""
+"""Where a topic's partitions end, asked of their leaders now and then, beside whoever reads them: nobody waits for the answer.
+
+Whoever must not miss what somebody is just writing asks for ends with open transactions' records: what waits behind such a one is
+there, though nobody can read it yet. Whoever must not miss what was acknowledged asks for committed ends: no write in an open
+transaction has been acknowledged to anybody.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +25,11 @@ ANSWER_SECONDS = 5.0
 
 
 class Ends:
-    """Open transactions' records count: what waits behind such a one is there, though nobody can read it yet."""
+    """See the module. ``committed``: open transactions' records, and what lies behind them, do not count."""
 
-    def __init__(self, settings: Settings, topic: str, partitions: Iterable[int]) -> None:
+    def __init__(self, settings: Settings, topic: str, partitions: Iterable[int], *, committed: bool = False) -> None:
         self._admin = make_admin(settings)
+        self._isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         self._question = {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions}  # type: ignore[no-untyped-call]
         self._asked_at = float("-inf")
         self._answers: dict[TopicPartition, Future[Any]] = {}
@@ -46,6 +52,6 @@ class Ends:
         if time.monotonic() - self._asked_at >= ASK_SECONDS:
             self._asked_at = time.monotonic()
             self._answers = self._admin.list_offsets(
-                self._question, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_SECONDS
+                self._question, isolation_level=self._isolation, request_timeout=ANSWER_SECONDS
             )
         return None

@@ -103,7 +103,7 @@ GATES_AGE = Metric(
     "gauge",
     ("channel",),
     SINKS,
-    "Since the reader of gates last came round; sending waits at LUXE_SINKS_GATES_STALE_SECONDS (5 s).",
+    "Of the partition of gates that was known to its end the longest ago; sending waits at LUXE_SINKS_GATES_STALE_SECONDS (5 s).",
 )
 BREAKERS = Metric(
     "luxe_breaker_state",

@@ -40,8 +40,9 @@ class Tuning(BaseSettings):
     )
     drain_seconds: float = Field(15.0, ge=0, le=280, description="At SIGTERM and revocation: to end what is in flight.")
     session_timeout_seconds: float = Field(10.0, ge=6, le=300, description="A dead sink's partitions move after it.")
-    # A gates reader that has not come round for this long may be missing what came into force: sending waits.
-    gates_stale_seconds: float = Field(5.0, ge=0.5, le=60)
+    # Gates that are not known to their end for this long may lack what came into force: sending waits. Ends are asked for every
+    # second, so less than three would wait for nothing.
+    gates_stale_seconds: float = Field(5.0, ge=3, le=60)
     retry_delay_seconds: float = Field(
         1.0,
         ge=0,
