@@ -11,7 +11,7 @@ from fastavro import parse_schema, schemaless_writer
 from connectors.sealing import seal
 from schemas.definitions import subject, versions
 from schemas.registry import FileRegistry
-from schemas.topics import GATES
+from schemas.topics import GATES, LANES
 from tests.contract.loopback_registry import running_registry
 from tests.integration.sinks.outgoing import Outbox, Outgoing
 from tests.integration.sinks.rig import Rig, wait_for
@@ -47,6 +47,9 @@ def test_what_a_later_release_wrote_waits_in_its_place_and_is_sent_once_it_can_b
         wire = b"\0" + committed[-2].id.to_bytes(4, "big") + body(versions(MESSAGE)[-2], one.message)
         outbox.send_raw(one.topic, patient.encode(), wire)
 
+    rig.ensure("sms")
+    for lane in LANES:  # what others left would wait too
+        wait_for(lambda lane=lane: sum(rig.committed("sms", lane).values()) == 0)
     with running_registry() as registry:
         registry.load_committed()
         text = registry.texts.pop(message_id)
