@@ -48,8 +48,8 @@ def test_what_a_later_release_wrote_waits_in_its_place_and_is_sent_once_it_can_b
         outbox.send_raw(one.topic, patient.encode(), wire)
 
     rig.ensure("sms")
-    for lane in LANES:  # what others left would wait too
-        wait_for(lambda lane=lane: sum(rig.committed("sms", lane).values()) == 0)
+    # What others left would wait too.
+    wait_for(lambda: all(sum(rig.committed("sms", lane).values()) == 0 for lane in LANES))
     with running_registry() as registry:
         registry.load_committed()
         text = registry.texts.pop(message_id)
