@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import jwt
+import psutil
 import psycopg
 import requests
 
@@ -134,3 +135,35 @@ def luxe(settings: Settings, *arguments: str, given: str | None = None) -> subpr
         timeout=120,
         check=False,
     )
+
+
+def produced(settings: Settings, patient: Patient, event_type: str, fields: dict[str, Any], **more: Any) -> None:
+    """Publishes an event about the patient, as an operator does."""
+    event = {
+        **{"event_type": event_type, "clinic_id": CLINIC, "aggregate_id": next(iter(fields.values()))},
+        **{"aggregate_version": 1, "patient_id": patient.recipient.removeprefix("patient:")},
+        **fields,
+        **more,
+    }
+    file = settings.state_dir / "produced.json"
+    file.write_text(json.dumps(event))
+    done = luxe(settings, "produce", str(file))
+    assert done.returncode == 0, done.stderr
+
+
+def misbehave(settings: Settings, to: str, count: int | None = None, **effect: Any) -> None:
+    rule = {"to": to, "effect": effect} | ({} if count is None else {"count": count})
+    answer = requests.post(f"{settings.loopback_url}/faults", json=rule, timeout=10)
+    assert answer.status_code == 201, answer.text
+
+
+def codes(told: Any) -> list[str]:
+    return [step["code"] for step in told.get("timeline", ())]
+
+
+def connected(pid: int) -> None:
+    """Waits until a process of ours has a connection: here, to Kafka."""
+    process, deadline = psutil.Process(pid), time.monotonic() + WAIT_SECONDS
+    while not any(one.status == psutil.CONN_ESTABLISHED for one in process.net_connections("tcp")):
+        assert time.monotonic() < deadline, "it has not connected"
+        time.sleep(0.05)

@@ -18,14 +18,28 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import requests
 from pypdf import PdfReader, PdfWriter
 
 from connectors.settings import Settings
 from connectors.stack.stack import LocalStack
-from tests.integration.desk import WAIT_SECONDS, Desk, Patient, luxe, outbox, pid_of, requested, sent_to, standing_still
+from tests.integration.abroad_and_one_click import one_click, texts_abroad
+from tests.integration.desk import (
+    WAIT_SECONDS,
+    Desk,
+    Patient,
+    codes,
+    connected,
+    luxe,
+    misbehave,
+    outbox,
+    pid_of,
+    produced,
+    requested,
+    sent_to,
+    standing_still,
+)
 from tests.integration.hammer.crowd import CLINIC, noon_zone
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -179,16 +193,6 @@ def test_cancelled_after_it_was_sent_it_says_so(settings: Settings, patients: Ca
     assert told["sentence"].startswith("It had gone out by text and email before")
 
 
-def misbehave(settings: Settings, to: str, count: int | None = None, **effect: Any) -> None:
-    rule = {"to": to, "effect": effect} | ({} if count is None else {"count": count})
-    answer = requests.post(f"{settings.loopback_url}/faults", json=rule, timeout=10)
-    assert answer.status_code == 201, answer.text
-
-
-def codes(told: Any) -> list[str]:
-    return [step["code"] for step in told.get("timeline", ())]
-
-
 def test_what_fails_in_passing_is_tried_again(settings: Settings, patients: Callable[[], Patient]) -> None:
     desk, patient = Desk(settings), patients()
     misbehave(settings, patient.phone, 1, kind="twilio_error", code=30001)
@@ -213,14 +217,6 @@ def test_whom_neither_text_nor_email_reaches_has_it_in_the_portal(
     told = desk.until(made["notificationId"], lambda one: one.get("state") == "delivered")
     assert {"undelivered", "bounced", "next_channel"} <= set(codes(told))
     assert set(told["channels"]) == {"sms", "email", "in_app"}
-
-
-def connected(pid: int) -> None:
-    """Waits until a process of ours has a connection: here, to Kafka."""
-    process, deadline = psutil.Process(pid), time.monotonic() + WAIT_SECONDS
-    while not any(one.status == psutil.CONN_ESTABLISHED for one in process.net_connections("tcp")):
-        assert time.monotonic() < deadline, "it has not connected"
-        time.sleep(0.05)
 
 
 def test_luxe_send_sends_and_luxe_watch_follows(settings: Settings, patients: Callable[[], Patient]) -> None:
@@ -356,20 +352,6 @@ def test_a_clinic_s_form_goes_with_the_email_that_names_it(
     assert "no form of that name" in luxe(settings, "documents", "remove", "--clinic", CLINIC, "--form", "x").stderr
 
 
-def produced(settings: Settings, patient: Patient, event_type: str, fields: dict[str, Any], **more: Any) -> None:
-    """Publishes an event about the patient, as an operator does."""
-    event = {
-        **{"event_type": event_type, "clinic_id": CLINIC, "aggregate_id": next(iter(fields.values()))},
-        **{"aggregate_version": 1, "patient_id": patient.recipient.removeprefix("patient:")},
-        **fields,
-        **more,
-    }
-    file = settings.state_dir / "produced.json"
-    file.write_text(json.dumps(event))
-    done = luxe(settings, "produce", str(file))
-    assert done.returncode == 0, done.stderr
-
-
 def files_sent_to(settings: Settings, patient: Patient) -> list[tuple[str, dict[str, Any]]]:
     """The files of the first email that reaches the patient, and where each lies at the provider."""
     deadline = time.monotonic() + WAIT_SECONDS
@@ -379,6 +361,14 @@ def files_sent_to(settings: Settings, patient: Patient) -> list[tuple[str, dict[
             return [(file["at"], file) for file in emails[0]["attachments"]]
         assert time.monotonic() < deadline
         time.sleep(0.5)
+
+
+def test_a_text_abroad_costs_what_its_country_costs_and_without_a_price_nothing_is_told(settings: Settings) -> None:
+    texts_abroad(settings)
+
+
+def test_a_mail_program_s_button_stops_offers_and_not_what_is_about_care(settings: Settings) -> None:
+    one_click(settings)
 
 
 def test_luxe_watch_says_so_when_kafka_goes_away(whole: LocalStack, settings: Settings) -> None:
