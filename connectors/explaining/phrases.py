@@ -95,6 +95,10 @@ WAYS: Mapping[str, str] = {
     "link": "{who} unsubscribed by an email's link",
     "one_click": "{who} unsubscribed in the mail program",
     "page": "{who} said so on the preference page",
+    "provider": "{who} said so to the provider",
+    "Twilio 21610": "{who} had texted STOP, as the provider says",
+    "SendGrid unsubscribe": "{who} unsubscribed at the provider of our emails",
+    "SendGrid group_unsubscribe": "{who} unsubscribed at the provider of our emails",
 }
 
 # Why a message that was decided was not sent, or did not arrive: gates' reasons, and classes of providers' errors.

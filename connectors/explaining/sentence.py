@@ -120,7 +120,8 @@ def _clause(decision: Decision, channel: str, reason: str, said: Said, who: str,
     if reason == "address_suppressed":
         found = next((one for one in said.blocked if one.channel == channel), None)
         if found is not None and found.reason == "opted_out":
-            return f"{WAYS['text'].format(who=who)} on {clock.day(found.since)}, so {{them}} are off"
+            way = WAYS["text" if channel == "sms" else "provider"]
+            return f"{way.format(who=who)} on {clock.day(found.since)}, so {{them}} are off"
         if found is not None and found.reason in ENDED:
             return f"{{them}} are blocked since {clock.day(found.since)}, because {ENDED[found.reason].format(who=who)}"
     scope = {"category_opt_out": "category:", "channel_off": "channel"}.get(reason)

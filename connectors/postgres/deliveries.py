@@ -295,6 +295,15 @@ async def find_by_provider_ids(pool: Pool, provider: str, ids: Sequence[str]) ->
     return found
 
 
+async def changed_at(pool: Pool, ids: Sequence[str]) -> dict[str, datetime]:
+    """Delivery id → when its row changed last: of one that the provider took, when it said so."""
+    async with each_by_itself(pool) as connection:
+        cursor = await connection.execute(
+            "SELECT delivery_id, updated_at FROM deliveries WHERE delivery_id = ANY(%s)", (list(ids),)
+        )
+        return dict(await cursor.fetchall())
+
+
 async def remember_earlier(pool: Pool, earlier: Sequence[tuple[str, int, str]]) -> None:
     """Delivery id, attempt and message id at the provider, of attempts that later ones have replaced: their receipts find them.
 

@@ -51,9 +51,10 @@ async def stop(
     address_hash = records.ring.address_hash("sms", text.number)
     if (earlier := await history.noted(connection, text.message_id)) is not None:
         return await _again(connection, earlier)
-    patients = await _patients(connection, records, text.number)
+    await history.in_turn(connection, address_hash)
+    patients = await patients_at(connection, records, "sms", text.number)
     said = Said(f"number:{address_hash}", STOP_SOURCE, now)
-    await _edit(
+    await edit(
         connection, records, patients, lambda content: wishes.stopped(content, said), said, "webhook", address_hash
     )
     classes: tuple[SenderClass, ...] = (
@@ -71,25 +72,26 @@ async def start(
     address_hash = records.ring.address_hash("sms", text.number)
     if (earlier := await history.noted(connection, text.message_id)) is not None:
         return await _again(connection, earlier)
+    await history.in_turn(connection, address_hash)
     gate = address_gate("sms", text.sender_class, address_hash)
     if if_opted_out:
         # Twilio signs no time: an old YES that somebody recorded, posted again after a STOP, must not undo that.
         if await history.was_passed_on(connection, text.message_id):
             return CarriedOut(None, (), [])
-        if not await _opted_out(connection, gate):
+        if not await is_opted_out(connection, gate):
             await history.passed_on(connection, text.message_id)
             return CarriedOut(None, (), [])
-    patients = await _patients(connection, records, text.number)
+    patients = await patients_at(connection, records, "sms", text.number)
     said = Said(f"number:{address_hash}", START_SOURCE, now)
     if text.sender_class == "marketing":
-        before = await _before_last(connection, patients, "sms_marketing")
+        before = await before_last(connection, patients, "sms_marketing")
         for patient in patients:
             status = before.get(patient)
 
             def again(content: Mapping[str, Any], status: str | None = status) -> dict[str, Any]:
                 return wishes.started(content, status, said)
 
-            await _edit(connection, records, [patient], again, said, "webhook", address_hash)
+            await edit(connection, records, [patient], again, said, "webhook", address_hash)
     await gates.lift(connection, records, [gate], "opted_out")
     return await _noted(connection, text, "in", (text.sender_class,), patients, address_hash)
 
@@ -104,7 +106,7 @@ async def unsubscribe(
     def no(content: Mapping[str, Any]) -> dict[str, Any]:
         return wishes.unsubscribed(content, link.channel, scope, link.category, said)
 
-    written = await _edit(connection, records, [link.recipient], no, said, "api")
+    written = await edit(connection, records, [link.recipient], no, said, "api")
     shut = [consent_gate(link.recipient, consent_type) for consent_type in withdrawn]
     if written.unknown:
         # Nobody has a record of them, but the message came: their wish is kept where the sinks look.
@@ -129,12 +131,14 @@ async def waiting(connection: psycopg.AsyncConnection, keys: Sequence[str]) -> l
     return await unpublished(connection, [(topic, key.encode()) for topic in (RECIPIENTS, GATES) for key in keys])
 
 
-class _Edited(NamedTuple):
+class Edited(NamedTuple):
+    """Whether anybody's record changed, and whether somebody has none."""
+
     changed: bool
     unknown: bool
 
 
-async def _edit(
+async def edit(
     connection: psycopg.AsyncConnection,
     records: Records,
     who: Sequence[str],
@@ -142,12 +146,13 @@ async def _edit(
     said: Said,
     source: str,
     address_hash: str | None = None,
-) -> _Edited:
+) -> Edited:
+    """Change what is stored of these recipients. ``source``: of gates; ``address_hash``: for which address it was said."""
     known = await _known(connection, who)
     written = await recipients.edit_many(
         connection, records, {one: _editing(change) for one in who if one in known}, said.by, source, address_hash
     )
-    return _Edited(bool(written.updated), len(known) < len(who))
+    return Edited(bool(written.updated), len(known) < len(who))
 
 
 def _editing(change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Edit:
@@ -163,19 +168,21 @@ async def _known(connection: psycopg.AsyncConnection, who: Sequence[str]) -> set
     return {recipient for (recipient,) in await cursor.fetchall()}
 
 
-async def _patients(connection: psycopg.AsyncConnection, records: Records, number: str) -> list[str]:
-    found = await recipients.find_by_address(connection, records, "sms", number)
+async def patients_at(connection: psycopg.AsyncConnection, records: Records, channel: str, address: str) -> list[str]:
+    """Whose address it is; several may share it. Raises ValueError for a number that is not E.164."""
+    found = await recipients.find_by_address(connection, records, channel, address)
     return [recipient for recipient in found if recipient.startswith("patient:")]
 
 
-async def _opted_out(connection: psycopg.AsyncConnection, gate: str) -> bool:
+async def is_opted_out(connection: psycopg.AsyncConnection, gate: str) -> bool:
+    """Whether somebody's no shuts this gate."""
     cursor = await connection.execute(
         "SELECT 1 FROM suppressions WHERE gate_key = %s AND reason = 'opted_out'", (gate,)
     )
     return await cursor.fetchone() is not None
 
 
-async def _before_last(
+async def before_last(
     connection: psycopg.AsyncConnection, patients: Sequence[str], consent_type: str
 ) -> dict[str, str]:
     """Recipient → what stood before the consent that stands now."""

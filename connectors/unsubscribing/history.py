@@ -10,12 +10,15 @@ from typing import Literal, NamedTuple
 import psycopg
 
 Action = Literal["out", "in"]
-Path = Literal["text", "link", "one_click", "page"]
+Path = Literal["text", "link", "one_click", "page", "provider"]
 
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """One entry. ``scope``: category:<opt-in>, channel, everything, or sender:<class>[,<class>]. Prints without people."""
+    """One entry. ``scope``: category:<opt-in>, channel, everything, or sender:<class>[,<class>] (``*``: any sender).
+
+    ``at``: when it was said elsewhere; None: now. Prints without people.
+    """
 
     action: Action
     path: Path
@@ -26,6 +29,7 @@ class OptOut:
     address_hash: str | None = None
     message_id: str | None = None
     notification_id: str | None = None
+    at: datetime | None = None
 
     def __repr__(self) -> str:
         return f"OptOut({self.action}, {self.path}, {self.channel}, {self.scope})"
@@ -44,8 +48,8 @@ async def append(connection: psycopg.AsyncConnection, entry: OptOut) -> None:
     """Add an entry, in the transaction of what it changed."""
     await connection.execute(
         """INSERT INTO opt_outs
-               (action, path, actor, recipients, channel, scope, address_hash, message_id, notification_id)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+               (action, path, actor, recipients, channel, scope, address_hash, message_id, notification_id, at)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, coalesce(%s, now()))""",
         (
             entry.action,
             entry.path,
@@ -56,6 +60,7 @@ async def append(connection: psycopg.AsyncConnection, entry: OptOut) -> None:
             entry.address_hash,
             entry.message_id,
             entry.notification_id,
+            entry.at,
         ),
     )
 
@@ -73,8 +78,24 @@ async def was_passed_on(connection: psycopg.AsyncConnection, message_id: str) ->
     return await cursor.fetchone() is not None
 
 
+async def in_turn(connection: psycopg.AsyncConnection, address_hash: str) -> None:
+    """Until the transaction's end nobody else carries out what is said of this address."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"opt-out of {address_hash}",))
+
+
+async def said_yes_since(
+    connection: psycopg.AsyncConnection, address_hash: str, sender_class: str, moment: datetime
+) -> bool:
+    """Whether this address was opened again for this class of sender after that."""
+    cursor = await connection.execute(
+        "SELECT 1 FROM opt_outs WHERE address_hash = %s AND action = 'in' AND scope = %s AND at > %s LIMIT 1",
+        (address_hash, f"sender:{sender_class}", moment),
+    )
+    return await cursor.fetchone() is not None
+
+
 async def said_no_since(connection: psycopg.AsyncConnection, address_hash: str, moment: datetime) -> bool:
-    """Whether a text from this number said no after that."""
+    """Whether a no came from this address after that."""
     cursor = await connection.execute(
         "SELECT 1 FROM opt_outs WHERE address_hash = %s AND action = 'out' AND at >= %s LIMIT 1", (address_hash, moment)
     )

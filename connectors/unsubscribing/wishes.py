@@ -35,6 +35,18 @@ _NEVER_ASKED: Mapping[str, Any] = {"sms_opt_in": {}, "email_opt_in": {}, "push_o
 # What a STOP's withdrawal is told by: a START takes back those, and no other.
 STOP_SOURCE = "text STOP"
 START_SOURCE = "text START"
+# What was said to a provider, by its name and code.
+PROVIDER_SOURCES: Mapping[tuple[str, str], str] = {
+    ("twilio", "21610"): "Twilio 21610",
+    ("sendgrid", "unsubscribe"): "SendGrid unsubscribe",
+    ("sendgrid", "group_unsubscribe"): "SendGrid group_unsubscribe",
+}
+RESUBSCRIBE_SOURCE = "SendGrid group_resubscribe"
+# Whose withdrawals of marketing a yes to the sender, or to the group, takes back.
+_TAKEN_BACK: Mapping[str, tuple[str, ...]] = {
+    "sms": (STOP_SOURCE, PROVIDER_SOURCES["twilio", "21610"]),
+    "email": (PROVIDER_SOURCES["sendgrid", "group_unsubscribe"],),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +95,38 @@ def consents_withdrawn(channel: str, scope: Scope, category: str) -> tuple[str, 
 
 def stopped(content: Content, said: Said) -> dict[str, Any]:
     """The content after STOP by text, to whichever sender: no marketing texts. That the number is shut is its gate's business."""
+    return without_marketing(content, "sms", said)
+
+
+def without_marketing(content: Content, channel: str, said: Said) -> dict[str, Any]:
+    """The content after a no to marketing on a channel that was said of an address, not by one person."""
     preferences = _preferences(content)
-    _switch_off(preferences, "sms", "marketing")
-    return _with(content, preferences, [withdrawn("sms_marketing", said)], said)
+    _switch_off(preferences, channel, "marketing")
+    return _with(content, preferences, [withdrawn(_MARKETING_CONSENT[channel], said)], said)
 
 
-def started(content: Content, before: str | None, said: Said) -> dict[str, Any]:
+def agreed_since(content: Content, channel: str, moment: datetime) -> bool:
+    """Whether marketing on a channel was agreed to after that."""
+    stood = _consent(content, _MARKETING_CONSENT[channel])
+    return stood is not None and stood["status"] == "opted_in" and bool(stood["consent_date"] >= moment)
+
+
+def started(content: Content, before: str | None, said: Said, channel: str = "sms") -> dict[str, Any]:
     """The content after START to the marketing sender. ``before``: the status of the marketing consent before the STOP, if any.
 
-    Only a STOP is taken back: somebody who said no by another way must say yes by that way. Who had agreed before has agreed
-    again; who never had is noted as pending, since a START is no written agreement to marketing (47 CFR 64.1200(f)(9)).
+    So by email, after what SendGrid calls resubscribing to a group. Only a STOP is taken back, said to us or to the provider:
+    somebody who said no by another way must say yes by that way. Who had agreed before has agreed again; who never had is
+    noted as pending, since a START is no written agreement to marketing (47 CFR 64.1200(f)(9)).
     """
-    stood = _consent(content, "sms_marketing")
-    if stood is None or stood["status"] != "opted_out" or stood["source"] != STOP_SOURCE:
+    consent_type = _MARKETING_CONSENT[channel]
+    stood = _consent(content, consent_type)
+    if stood is None or stood["status"] != "opted_out" or stood["source"] not in _TAKEN_BACK[channel]:
         return dict(content)
     again = before == "opted_in"
     preferences = _preferences(content)
     if again:
-        preferences["sms_opt_in"] = {**preferences["sms_opt_in"], "marketing": True}
-    fresh = {**withdrawn("sms_marketing", said), "status": "opted_in" if again else "pending"}
+        preferences[f"{channel}_opt_in"] = {**preferences[f"{channel}_opt_in"], "marketing": True}
+    fresh = {**withdrawn(consent_type, said), "status": "opted_in" if again else "pending"}
     return _with(content, preferences, [fresh], said)
 
 

@@ -23,9 +23,10 @@ from connectors.refusal_alarms import RefusalAlarms
 from connectors.sealing import KeyRingError, SealError
 from connectors.settings import Settings
 from connectors.statuses import StatusLog, delivery_status
-from connectors.suppressing import DeadAddress, reason_of, sms_sender_class, suppress
+from connectors.suppressing import DeadAddress, email_sender_class, reason_of, reopen, sms_sender_class, suppress
+from connectors.unsubscribing.at_providers import Word
 from connectors.webhooks.counted import Counted
-from connectors.webhooks.receipts import Receipt
+from connectors.webhooks.receipts import RESUBSCRIBED, Receipt
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,13 @@ class Desk:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _settle(self, receipts: Sequence[Receipt]) -> list[None]:
+        await self._settle_statuses([receipt for receipt in receipts if receipt.status != RESUBSCRIBED])
+        # Said of an address: whichever message it came by, and whether that is known here, does not matter.
+        again = [_resubscribed(receipt) for receipt in receipts if receipt.status == RESUBSCRIBED]
+        await reopen(self._pool, self._records, again, "webhook")
+        return [None] * len(receipts)
+
+    async def _settle_statuses(self, receipts: Sequence[Receipt]) -> None:
         found = await self._find(receipts)
         unknown = [receipt for receipt in receipts if _key(receipt) not in found]
         if unknown:
@@ -82,7 +90,6 @@ class Desk:
             self._counted.parked(unknown)
             log.info("%d receipts parked: their messages are not in the ledger yet", len(unknown))
         await self._tell([(receipt, found[_key(receipt)]) for receipt in receipts if _key(receipt) in found])
-        return [None] * len(receipts)
 
     async def _find(self, receipts: Sequence[Receipt]) -> dict[tuple[str, str], Delivery]:
         """(provider, message id) → delivery: by the provider's id, else by ours, which came back with the receipt."""
@@ -123,7 +130,8 @@ class Desk:
             log.warning("%d deliveries were accepted twice: %s", len(twice), ", ".join(twice))
 
     async def _tell(self, known: Sequence[tuple[Receipt, Delivery]]) -> None:
-        dead = [address for receipt, _ in known if (address := self._dead_address(receipt)) is not None]
+        since = await self._known_since(known)
+        dead = [address for receipt, of in known if (address := self._dead_address(receipt, of, since)) is not None]
         if dead:
             await suppress(self._pool, self._records, dead, "webhook")
         now = datetime.now(UTC)
@@ -139,13 +147,28 @@ class Desk:
                     code=receipt.error_code or "",
                 )
 
-    def _dead_address(self, receipt: Receipt) -> DeadAddress | None:
+    async def _known_since(self, known: Sequence[tuple[Receipt, Delivery]]) -> Mapping[str, datetime]:
+        """Delivery → when its call ended, of texts to somebody who had said no.
+
+        Twilio's callbacks tell no time, and may be posted again for ever: an old one must not undo a START.
+        """
+        ids = [
+            delivery.delivery_id
+            for receipt, delivery in known
+            if receipt.provider == twilio.PROVIDER and receipt.error_class == "opted_out"
+        ]
+        return await deliveries.changed_at(self._pool, ids) if ids else {}
+
+    def _dead_address(self, receipt: Receipt, delivery: Delivery, since: Mapping[str, datetime]) -> DeadAddress | None:
         reason = "complaint" if receipt.status == "complained" else reason_of(receipt.error_class)
         if reason is None or not receipt.address:
             return None
+        code = receipt.error_code or ""
+        said_at = since.get(delivery.delivery_id, receipt.status_at)
         if receipt.provider == twilio.PROVIDER:
-            return DeadAddress("sms", receipt.address, sms_sender_class(self._settings, receipt.sender), reason)
-        return DeadAddress("email", receipt.address, "*", reason)
+            sender_class = sms_sender_class(self._settings, receipt.sender)
+            return DeadAddress("sms", receipt.address, sender_class, reason, receipt.provider, code, said_at)
+        return DeadAddress("email", receipt.address, email_sender_class(code), reason, receipt.provider, code, said_at)
 
     async def _settle_parked(self) -> int:
         async with self._pool.connection() as connection:
@@ -160,6 +183,10 @@ class Desk:
 
 def _parked(receipt: Receipt) -> parked.Receipt:
     return parked.Receipt(receipt.provider, receipt.provider_message_id, orjson.dumps(receipt.as_json()))
+
+
+def _resubscribed(receipt: Receipt) -> Word:
+    return Word(receipt.provider, receipt.provider_status, "email", receipt.address, "marketing", receipt.status_at)
 
 
 def _key(receipt: Receipt) -> tuple[str, str]:

@@ -34,8 +34,11 @@ SENDGRID_STATUSES = {
     "spamreport": "complained",
     "unsubscribe": "unsubscribed",
     "group_unsubscribe": "unsubscribed",
+    "group_resubscribe": "resubscribed",
 }
-IGNORED_SENDGRID_EVENTS = frozenset({"deferred", "group_resubscribe", "account_status_change"})
+# Said of an address, and no status of the message that it came by.
+RESUBSCRIBED = "resubscribed"
+IGNORED_SENDGRID_EVENTS = frozenset({"deferred", "account_status_change"})
 
 # Why SendGrid itself did not even try, by how its reason begins, as the code of its error table.
 SENDGRID_DROPS = (

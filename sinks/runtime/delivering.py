@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 import psycopg
 
 from connectors.postgres import devices
-from connectors.providers.outcome import Accepted, ErrorClass, OutcomeUnknown, Refused
+from connectors.providers.outcome import Accepted, OutcomeUnknown, Refused
 from connectors.sealing import KeyRingError
-from connectors.suppressing import DeadAddress, SenderClass, reason_of, suppress
+from connectors.suppressing import DeadAddress, reason_of, suppress
+from connectors.unsubscribing.at_providers import SenderClass
 from schemas.codec import CodecError, Decoded, LaterSchemaError
 from schemas.registry import RegistryUnavailableError
 from sinks.runtime.attempts import Begun, Ended, Leased
@@ -304,6 +305,7 @@ class Delivering:
             addresses = [one for one, verdict in zip(addresses, verdicts, strict=True) if verdict is None]
             content = {**content, "to": " ".join(addresses)}
         life.sending()
+        called_at = datetime.now(UTC)
         try:
             accepted = await self._send(message, content)
         except Refused as refused:
@@ -313,7 +315,7 @@ class Delivering:
             if await tools.admission.ends.postpones(permit, message, refused, tries):
                 raise Postponed from None
             if tools.channel.name != "push":
-                await self._suppress(message, addresses, refused.error_class)
+                await self._suppress(message, addresses, refused, called_at)
             return outcome
         tools.admission.ends.answered(permit)
         dead += accepted.dead_addresses
@@ -375,15 +377,18 @@ class Delivering:
         except Exception as error:  # noqa: BLE001 - the message itself has its end
             log.error("%d dead devices could not be forgotten: %s", len(tokens), type(error).__name__)  # noqa: TRY400
 
-    async def _suppress(self, message: Message, addresses: Sequence[str], error_class: ErrorClass) -> None:
+    async def _suppress(
+        self, message: Message, addresses: Sequence[str], refused: Refused, called_at: datetime
+    ) -> None:
         """An address that said no, or is none, is not written to again."""
-        reason = reason_of(error_class)
+        reason = reason_of(refused.error_class)
         if reason is None:
             return
         tools = self._tools
         # An email sender has no classes: what its provider blocks, it blocks for all.
         sender_class: SenderClass = message["sender_class"] if tools.channel.name == "sms" else "*"
-        dead = [DeadAddress(tools.channel.name, address, sender_class, reason) for address in addresses]
+        said = (sender_class, reason, tools.channel.provider, refused.code, called_at)
+        dead = [DeadAddress(tools.channel.name, address, *said) for address in addresses]
         await patiently(
             lambda: suppress(tools.pool, tools.records, dead, "sink"),
             retry_seconds=tools.tuning.postgres_retry_seconds,

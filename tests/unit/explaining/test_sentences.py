@@ -28,7 +28,7 @@ from connectors.postgres.gates import Reason as GateReason
 from connectors.providers.outcome import ERROR_CLASSES
 from connectors.unsubscribing.carrying_out import LINK_SOURCES
 from connectors.unsubscribing.history import Path
-from connectors.unsubscribing.wishes import STOP_SOURCE
+from connectors.unsubscribing.wishes import PROVIDER_SOURCES, STOP_SOURCE
 from streams.rules.decision import RULES
 from streams.rules.reasons import Reason
 
@@ -78,7 +78,7 @@ def test_every_reason_of_a_decision_has_a_phrase_and_no_phrase_a_code_that_is_no
 
 
 def test_every_way_gate_and_error_has_a_phrase() -> None:
-    assert set(get_args(Path)) | {STOP_SOURCE, *LINK_SOURCES.values()} == set(WAYS)
+    assert set(get_args(Path)) | {STOP_SOURCE, *LINK_SOURCES.values(), *PROVIDER_SOURCES.values()} == set(WAYS)
     assert set(get_args(GateReason)) | set(ERROR_CLASSES) <= set(ENDED)
 
 
@@ -184,6 +184,14 @@ def test_a_link_that_was_clicked_is_told_with_its_day() -> None:
         "The patient unsubscribed by an email's link on 3 March, so emails are off; "
         "the appointment reminder message (24 h before) went out by text at 09:02 on 4 March, "
         "and the provider has not yet said that it arrived."
+    )
+
+
+def test_who_unsubscribed_at_the_provider_of_emails_texted_nothing() -> None:
+    made = decision("deliver", "deliver", ("suppression", "email", "narrow", "address_suppressed"), channels=["sms"])
+    said = Said(blocked=[Blocked("email", "opted_out", STOPPED)])
+    assert say(story("sent", made, delivery("sms", "sent")), said).startswith(
+        "The patient said so to the provider on 3 March, so emails are off; "
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.unsubscribing import wishes
-from connectors.unsubscribing.wishes import OPT_INS, SCOPES, START_SOURCE, STOP_SOURCE, Said, Scope
+from connectors.unsubscribing.wishes import OPT_INS, PROVIDER_SOURCES, SCOPES, START_SOURCE, STOP_SOURCE, Said, Scope
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 SAID = Said("patient:1", "unsubscribe link", NOW)
@@ -145,6 +145,27 @@ def test_a_start_does_not_take_back_a_no_said_elsewhere() -> None:
     on_the_page = wishes.unsubscribed(everything_on(), "sms", "category", "marketing", SAID)
     after = wishes.started(wishes.stopped(on_the_page, STOP), "opted_in", START)
     assert open_doors(after) == open_doors(on_the_page)
+
+
+@pytest.mark.parametrize(
+    ("said_to", "channel", "comes_back"),
+    [
+        (("twilio", "21610"), "sms", True),
+        (("sendgrid", "group_unsubscribe"), "email", True),
+        (("sendgrid", "unsubscribe"), "email", False),
+    ],
+)
+def test_what_was_said_to_a_provider_comes_back_where_it_says_so(
+    said_to: tuple[str, str], channel: str, comes_back: bool
+) -> None:
+    before = everything_on()
+    no = Said("address:abc", PROVIDER_SOURCES[said_to], NOW)
+    after = wishes.without_marketing(before, channel, no)
+    assert open_doors(before) - open_doors(after) == {f"{channel}.marketing", f"{channel}_marketing"}
+    assert wishes.without_marketing(after, channel, no) == after
+    again = wishes.started(after, "opted_in", START, channel)
+    assert open_doors(again) == open_doors(before if comes_back else after)
+    assert wishes.agreed_since(again, channel, NOW) == comes_back
 
 
 def test_a_start_out_of_nowhere_changes_nothing() -> None:

@@ -95,6 +95,7 @@ def test_a_sendgrid_event() -> None:
         ({"event": "open"}, "read", None),
         ({"event": "spamreport"}, "complained", "opted_out"),
         ({"event": "group_unsubscribe"}, "unsubscribed", "opted_out"),
+        ({"event": "group_resubscribe"}, "resubscribed", None),
     ],
 )
 def test_sendgrid_s_words(changes: dict[str, Any], status: str, error_class: str | None) -> None:
