@@ -52,6 +52,8 @@ def field_faults(types: Mapping[str, NotificationType], events: Mapping[str, Eve
             field = getattr(rule, column)
             if field is not None and not _is(fields, field, "text"):
                 yield ("events", name, column), f"{field}: not a text field of {name}"
+        if rule.part is not None and not (_is(fields, rule.part, "text") or _is(fields, rule.part, "date")):
+            yield ("events", name, "part"), f"{rule.part}: not a text or date field of {name}"
         if rule.settles is not None and not _is(fields, "patient_id", "text"):
             yield ("events", name, "settles"), f"{name} names no patient_id: nobody would have done it"
         if rule.settles_through is not None and not _is(fields, rule.settles_through, "number"):

@@ -371,11 +371,12 @@ class EventRule(Row):
     ``older``: what earlier versions asked for is superseded. ``all``: everything up to this version dies and the aggregate is
     closed. Only an event that ``reopens`` (with a higher version) opens it again. ``only``: the withdrawal is for the patient in
     that field alone, and nobody else's changes. ``aggregate``: the field with the id of what changed, where the event's own
-    aggregate id is the whole clinic's. ``notification``: the field that, where it is given, names the one notification that is
-    withdrawn, and then nothing else of the aggregate is. ``settles``: the patient it names did what was asked of them, up to this
-    version, or the one in the field ``settles_through`` where that is given: types that ask for it are not sent any more. Where
-    ``settles_when`` is given, only an event of which all that holds settles. ``settles_earlier``: only what earlier versions
-    asked for, for this one asks anew.
+    aggregate id is the whole clinic's. ``part``: the field that says of which part of the aggregate it is, where each has a story
+    of its own (credits, by the day on which they run out). ``notification``: the field that, where it is given, names the one
+    notification that is withdrawn, and then nothing else of the aggregate is. ``settles``: the patient it names did what was
+    asked of them, up to this version, or the one in the field ``settles_through`` where that is given: types that ask for it are
+    not sent any more. Where ``settles_when`` is given, only an event of which all that holds settles. ``settles_earlier``: only
+    what earlier versions asked for, for this one asks anew.
     """
 
     withdraws: Withdraws = "none"
@@ -386,6 +387,7 @@ class EventRule(Row):
     reopens: bool = False
     only: str | None = None
     aggregate: str | None = None
+    part: str | None = None
     notification: str | None = None
 
 

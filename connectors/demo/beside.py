@@ -15,10 +15,10 @@ from connectors.demo.people import Patient, birthday_of
 from connectors.demo.script import Told
 
 _HOME = ZoneInfo(ZONE)
-_MEMBERS, _MONTH_DAYS = 0.15, 30
+_MEMBERS, _MONTH_DAYS, _AGAIN = 0.15, 30, 0.4
 # Of each thing so many a day and hundred patients.
 _DAILY = (
-    ("payment", 0.6), ("failed", 0.2), ("forms", 0.4), ("medication", 0.8), ("message", 0.5), ("points", 0.6),
+    ("payment", 0.6), ("failed", 0.2), ("forms", 0.4), ("medication", 0.3), ("message", 0.5), ("points", 0.6),
     ("package", 0.2), ("result", 0.2),
 )  # fmt: skip
 _CAMPAIGNS = ("seasonal", "newsletter", "vip", "new_treatment", "educational", "referral", "member_benefits")
@@ -49,14 +49,22 @@ class Beside:
                 yield self._told("membership.credits_added", at, name, about | credits, credits_added=Decimal(2))
                 if month % 3 == 2:
                     at += timedelta(minutes=5)
-                    yield self._told(
-                        "membership.credits_expiring", at, name, about | credits, credits_expiring=Decimal(2)
-                    )
+                    for left in self._announced():
+                        yield self._told(
+                            "membership.credits_expiring", at, name, about | credits, credits_expiring=Decimal(left)
+                        )
+                        at += timedelta(hours=self._random.randint(1, 100))
                 if month == 11:
                     at += timedelta(minutes=5)
                     renewed = day + timedelta(days=_MONTH_DAYS)
                     yield self._told("membership.renewal_due", at, name, about, renewal_date=renewed)
                 month += 1
+
+    def _announced(self) -> Iterator[int]:
+        """Credits that run out, as they are announced: some once more, since one of them was used, or for nothing."""
+        yield 2
+        if self._random.random() < _AGAIN:
+            yield self._random.choice((2, 1))
 
     def of_day(self, day: date) -> Iterator[Told]:
         """What happens on one day, in no order."""
@@ -89,26 +97,38 @@ class Beside:
     def _failed(self, patient: Patient, at: datetime) -> Iterator[Told]:
         name = self._name("fail")
         about = {"payment_id": name, "patient_id": patient.patient_id, "amount": self._amount(), "time_zone": ZONE}
-        yield self._told("payment.failed", at, name, about, failure_reason="card_declined", retryable=True)
+        for _ in range(self._random.randint(1, 3)):  # tried again every few days
+            again = at + timedelta(days=self._random.randint(2, 5))
+            yield self._told(
+                "payment.failed", at, name, about, failure_reason="card_declined", retryable=True, next_retry_at=again
+            )
+            if self._random.random() < 0.4:  # paid by hand meanwhile
+                at += timedelta(hours=self._random.randint(1, 40))
+                receipt = f"https://portal.luxe.example/r/{name}"
+                yield self._told("payment.received", at, name, about, method="cash", receipt_url=receipt)
+                return
+            at = again
 
     def _forms(self, patient: Patient, at: datetime) -> Iterator[Told]:
         name = self._name("forms")
         about = {"assignment_id": name, "patient_id": patient.patient_id, "time_zone": ZONE}
-        yield self._told(
-            "forms.due",
-            at,
-            name,
-            about,
-            form_names=["Medical history"],
-            due_date=at.date() + timedelta(days=7),
-            forms_url="https://portal.luxe.example/forms",
-        )
+        due_in = self._random.choice((None, 7, 14))
+        due_date = None if due_in is None else at.date() + timedelta(days=due_in)
+        payload: dict[str, Any] = {"form_names": ["Medical history"], "forms_url": "https://portal.luxe.example/forms"}
+        yield self._told("forms.due", at, name, about, due_date=due_date, **payload)
+        if self._random.random() < 0.4:
+            done = at + timedelta(hours=self._random.randint(1, 300))
+            yield self._told("forms.completed", done, name, about, completed_at=done, **payload)
 
     def _medication(self, patient: Patient, at: datetime) -> Iterator[Told]:
         name = self._name("med")
         about = {"medication_plan_id": name, "patient_id": patient.patient_id, "time_zone": ZONE}
         due = at + timedelta(hours=self._random.randint(1, 30))
-        yield self._told("medication.reminder_due", at, name, about, medication="ointment", due_at=due)
+        for dose in range(self._random.randint(1, 6)):  # all announced at once, one event each
+            due_at = due + timedelta(days=dose)
+            yield self._told(
+                "medication.reminder_due", at, name, about, medication="ointment", due_at=due_at, occurrence=dose + 1
+            )
 
     def _message(self, patient: Patient, at: datetime) -> Iterator[Told]:
         name = self._name("msg")
@@ -146,8 +166,11 @@ class Beside:
             "time_zone": ZONE,
         }
         yield self._told("package.purchased", at, name, about, sessions_total=6, amount=self._amount())
-        at += timedelta(days=self._random.randint(1, 20))
-        yield self._told("package.session_used", at, name, about, sessions_used=1, sessions_remaining=5)
+        for used in range(1, 7):  # some sooner than the reminder of those that are left, some later
+            at += timedelta(days=self._random.randint(4, 45))
+            yield self._told("package.session_used", at, name, about, sessions_used=used, sessions_remaining=6 - used)
+            if self._random.random() < 0.2:
+                return
 
     def _result(self, patient: Patient, at: datetime) -> Iterator[Told]:
         name = self._name("lab")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from random import Random
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from connectors.demo.day import SERVICES
 from connectors.demo.envelopes import Envelopes
+from connectors.demo.papers import Papers
 from connectors.demo.people import PROVIDERS, Patient
 from connectors.demo.script import Told
 
@@ -22,6 +23,8 @@ LEAD_DAYS = ((15, 0, 0), (20, 1, 2), (25, 3, 7), (25, 8, 28), (15, 29, 90))
 SUNDAY = 7
 _OPENS, _CLOSES = 9, 17
 _MOVED, _CANCELLED, _RESTORED, _CONFIRMED, _COMES = 0.14, 0.09, 0.25, 0.45, 0.88
+# Of a hundred cancellations so many are heard before anything else of their visit; of all events so many twice.
+_OVERTAKEN, _TWICE = 0.15, 0.01
 _MINUTE = timedelta(minutes=1)
 
 
@@ -46,6 +49,7 @@ class Bookings:
 
     def __init__(self, random: Random, run: str, make: Envelopes, patients: list[Patient]) -> None:
         self._random, self._run, self._make, self._patients = random, run, make, patients
+        self._papers = Papers(random, make)
         self._number = 0
 
     def of_day(self, day: date, count: int) -> Iterator[Told]:
@@ -53,7 +57,18 @@ class Bookings:
         for _ in range(count):
             booked = self._booked_on(day)
             if booked is not None:
-                yield from self._story(booked)
+                yield from self._heard(list(self._papers.beside(self._story(booked))))
+
+    def _heard(self, story: list[Told]) -> Iterator[Told]:
+        """The story as it is heard: now and then its end comes first, or something twice."""
+        random = self._random
+        off = next((number for number, one in enumerate(story) if one.event_type == "appointment.cancelled"), 0)
+        late_ms = random.randint(60_000, 86_400_000) if off and random.random() < _OVERTAKEN else 0
+        for number, one in enumerate(story):
+            heard = replace(one, at_ms=story[off].at_ms + late_ms) if late_ms and number < off else one
+            yield heard
+            if random.random() < _TWICE:
+                yield replace(heard, at_ms=heard.at_ms + random.randint(0, 7_200_000))
 
     def _booked_on(self, day: date) -> _Booked | None:
         random = self._random

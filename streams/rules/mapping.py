@@ -26,6 +26,7 @@ from streams.rules.withdrawal import (
     former_of,
     named_in,
     notification_gate,
+    part_of,
     people_fields,
     remembered_after,
     targets_of,
@@ -131,9 +132,9 @@ class EventMapping:
         )
 
     def aggregate_id(self, event: Mapping[str, Any]) -> str:
-        """The id of what changed: the event's aggregate, or the part of it that the catalogue names."""
+        """The id of what changed: the event's aggregate, or what the catalogue names instead of it, or as a part of it."""
         found: str = event[self._id_field]
-        return found
+        return found if self._rule.part is None else part_of(found, event[self._rule.part])
 
     def map(
         self,
@@ -229,7 +230,7 @@ class EventMapping:
         return {
             "event_id": event["event_id"],
             "clinic_id": event["clinic_id"],
-            "aggregate_id": event[self._id_field],
+            "aggregate_id": self.aggregate_id(event),
             "aggregate_version": event["aggregate_version"],
             "occurred_at": event["occurred_at"],
             "requested_at": times.now,

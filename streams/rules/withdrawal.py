@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from streams.catalog_model import EventRule
@@ -80,6 +81,11 @@ def targets_of(event: Mapping[str, Any], rule: EventRule, named: Recipients, bef
     if rule.withdraws == "all" or (rule.reopens and before.closed):
         return tuple(dict.fromkeys((*before.recipients, *named)))
     return before.recipients
+
+
+def part_of(aggregate_id: str, part: object) -> str:
+    """The id of a part of an aggregate. Ids are read by everybody and the part may be PHI (a day): so it is a digest of it."""
+    return f"{aggregate_id}/{blake2b(f'{aggregate_id}/{part}'.encode(), digest_size=6).hexdigest()}"
 
 
 def aggregate_gate(

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from cli.simulation.checks.agreed import Agreed
+from cli.simulation.checks.announced import Announced
 from cli.simulation.checks.books import Books, Once
 from cli.simulation.checks.caps import Caps
 from cli.simulation.checks.ceilings import Ceilings
 from cli.simulation.checks.check import Check, Violation
 from cli.simulation.checks.in_time import InTime, Living
+from cli.simulation.checks.needed import Needed
 from cli.simulation.checks.reminders import Promised, Reminders
 from cli.simulation.checks.undisturbed import Undisturbed
 from cli.simulation.checks.wishes import Wishes
@@ -76,6 +78,8 @@ def checks_for(catalog: Catalog, policy: Mapping[str, Any]) -> Checks:
             Undisturbed(wishes, policy, answers),
             InTime(),
             Living(),
+            Needed(),
+            Announced(policy["time_zone"]),
             Ceilings(wishes),
             Caps(
                 wishes,

@@ -50,7 +50,8 @@ class Living(Check):
 
     def event(self, event_type: str, value: Mapping[str, Any], at_ms: int) -> None:
         """Notes what is void from now on."""
-        if event_type in _REPLACES:
+        before = self._changed.get(value["aggregate_id"])
+        if event_type in _REPLACES and (before is None or value["aggregate_version"] > before.version):
             cancelled = event_type == "appointment.cancelled"
             changed = _Changed(at_ms, value["aggregate_version"], value["event_id"], cancelled)
             self._changed[value["aggregate_id"]] = changed

@@ -75,19 +75,24 @@ class Reminders(Check):
         self._wishes, self._clinic_zone = wishes, clinic_zone
         self._before = {name: _parsed(one.before) for name, one in promised.items()}
         self._within = {name: _ms_of(one.not_within) for name, one in promised.items()}
+        self._heard: set[str] = set()  # events: told twice they are one
+        self._versions: dict[str, int] = {}  # appointment → of its latest change; what is older is heard late
         self._live: dict[str, dict[tuple[str, str], _Expected]] = {}  # appointment → (event, type) → what must come
         self.table: Counter[tuple[str, str, str]] = Counter()
 
     def event(self, event_type: str, value: Mapping[str, Any], at_ms: int) -> None:
         """What must come from now on, and what must not any more."""
+        if value["event_id"] in self._heard:
+            return
+        self._heard.add(value["event_id"])
         if event_type == "appointment.confirmed":
             for (_, kind), expected in self._live.get(value["aggregate_id"], {}).items():
                 if kind in self._asking:
                     expected.confirmed_ms = expected.confirmed_ms or at_ms
             return
-        self._changed(event_type, value["aggregate_id"], at_ms)
+        newest = self._changed(event_type, value, at_ms)
         names = _SETS.get(event_type)
-        if names is None:
+        if names is None or not newest:
             return
         zone = ZoneInfo(value["time_zone"] or self._clinic_zone)
         starts = datetime.combine(value[names[0]], time.fromisoformat(value[names[1]]), zone)
@@ -106,14 +111,20 @@ class Reminders(Check):
 
     def elsewhere(self, event_type: str, value: Mapping[str, Any], at_ms: int) -> None:
         """An appointment that became somebody else's is nobody's here any more."""
-        self._changed(event_type, value["aggregate_id"], at_ms)
+        self._changed(event_type, value, at_ms)
 
-    def _changed(self, event_type: str, appointment: str, at_ms: int) -> None:
-        """What was to come before a change does not come after it."""
-        if event_type in _SETS or event_type in _ENDS:
-            for key, expected in self._live.pop(appointment, {}).items():
-                if expected.due_ms < at_ms:
-                    self._judge(key, expected)
+    def _changed(self, event_type: str, value: Mapping[str, Any], at_ms: int) -> bool:
+        """What was to come before a change does not come after it. False: it is none, or an older one, heard late."""
+        if event_type not in _SETS and event_type not in _ENDS:
+            return False
+        appointment, version = value["aggregate_id"], value["aggregate_version"]
+        if version < self._versions.get(appointment, 0):
+            return False
+        self._versions[appointment] = version
+        for key, expected in self._live.pop(appointment, {}).items():
+            if expected.due_ms < at_ms:
+                self._judge(key, expected)
+        return True
 
     def _is_plain(self, recipient: str) -> bool:
         """Nothing that we know of them stands against a reminder, at any hour."""

@@ -155,6 +155,7 @@ def test_version_changes_with_content_only(tmp_path: Path) -> None:
             "visit",
             "no text of that",
         ),
+        ("part: expiry_date}", "part: balance}", "part", "not a text or date field"),
         (
             "{settles: session, settles_earlier: true}",
             "{settles_earlier: true}",

@@ -78,8 +78,11 @@ def test_of_sessions_left_the_newest_number_is_told(hops: Hops) -> None:
 
 
 def test_an_announcement_that_is_corrected_warns_once_of_credits_that_run_out(hops: Hops) -> None:
+    """Of the number that was said last; those of another day, announced meanwhile, are warned of as before."""
     ends: dict[str, Any] = {"expiry_date": NOW.date() + timedelta(days=40)}
-    hops.tell(*(event("membership.credits_expiring", version=number, **ends) for number in (1, 2)))
-    outcomes = outcomes_of(hops, hops.notify.work(now_ms=NOW_MS + 40 * DAY_MS))
-    assert outcomes["membership_credits_expiring", "deliver"] == 3
-    assert outcomes["membership_credits_expiring", "suppress"] == 3
+    others = event("membership.credits_expiring", version=2, expiry_date=NOW.date() + timedelta(days=50))
+    told = [event("membership.credits_expiring", version=number, **ends) for number in (1, 3)]
+    hops.tell(told[0], others, told[1])
+    fired = [one for day in range(1, 51) for one in hops.notify.work(now_ms=NOW_MS + day * DAY_MS)]
+    said = {(one["event_id"], one["notification_id"]) for one in hops.notify.messages(fired)}
+    assert Counter(event_id for event_id, _ in said) == {others["event_id"]: 3, told[1]["event_id"]: 3}

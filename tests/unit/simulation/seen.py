@@ -70,16 +70,19 @@ def decides(
 ) -> None:
     decision = {
         "notification_id": "n1", "event_id": "e1", "event_type": "appointment.created", "notification_type": REMINDER,
-        "recipient": "patient:p1", "aggregate_id": "a1", "sequence": 0, "outcome": outcome, "reason": reason or outcome,
+        "recipient": "patient:p1", "aggregate_id": "a1", "aggregate_version": 1,
+        "sequence": 0, "outcome": outcome, "reason": reason or outcome,
         "until": None if until_ms is None else datetime.fromtimestamp(until_ms / 1000, UTC),
     } | changes  # fmt: skip
     for onlooker in checks.onlookers:
         onlooker.decision(decision, at_ms)
 
 
-def asked(checks: Checks, name: str = "n1", at_ms: int = NOON) -> None:
+def asked(checks: Checks, name: str = "n1", at_ms: int = NOON, event_id: str = "e1") -> None:
     for onlooker in checks.onlookers:
-        onlooker.request({"kind": "notify", "notification_id": name, "notification_type": REMINDER}, at_ms)
+        onlooker.request(
+            {"kind": "notify", "notification_id": name, "event_id": event_id, "notification_type": REMINDER}, at_ms
+        )
 
 
 def heard(checks: Checks, status: str, at_ms: int) -> None:

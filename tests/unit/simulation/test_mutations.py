@@ -20,8 +20,12 @@ from streams.waiting import Waiting
 OPTIONS = ("--days", "10", "--seed", "5", "--patients", "60", "--appointments-a-day", "3", "--json")
 
 
-def found() -> set[str]:
-    result = CliRunner().invoke(command, OPTIONS, catch_exceptions=False)
+# Among whose visits there is one that is called off before its forms were to be asked for again.
+CALLED_OFF = ("--days", "12", "--seed", "4", "--patients", "60", "--appointments-a-day", "4", "--json")
+
+
+def found(options: tuple[str, ...] = OPTIONS) -> set[str]:
+    result = CliRunner().invoke(command, options, catch_exceptions=False)
     told = {line.split(": ")[1] for line in result.stderr.splitlines() if line.startswith("violation: ")}
     assert result.exit_code == (1 if told else 0)
     assert (json.loads(result.stdout)["violations"] > 0) == bool(told)
@@ -29,7 +33,7 @@ def found() -> set[str]:
 
 
 def test_unbroken_there_is_nothing_to_find() -> None:
-    assert found() == set()
+    assert found() == found(CALLED_OFF) == set()
 
 
 @pytest.mark.parametrize("names", [("consent", "category_opt_in"), ("caps", "frequency")])
@@ -75,3 +79,19 @@ def test_timers_that_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Waiting, "wait", forgets)
     assert found() >= {"reminders", "the books"}
+
+
+def test_forms_that_hear_nothing_of_their_visit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Waiting, "called_off", lambda *_: None)
+    assert found(CALLED_OFF) == {"needed"}
+
+
+def test_what_is_done_and_asked_for_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mark, "settled", lambda mark, _: mark)
+    assert "needed" in found()
+
+
+def test_forms_that_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: Callable[..., Any] = slots.compile_slots
+    monkeypatch.setattr("streams.rules.mapping.compile_slots", lambda *given: compiled(*given)[:1])
+    assert "announced" in found()
