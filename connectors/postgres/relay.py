@@ -6,6 +6,8 @@ One relay works, any other waits for its lock. Each batch is a Kafka transaction
 should a relay lose its lock without noticing, its successor's first act fences it, so that an old row never lands after a
 newer one. Killed between Kafka's commit and the mark, a relay publishes that batch again: the same records in the same order,
 at the end of compacted topics, where the last value of a key is what counts. See docs/adr/0005-outbox.md.
+
+Whoever waits for a gate is told that it is in force when the sinks can read it, not when it is committed (ADR 33).
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from threading import Event
 from typing import Any, LiteralString, NamedTuple
 
 import psycopg
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from connectors.kafka import make_producer
+from connectors.kafka_visible import Visible
 from connectors.metrics.catalogue import OUTBOX_PUBLISHED, RELAY_LEADS
 from connectors.metrics.counting import Read, Source, one
 from connectors.postgres.outbox import WRITERS_LOCK
@@ -29,6 +32,7 @@ from connectors.postgres.pool import connect, where
 from connectors.sealing import KeyRing, SealError
 from connectors.sealing.keyring import KeyRingError
 from connectors.settings import Settings
+from schemas.topics import AGGREGATE_GATES, GATES
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +61,8 @@ BUSY_HOUSEKEEPING_SECONDS = 120.0
 # Published rows are kept a while, to be looked at when something seems to be missing.
 RETENTION_SECONDS = 3600
 DELETE_ROWS = 10_000
+
+_GATES = frozenset({GATES, AGGREGATE_GATES})
 
 _HOLDERS = """
     SELECT virtualtransaction FROM pg_locks
@@ -132,6 +138,7 @@ class Relay:
         self._leads = False
         self._kept_house_at = float("-inf")
         self._ring: KeyRing | None = None
+        self._visible = Visible(settings)
 
     @property
     def sources(self) -> list[Source]:
@@ -188,7 +195,8 @@ class Relay:
         log.info("publishing the outbox of %s to %s", where(self._settings), self._settings.kafka_bootstrap)
         self._on_ready()
         while not stop.is_set():
-            count = self._publish_urgent(connection, producer) + self._publish_others(connection, producer, stop)
+            count = self._publish_urgent(connection, producer, stop)
+            count += self._publish_others(connection, producer, stop)
             self._report()
             self._keep_house(connection, idle=count == 0)
             if count == 0:
@@ -196,21 +204,25 @@ class Relay:
                 for _wake in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
                     pass
 
-    def _publish_urgent(self, connection: psycopg.Connection, producer: Producer) -> int:
+    def _publish_urgent(self, connection: psycopg.Connection, producer: Producer, stop: Event) -> int:
         """Publish what somebody waits for; how many rows."""
-        return self._publish(
-            connection, producer, [_Row(*row) for row in connection.execute(_URGENT_ROWS, (URGENT_ROWS,))]
-        )
+        rows = [_Row(*row) for row in connection.execute(_URGENT_ROWS, (URGENT_ROWS,))]
+        return self._publish(connection, producer, rows, stop)
 
     def _publish_others(self, connection: psycopg.Connection, producer: Producer, stop: Event) -> int:
         """Publish the rows at the head of the outbox; how many."""
-        return self._publish(connection, producer, self._next_rows(connection, producer, stop))
+        return self._publish(connection, producer, self._next_rows(connection, producer, stop), stop)
 
-    def _publish(self, connection: psycopg.Connection, producer: Producer, rows: list[_Row]) -> int:
-        """All of them reach Kafka, or none; then they are marked."""
+    def _publish(self, connection: psycopg.Connection, producer: Producer, rows: list[_Row], stop: Event) -> int:
+        """All of them reach Kafka, or none; then they are marked: gates once sinks can read them. How many; 0 when stopped."""
         if not rows:
             return 0
         values = [self._value(row) for row in rows]
+        gates: dict[tuple[str, int], int] = {}
+
+        def placed(_: KafkaError | None, message: Message) -> None:
+            gates[message.topic() or "", message.partition() or 0] = message.offset() or 0
+
         producer.begin_transaction()
         for row, value in zip(rows, values, strict=True):
             headers = {"occurred_at_ms": str(row.created_at_ms)} | row.headers
@@ -221,11 +233,15 @@ class Relay:
                     row.key,
                     headers=[(name, text.encode()) for name, text in headers.items()],
                     timestamp=row.created_at_ms,
+                    on_delivery=placed if row.topic in _GATES else None,
                 )
             except KafkaException:
                 log.warning("outbox row %d for %s cannot be published; all behind it wait", row.id, row.topic)
                 raise
+        producer.flush(KAFKA_TIMEOUT_SECONDS)
         producer.commit_transaction(KAFKA_TIMEOUT_SECONDS)
+        if gates and not self._visible.wait(gates, stop):
+            return 0  # published again by whoever is next, in the same order
         ids = [row.id for row in rows]
         told = " ".join(map(str, ids))
         connection.execute(_MARK, (ids, told if len(told) <= NOTIFIED_BYTES else ""))
@@ -264,7 +280,7 @@ class Relay:
         while writers:
             if stop.wait(WRITERS_POLL_SECONDS):
                 return False
-            self._publish_urgent(connection, producer)
+            self._publish_urgent(connection, producer, stop)
             writers &= _holders(connection)
             if not warned and time.monotonic() - since > SLOW_WRITER_SECONDS:
                 log.warning("%d transactions keep the outbox waiting for over %g s", len(writers), SLOW_WRITER_SECONDS)

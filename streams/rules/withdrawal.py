@@ -84,7 +84,7 @@ def targets_of(event: Mapping[str, Any], rule: EventRule, named: Recipients, bef
 
 
 def part_of(aggregate_id: str, part: object) -> str:
-    """The id of a part of an aggregate. Ids are read by everybody and the part may be PHI (a day): so it is a digest of it."""
+    """The id of a part of an aggregate: a digest, so that nobody reads a day in it. No secret: who tries all days finds it."""
     return f"{aggregate_id}/{blake2b(f'{aggregate_id}/{part}'.encode(), digest_size=6).hexdigest()}"
 
 

@@ -38,7 +38,7 @@ PREFIXES = {"credits": "mem-", "offer": "away-", "review": "rev-"}
 REASONS = {
     *("deliver", "not_due", "superseded", "cancelled", "expired", "unknown_recipient", "inactive", "type_disabled"),
     *("do_not_disturb", "global_opt_out", "channel_off", "category_off", "unverified", "opted_out", "no_consent"),
-    *("consent_expired", "frequency_never", "frequency_gap", "category_cap", "daily_cap", "rate_limit", "digest"),
+    *("consent_expired", "frequency_never", "frequency_gap", "category_cap", "rate_limit", "digest"),
     *("quiet_hours", "duplicate"),
 }
 

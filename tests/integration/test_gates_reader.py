@@ -96,6 +96,8 @@ def test_a_broker_that_does_not_answer_holds_sending_and_what_it_kept_is_known_w
     with reading(settings) as reader:
         shut(settings, "recipient:patient:before")
         wait_for(lambda: len(reader.gates) == 1, "the first gate is known")
+        wait_for(lambda: reader.current, "it is relied on")
+        caplog.clear()
         os.kill(kafka, signal.SIGSTOP)
         try:
             wait_for(lambda: not reader.current, "it is not relied on")

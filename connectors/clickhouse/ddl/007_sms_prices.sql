@@ -8,6 +8,6 @@ SELECT
 FROM (
     SELECT arrayJoin(CAST(
         {sms_prices},
-        'Array(Tuple(String, String, Nullable(Decimal(9, 6)), Nullable(Decimal(9, 6)), String, String, Date))')) AS entry
+        'Array(Tuple(String, String, Nullable(Decimal(18, 6)), Nullable(Decimal(18, 6)), String, String, Date))')) AS entry
 )
 COMMENT 'What a text costs by country of its number (a segment; one with a picture), by clinic where it has a contract of its own'

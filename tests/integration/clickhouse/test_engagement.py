@@ -55,6 +55,7 @@ ABROAD: list[tuple[str, str, int, int]] = [
     ("north", "US", 2, 0),
     ("north", "US", 1, 1),
     ("north", "DE", 1, 0),
+    ("south", "MX", 600_000, 0),  # a big clinic's month: 109,140 dollars are more than 32 bits hold
 ]
 PRICES = """prices:
   US: {segment: 0.0083, picture: 0.0220, source: a list, as_of: 2026-11-09}
@@ -147,7 +148,7 @@ def test_a_text_costs_what_its_country_costs_at_the_clinics_contract_and_nothing
         ("south", "DE", 2, 3, 0, 0.336, "USD"),
         ("south", "GB", 1, 0, 1, None, ""),
         ("south", "JM", 1, 4, 0, None, ""),
-        ("south", "MX", 1, 3, 0, 0.5457, "USD"),
+        ("south", "MX", 2, 600_003, 0, 109_140.5457, "USD"),
     ]
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,13 +19,15 @@ import psycopg
 import pytest
 from confluent_kafka import Message
 
-from connectors.kafka import read_to_end
+from connectors.kafka import make_producer, read_to_end
+from connectors.kafka_admin import create_topics
 from connectors.postgres.outbox import OutboxDelayed, OutboxError, add, published
 from connectors.postgres.outbox_sealing import sealed_row
 from connectors.postgres.pool import Pool
 from connectors.postgres.relay import BATCH_ROWS, Relay, delete_published
 from connectors.sealing import KeyRing
 from connectors.settings import Settings
+from schemas.topics import AGGREGATE_GATES
 from tests.conftest import Stack
 
 pytestmark = pytest.mark.integration
@@ -170,6 +173,25 @@ def test_house_is_kept_by_a_relay_that_is_never_idle(settings: Settings, stack: 
             stop.set()
             thread.join(DEADLINE_SECONDS)
     assert left == [19]  # and not again so soon
+
+
+def test_a_gate_is_in_force_when_sinks_can_read_it_and_not_before(settings: Settings) -> None:
+    """Behind the transaction of an owner that died nobody can read what the relay committed: so nobody is told of it yet."""
+    create_topics(settings)
+    owner = make_producer(settings, transactional_id=f"test-{uuid.uuid4()}", transaction_timeout_ms=120_000)
+    owner.init_transactions(60)
+    owner.begin_transaction()
+    for partition in range(settings.kafka_partitions):
+        owner.produce(AGGREGATE_GATES, b"", b"test:open", partition)
+    assert owner.flush(60) == 0
+    key = f"aggregate:c1:appointment:{uuid.uuid4()}"
+    with connected(settings) as connection, running(settings):
+        insert(connection, AGGREGATE_GATES, key, None)
+        time.sleep(2.0)
+        assert (unpublished(connection), (key, None) in values(settings, AGGREGATE_GATES)) == (1, False)
+        owner.abort_transaction(60)
+        wait_for(lambda: unpublished(connection) == 0)
+        assert values(settings, AGGREGATE_GATES).count((key, None)) == 1
 
 
 def test_it_goes_on_after_postgres_was_away(settings: Settings, stack: Stack) -> None:
