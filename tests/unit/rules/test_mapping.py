@@ -242,14 +242,6 @@ def test_a_condition_chooses_the_type() -> None:
     assert set(_told(_map(event("campaign.launched", kind="seasonal", patients=["p1"])))) == {"seasonal_campaign"}
 
 
-def test_credits_of_each_day_have_a_story_of_their_own_and_their_id_does_not_say_the_day() -> None:
-    days = [date(2026, 7, 31), date(2026, 8, 31)]
-    mapped = [_map(event("membership.credits_expiring", expiry_date=day)) for day in (*days, days[0])]
-    ids = [{one["aggregate_id"] for one in each.requests} for each in mapped]
-    assert ids[0] == ids[2] != ids[1]
-    assert all(one.startswith("a1/") and "2026" not in one and "07-31" not in one for one in ids[0] | ids[1])
-
-
 def test_a_repeated_warning_has_an_occurrence_each() -> None:
     mapped = _map(event("membership.credits_expiring", expiry_date=date(2026, 7, 31)))
     warnings = _named(mapped, "membership_credits_expiring")
