@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
-from tests.unit.rules.test_mapping import _map, event
+from tests.unit.rules.events import event
+from tests.unit.rules.test_mapping import _map
 
 
 def test_credits_of_each_day_have_a_story_of_their_own_and_their_id_does_not_say_the_day() -> None:
