@@ -21,10 +21,13 @@ from api.problems import Problem, not_found, unusable
 from api.recipients import may_change
 from api.resources import IN_FORCE, POOL, RECORDS, SETTINGS, identity_of
 from api.routes import Answer, Parameter, Route
-from connectors.postgres import gates, suppressions
+from connectors.postgres import gates, recipients, suppressions
 from connectors.postgres.gates import Suppression, address_gate, recipient_gate
 from connectors.postgres.in_force import unpublished
+from connectors.postgres.records import Records
 from connectors.postgres.suppressions import Listed
+from connectors.unsubscribing import history, wishes
+from connectors.unsubscribing.history import OptOut
 from schemas.shapes import Violation
 from schemas.topics import GATES
 
@@ -35,6 +38,7 @@ MAX_PAGE = 200
 Reason = Literal["manual", "hard_bounce", "complaint", "carrier_block"]
 # What staff may lift. A no that somebody said is lifted by that person's yes (a consent, START), never by staff.
 _LIFTABLE: frozenset[str] = frozenset(get_args(Reason))
+_ALL_EMAIL = "address:email:*:"
 
 
 class NewSuppression(Strict):
@@ -127,12 +131,36 @@ async def lift(request: web.Request) -> web.Response:
         await may_change(connection, recipient, identity)
         if gate_key not in await suppressions.keys_of(connection, recipient):
             raise not_found()
-        if reason not in _LIFTABLE:
+        if reason == "opted_out" and gate_key.startswith(_ALL_EMAIL):
+            ids = await _taken_off_the_providers_list(connection, app[RECORDS], recipient, gate_key, identity)
+        elif reason in _LIFTABLE:
+            ids = await gates.lift(connection, app[RECORDS], [gate_key], reason_of(reason))
+        else:
             raise Problem(409, "Only this person's own yes lifts it: a consent granted anew, or START from the number.")
-        ids = await gates.lift(connection, app[RECORDS], [gate_key], reason_of(reason))
         ids += await unpublished(connection, [(GATES, gate_key.encode())])
     await app[IN_FORCE].wait(ids, app[SETTINGS].api_in_force_seconds)
     return web.Response(status=204)
+
+
+async def _taken_off_the_providers_list(
+    connection: psycopg.AsyncConnection, records: Records, recipient: str, gate_key: str, identity: Identity
+) -> list[int]:
+    """Nothing of SendGrid's says that a general unsubscribe is over: staff do, for whoever has agreed to email since."""
+    shut_at = await suppressions.shut_at(connection, gate_key, "opted_out")
+    if shut_at is None:
+        return []
+    address_hash = gate_key.removeprefix(_ALL_EMAIL)
+    await history.in_turn(connection, address_hash)
+    found = (await recipients.get_many(connection, records, [recipient])).get(recipient)
+    if found is None or not wishes.agreed_by_email_since(found.content, shut_at):
+        raise Problem(
+            409,
+            "Only this person's own yes lifts it: store a consent to email granted since it was shut, take the address off the "
+            "provider's list of unsubscribes, then lift it.",
+        )
+    entry = OptOut("in", "provider", identity.actor, [recipient], "email", "sender:*", address_hash)
+    await history.append(connection, entry)
+    return await gates.lift(connection, records, [gate_key], "opted_out")
 
 
 def reason_of(text: str) -> Reason:

@@ -37,6 +37,15 @@ async def keys_of(connection: psycopg.AsyncConnection, recipient: str) -> list[s
     ]
 
 
+async def shut_at(connection: psycopg.AsyncConnection, gate_key: str, reason: str) -> datetime | None:
+    """Since when a gate is shut for this reason; None: it is not."""
+    cursor = await connection.execute(
+        "SELECT created_at FROM suppressions WHERE gate_key = %s AND reason = %s", (gate_key, reason)
+    )
+    row = await cursor.fetchone()
+    return row[0] if row else None
+
+
 async def of_recipient(connection: psycopg.AsyncConnection, recipient: str) -> list[Listed]:
     """What is suppressed of one person, expired ones left out."""
     cursor = await connection.execute(

@@ -111,6 +111,14 @@ def agreed_since(content: Content, channel: str, moment: datetime) -> bool:
     return stood is not None and stood["status"] == "opted_in" and bool(stood["consent_date"] >= moment)
 
 
+def agreed_by_email_since(content: Content, moment: datetime) -> bool:
+    """Whether anything by email, marketing or not, was agreed to after that."""
+    found = (_consent(content, name) for name in _CONSENTS["email"])
+    return any(
+        stood is not None and stood["status"] == "opted_in" and stood["consent_date"] >= moment for stood in found
+    )
+
+
 def started(content: Content, before: str | None, said: Said, channel: str = "sms") -> dict[str, Any]:
     """The content after START to the marketing sender. ``before``: the status of the marketing consent before the STOP, if any.
 

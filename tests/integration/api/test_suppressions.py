@@ -11,7 +11,7 @@ from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
 from connectors.settings import Settings
 from tests.integration.api.conftest import Api
-from tests.integration.api.people import CLINIC, PHONE, patient
+from tests.integration.api.people import CLINIC, EMAIL, PHONE, patient
 from tests.integration.api.test_consents import gate
 
 pytestmark = pytest.mark.integration
@@ -57,6 +57,29 @@ async def test_a_no_is_not_staffs_to_lift(api: Api, pool: Pool, records: Records
     assert (await desk("DELETE", of(id_, key, "opted_out"))).status == 409
     elsewhere = address_gate("sms", "marketing", "0" * 32)
     assert (await desk("DELETE", of(id_, elsewhere, "manual"))).status == 404
+
+
+@pytest.mark.usefixtures("relay")
+async def test_who_unsubscribed_from_all_at_sendgrid_and_agrees_again_is_taken_off_by_staff(
+    api: Api, pool: Pool, records: Records, settings: Settings
+) -> None:
+    id_ = await patient(pool, records)
+    key = address_gate("email", "*", records.ring.address_hash("email", EMAIL))
+    async with pool.connection() as connection:
+        await put(connection, records, [Suppression(key, "opted_out", "webhook")])
+    desk = api.caller("admin", "a", CLINIC)
+    refused = await desk("DELETE", of(id_, key, "opted_out"))
+    assert (refused.status, "granted since" in refused.json["detail"]) == (409, True)
+    granted = {"status": "opted_in", "textVersion": "2026-1", "source": "portal"}
+    jane = api.caller("patient", id_)
+    assert (await jane("PUT", f"/v1/recipients/{id_}/consents/email_transactional", granted)).status == 200
+    assert gate(settings, key), "her yes to us is not the provider's list"
+    assert (await desk("DELETE", of(id_, key, "opted_out"))).status == 204
+    assert not gate(settings, key)
+    assert (await desk("DELETE", of(id_, key, "opted_out"))).status == 204
+    async with pool.connection() as connection:
+        cursor = await connection.execute("SELECT action, path, actor, scope FROM opt_outs")
+        assert await cursor.fetchall() == [("in", "provider", "admin:a", "sender:*")]
 
 
 @pytest.mark.usefixtures("relay")
