@@ -345,9 +345,17 @@ def transient(error: KafkaError) -> bool:
 
 
 def log_start(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
-    """(first offset, end offset) of a partition, as committed readers see it. Raises FatalError when the broker does not say."""
-    try:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ADMIN_TIMEOUT_SECONDS)
-    except KafkaException as error:
-        raise fatal_from(f"offsets of {topic}[{partition}]", error) from error
-    return low, high
+    """(first offset, end offset) of a partition, as committed readers see it. Raises FatalError when the broker does not say.
+
+    One that has no leader, or another than the client thinks, is asked again for ``_VISIBLE_SECONDS``.
+    """
+    deadline = time.monotonic() + _VISIBLE_SECONDS
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ADMIN_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
+                raise fatal_from(f"offsets of {topic}[{partition}]", error) from error
+            time.sleep(0.1)
+        else:
+            return low, high

@@ -185,13 +185,17 @@ def test_a_gate_is_in_force_when_sinks_can_read_it_and_not_before(settings: Sett
         owner.produce(AGGREGATE_GATES, b"", b"test:open", partition)
     assert owner.flush(60) == 0
     key = f"aggregate:c1:appointment:{uuid.uuid4()}"
+
+    def times_there() -> int:
+        return [message.key() for message in read_to_end(settings, [AGGREGATE_GATES])].count(key.encode())
+
     with connected(settings) as connection, running(settings):
         insert(connection, AGGREGATE_GATES, key, None)
         time.sleep(2.0)
-        assert (unpublished(connection), (key, None) in values(settings, AGGREGATE_GATES)) == (1, False)
+        assert (unpublished(connection), times_there()) == (1, 0)
         owner.abort_transaction(60)
         wait_for(lambda: unpublished(connection) == 0)
-        assert values(settings, AGGREGATE_GATES).count((key, None)) == 1
+        assert times_there() == 1
 
 
 def test_it_goes_on_after_postgres_was_away(settings: Settings, stack: Stack) -> None:
