@@ -189,7 +189,7 @@ def _event(patient: Patient, aggregate: str, now: datetime) -> tuple[str, dict[s
             "offer_code": None,
             "offer_text": None,
             "offer_ends_on": None,
-            "time_zone": None,
+            "time_zone": noon_zone(),  # it keeps to the hours of the event's zone, else to the clinic's
             "booking_url": None,
         }
     if patient.way in ("patch", "one_click"):  # nothing essential: that passes preferences
