@@ -146,11 +146,11 @@ async def _taken_off_the_providers_list(
     connection: psycopg.AsyncConnection, records: Records, recipient: str, gate_key: str, identity: Identity
 ) -> list[int]:
     """Nothing of SendGrid's says that a general unsubscribe is over: staff do, for whoever has agreed to email since."""
+    address_hash = gate_key.removeprefix(_ALL_EMAIL)
+    await history.in_turn(connection, address_hash)  # before it is looked at: a newer no may be on its way in
     shut_at = await suppressions.shut_at(connection, gate_key, "opted_out")
     if shut_at is None:
         return []
-    address_hash = gate_key.removeprefix(_ALL_EMAIL)
-    await history.in_turn(connection, address_hash)
     found = (await recipients.get_many(connection, records, [recipient])).get(recipient)
     if found is None or not wishes.agreed_by_email_since(found.content, shut_at):
         raise Problem(

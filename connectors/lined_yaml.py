@@ -36,6 +36,16 @@ def told(file: Path, at: tuple[str, ...], lines: Mapping[tuple[str, ...], int], 
     return f"{file}:{line}: {'.'.join(where)}: {fault['msg'][:200]}: see {see}"
 
 
+def scalar(node: yaml.Node) -> bool | int | str | None:
+    """The value of a scalar as it looks: YAML 1.1 reads an unquoted 09:00 as a number of base 60; here it is a text."""
+    kind, text = node.tag.rsplit(":", 1)[-1], str(node.value)
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return text.lower() in {"true", "yes", "on"}
+    return int(text) if kind == "int" and text.lstrip("-").isdigit() else text
+
+
 def _value(file: Path, node: yaml.Node | None, at: tuple[str, ...], lines: Lines, error_class: type[Exception]) -> Any:
     if isinstance(node, yaml.MappingNode):
         found: dict[str, Any] = {}
@@ -47,10 +57,5 @@ def _value(file: Path, node: yaml.Node | None, at: tuple[str, ...], lines: Lines
             found[key] = _value(file, value_node, (*at, key), lines, error_class)
         return found
     if isinstance(node, yaml.ScalarNode):
-        kind, text = node.tag.rsplit(":", 1)[-1], str(node.value)
-        if kind == "null":
-            return None
-        if kind == "bool":
-            return text.lower() in {"true", "yes", "on"}
-        return int(text) if kind == "int" and text.lstrip("-").isdigit() else text
+        return scalar(node)
     return [] if node is not None else None

@@ -10,6 +10,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from connectors.lined_yaml import scalar
+
 At = tuple[str | int, ...]
 """Where in the document: ``("types", "review_request", "on", 0, "timing")``."""
 
@@ -74,7 +76,7 @@ class Source:
             return found
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*at, index)) for index, item in enumerate(node.value)]
-        return _scalar(node)
+        return scalar(node)
 
     def line(self, at: At) -> int:
         """The line of a path, or of the nearest part of it that is written down."""
@@ -96,16 +98,6 @@ def _written(at: At) -> Iterator[At]:
         yield (*at[:5], *whole)
         yield (*at[:2], column, *rest)
         yield (*at[:2], column, *whole)
-
-
-def _scalar(node: yaml.Node) -> object:
-    kind, text = node.tag.rsplit(":", 1)[-1], str(node.value)
-    if kind == "null":
-        return None
-    if kind == "bool":
-        return text.lower() in {"true", "yes", "on"}
-    # YAML 1.1 reads an unquoted 09:00 as a number of base 60; here it is what it looks like.
-    return int(text) if kind == "int" and text.lstrip("-").isdigit() else text
 
 
 def _dotted(at: At) -> str:
