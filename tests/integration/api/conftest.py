@@ -21,6 +21,7 @@ from multidict import CIMultiDictProxy
 from pydantic import SecretStr
 
 from api.app import make_app
+from api.resources import WITHDRAWALS
 from api.secret import jwt_secret
 from connectors.settings import Settings
 from tests.conftest import Stack
@@ -94,6 +95,11 @@ class Api:
 
     def stranger(self) -> Caller:
         return Caller(self._client, None)
+
+    async def knows_withdrawals(self) -> None:
+        """Return once what was withdrawn is read, by whomever: that may take longer than an answer waits for it."""
+        assert self._client.app is not None
+        await self._client.app[WITHDRAWALS].wait_until_current(90)
 
     @property
     def url(self) -> str:

@@ -21,6 +21,11 @@ from tests.integration.webhooks.conftest import World
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("relay")]
 
 
+@pytest.fixture(autouse=True)
+async def known(api: Api) -> None:
+    await api.knows_withdrawals()
+
+
 @pytest.mark.parametrize(
     ("step", "event_type", "word"),
     [

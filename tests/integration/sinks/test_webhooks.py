@@ -348,7 +348,7 @@ def test_while_postgres_is_away_the_provider_is_asked_to_post_again(rig: Rig, st
     dsn = stack.migrated_database()
     settings = with_port(rig.settings, postgres_dsn=SecretStr(dsn))
     with webhooks(settings):
-        assert requests.get(f"{settings.public_base_url}/readyz", timeout=20).status_code == 200
+        wait_for(lambda: requests.get(f"{settings.public_base_url}/readyz", timeout=20).status_code == 200)
         name = dsn.rpartition("/")[2]
         with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))

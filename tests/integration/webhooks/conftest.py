@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -30,6 +32,8 @@ from tests.conftest import Stack
 from tests.integration.stores import own_stores
 
 GIVEN_AT = datetime(2026, 3, 1, tzinfo=UTC)
+# Whatever other tests wrote into the session's topics is read first; a busy machine takes its time.
+READY_SECONDS = 90.0
 
 
 @pytest.fixture
@@ -46,6 +50,13 @@ class Phone:
 
     settings: Settings
     client: TestClient[Any, Any]
+
+    async def ready(self, is_ready: bool = True) -> None:
+        """Return once /readyz says so: at the start, what was withdrawn is read still."""
+        deadline = time.monotonic() + READY_SECONDS
+        while ((await self.client.get("/readyz")).status == 200) is not is_ready:
+            assert time.monotonic() < deadline, f"readiness is not {is_ready} within {READY_SECONDS} s"
+            await asyncio.sleep(0.05)
 
     async def text(
         self, number: str, to: str, body: str, *, sid: str | None = None, signed: bool = True, **fields: str
@@ -66,6 +77,7 @@ class Phone:
 @pytest.fixture
 async def phone(settings: Settings) -> AsyncIterator[Phone]:
     async with serving(settings) as made:
+        await made.ready()
         yield made
 
 

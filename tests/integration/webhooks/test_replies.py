@@ -29,7 +29,7 @@ from connectors.webhooks.inbound import Inbound
 from schemas.topics import AGGREGATE_GATES
 from schemas.validation import check_event
 from tests.contract.loopback_registry import running_registry
-from tests.integration.webhooks.conftest import Phone, Register, World, serving
+from tests.integration.webhooks.conftest import READY_SECONDS, Phone, Register, World, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("relay")]
 
@@ -287,6 +287,14 @@ def age_of(phone: Phone) -> float:
     return float(sample.value)
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Return once it holds."""
+    deadline = time.monotonic() + READY_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {READY_SECONDS} s"
+        await asyncio.sleep(0.05)
+
+
 async def test_while_gates_cannot_be_read_nobody_answers_by_old_ones(
     settings: Settings, register: Register, ask: Ask, world: World
 ) -> None:
@@ -305,12 +313,8 @@ async def test_while_gates_cannot_be_read_nobody_answers_by_old_ones(
             waited = age_of(phone)
             assert waited > before, "its age grows, and an alert rule looks at it"
             registry.failing_under = None
-            deadline = time.monotonic() + 60
-            while (await phone.client.get("/readyz")).status != 200:
-                assert time.monotonic() < deadline
-            while age_of(phone) >= waited:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
+            await phone.ready()
+            await until(lambda: age_of(phone) < waited)
             assert await phone.text(number, CARE, "C", sid=sid) == (200, SILENCE)
     assert world.replies(sid) == []
     assert len(world.events(sid)) == 1
@@ -326,23 +330,20 @@ async def test_what_waits_behind_an_open_transaction_is_not_judged_without(
     owner = make_producer(settings, transactional_id=f"test-{uuid.uuid4()}", transaction_timeout_ms=60_000)
     owner.init_transactions(10)
     async with serving(stale) as phone:
-        assert (await phone.client.get("/readyz")).status == 200
+        await phone.ready()
         owner.begin_transaction()
         # One record on each partition; ended by an abort, it is never there for anybody.
         for partition in range(settings.kafka_partitions):
             owner.produce(AGGREGATE_GATES, b"", b"test:open", partition=partition)
         assert owner.flush(10) == 0
         withdraw(settings, world, appointment, 2, "superseded")
-        deadline = time.monotonic() + 30
-        while (await phone.client.get("/readyz")).status == 200:
-            assert time.monotonic() < deadline
+        await phone.ready(False)
         assert age_of(phone) > stale.replies_stale_seconds
         status, _ = await phone.text(number, CARE, "C", sid=sid)
         assert (status, world.replies(sid)) == (503, []), "nobody knows whether it still stands"
         owner.abort_transaction(10)
-        while (await phone.client.get("/readyz")).status != 200:
-            assert time.monotonic() < deadline
-        assert age_of(phone) < stale.replies_stale_seconds
+        await phone.ready()
+        await until(lambda: age_of(phone) < stale.replies_stale_seconds)
         assert await phone.text(number, CARE, "C", sid=sid) == (200, SILENCE)
     assert world.replies(sid) == []
     assert len(world.events(sid)) == 1
