@@ -89,6 +89,8 @@ class ChannelMessage(TypedDict):
     aggregate_type: str
     aggregate_id: str
     aggregate_version: int
+    visit: NotRequired[str]
+    visit_version: NotRequired[int]
     category: Category
     lane: Lane
     channel: Channel

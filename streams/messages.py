@@ -22,6 +22,7 @@ from streams.render.engine import CompiledTemplate
 from streams.render.shortening import Shortening
 from streams.render.variables import Facts, image_url, unsubscribe_url
 from streams.rules.person import Person
+from streams.rules.schedule import Visit
 from streams.rules.telephone import country_of, takes_pictures
 from streams.rules.terms import Channel
 from streams.tables import Clinic, Templates
@@ -36,7 +37,7 @@ MESSAGE = "luxe.pipeline.ChannelMessage"
 class Told(NamedTuple):
     """What a message is about: the request, its opened event, to whom, in whose name, sealed with which key.
 
-    ``not_after_ms``: channel → when it is quiet next.
+    ``not_after_ms``: channel → when it is quiet next. ``visit``: which appointment it is for, beside its own aggregate.
     """
 
     request: Mapping[str, Any]
@@ -47,6 +48,7 @@ class Told(NamedTuple):
     now: datetime
     not_after_ms: Mapping[Channel, int]
     attempt: int = 1
+    visit: Visit | None = None
 
 
 class Message(NamedTuple):
@@ -215,6 +217,8 @@ class Messages:
             "aggregate_type": request["aggregate_type"],
             "aggregate_id": request["aggregate_id"],
             "aggregate_version": request["aggregate_version"],
+            "visit": "" if told.visit is None else told.visit.appointment_id,
+            "visit_version": -1 if told.visit is None else told.visit.version,
             "lane": request["lane"],
             "channel": channel,
             "step": step,
@@ -277,7 +281,8 @@ def told_about(request: Mapping[str, Any], joined: Joined, not_after_ms: Mapping
     """What a message about a request is made from."""
     given = joined.given
     return Told(
-        request, joined.event, given.person, joined.clinic, joined.key, at_ms(given.now_ms), not_after_ms, attempt
+        *(request, joined.event, given.person, joined.clinic, joined.key, at_ms(given.now_ms), not_after_ms, attempt),
+        given.visit,
     )
 
 

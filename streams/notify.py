@@ -144,7 +144,7 @@ class Notify:
         """The decision, with what the state knows of the recipient."""
         given, request = joined.given, asked.request
         visit = self._requests.visit_of(request, joined.event)
-        given.overtaken = given.overtaken or self._waiting.called_off(event, request["recipient"], visit)
+        given.for_visit(self._waiting.visit(event, request["recipient"], visit))
         given.is_duplicate = self._reservations.is_duplicate(event, request, given.terms, joined.meaning, given.now_ms)
         given.tally = self._reservations.tally(event, request, given.terms, given.limits)
         return decide(given)

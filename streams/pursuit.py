@@ -358,7 +358,7 @@ class _Pursued:
         joined = tools.joins.of(request, overtaken, self.batch.now_ms)
         given = joined.given
         visit = tools.requests.visit_of(request, joined.event)
-        given.overtaken = overtaken or tools.waiting.called_off(event, request["recipient"], visit)
+        given.for_visit(tools.waiting.visit(event, request["recipient"], visit))
         given.terms = rest_of(given.terms, later)
         given.tally = Reservations.tally(event, request, given.terms, given.limits)
         given.digest_due = True  # what was told singly is not collected in the midst of it

@@ -18,6 +18,7 @@ from streams.rules.schedule import (
     NO_MARK,
     VISIT,
     Mark,
+    Visit,
     aggregate_key,
     waiting_of,
     waiting_suffix,
@@ -90,10 +91,12 @@ class Waiting:
         return mark.overtakes(request["aggregate_version"], id_bytes(request["event_id"]), asks=asks)
 
     @staticmethod
-    def called_off(state: State, recipient: str, appointment_id: str | None) -> Reason | None:
-        """Why nothing for this appointment of theirs is sent: it was called off, and does not stand again since. None: it is."""
-        kept = appointment_id and state.get(_MARK + aggregate_key(recipient, VISIT, appointment_id))
-        return Reason.CANCELLED if kept and Mark.unpacked(kept).is_closed else None
+    def visit(state: State, recipient: str, appointment_id: str | None) -> Visit | None:
+        """What is known of this appointment of theirs; None: of none."""
+        if not appointment_id:
+            return None
+        kept = state.get(_MARK + aggregate_key(recipient, VISIT, appointment_id))
+        return Visit(appointment_id, NO_MARK if kept is None else Mark.unpacked(kept))
 
     def withdraw(
         self, state: State, request: Mapping[str, Any], before: Mark, now_ms: int

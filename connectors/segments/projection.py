@@ -42,6 +42,8 @@ BATCH_RECORDS = 500
 POLL_SECONDS = 1.0
 STANDBY_SECONDS = 2.0
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.5, 10.0
+# How long, and how often, a rebuild waits for the lead once who had it is ended: one that stood by may be faster. 10 s in all.
+REBUILD_WAIT_MS, REBUILD_TRIES = 500, 20
 
 Position = tuple[str, int]
 """Topic id and partition."""
@@ -178,19 +180,33 @@ async def positions(connection: psycopg.AsyncConnection) -> dict[Position, int]:
 async def rebuild(connection: psycopg.AsyncConnection) -> int:
     """Forget how far was read: all that Kafka still has is read again, onto what is there; how many partitions.
 
-    The process that projects is made to begin anew: its connection is ended, and it comes back. Raises psycopg.Error.
+    The process that projects is made to begin anew: its connection is ended, and it comes back. Raises psycopg.Error;
+    LockNotAvailable where others come to lead REBUILD_TRIES times meanwhile: nothing is forgotten then.
     """
     async with connection.transaction():
+        await _interrupt(connection)
+        deleted = await connection.execute("DELETE FROM projection_positions WHERE projection = %s", (PROJECTION,))
+    return deleted.rowcount
+
+
+async def _interrupt(connection: psycopg.AsyncConnection) -> None:
+    """End whoever leads and take the lead for this transaction, so that nobody who had read positions writes them back."""
+    await connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{REBUILD_WAIT_MS}ms",))
+    for left in reversed(range(REBUILD_TRIES)):
         await connection.execute(
             """SELECT pg_terminate_backend(pid) FROM pg_locks
                WHERE locktype = 'advisory' AND objsubid = 1 AND classid = %s AND objid = %s AND granted
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())""",
             (PROJECTION_LOCK >> 32, PROJECTION_LOCK & 0xFFFFFFFF),
         )
-        # Held while positions go, so that nobody who had read them writes them back.
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (PROJECTION_LOCK,))
-        deleted = await connection.execute("DELETE FROM projection_positions WHERE projection = %s", (PROJECTION,))
-    return deleted.rowcount
+        try:
+            async with connection.transaction():
+                await connection.execute("SELECT pg_advisory_xact_lock(%s)", (PROJECTION_LOCK,))
+                return
+        except psycopg.errors.LockNotAvailable:
+            if not left:
+                raise
+            # Whoever stood by has come to lead before us, and holds it for as long as it lives.
 
 
 async def _consumed(consumer: Consumer) -> list[Message]:

@@ -203,4 +203,6 @@ def _as_message(recipient: str) -> Mapping[str, Any]:
         "aggregate_type": "",
         "aggregate_id": "",
         "aggregate_version": 0,
+        "visit": "",
+        "visit_version": -1,
     }

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from schemas.topics import AGGREGATE_GATE_RETENTION_MS
 
 CANCELLED = "cancelled"
+# What a message can be for without being of it.
+VISIT = "appointment"
 # Of no gate that was read: see Gate.of_later_release.
 LATER = "later_release"
 GateStatus = Literal["suppressed", "cancelled", "expired"]
@@ -45,6 +47,14 @@ class Gate:
         """Whether it concerns what was decided from this version of the aggregate."""
         limit = self.aggregate_version
         return limit is None or version < limit or (version == limit and self.reason == CANCELLED)
+
+    def calls_off(self, stood_from: int) -> bool:
+        """Whether it is a cancellation of this version or a later one. Moved, a visit is still one that forms are for.
+
+        A cancellation's gate names the version before its own, whose notice is to pass.
+        """
+        limit = self.aggregate_version
+        return self.reason == CANCELLED and (limit is None or stood_from <= limit + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,5 +158,10 @@ class Gates:
                 return Verdict("cancelled", gate.reason)
         aggregate = f"aggregate:{message['clinic_id']}:{message['aggregate_type']}:{message['aggregate_id']}"
         if (gate := self._shut(aggregate, now)) is not None and gate.closes_version(message["aggregate_version"]):
+            return Verdict("cancelled", gate.reason)
+        if not message["visit"]:
+            return None
+        gate = self._shut(f"aggregate:{message['clinic_id']}:{VISIT}:{message['visit']}", now)
+        if gate is not None and gate.calls_off(message["visit_version"]):
             return Verdict("cancelled", gate.reason)
         return None

@@ -9,6 +9,7 @@ from streams.rules.deadlines import Deadline
 from streams.rules.limits import NO_LIMITS, NOTHING_SENT, Limits, Tally
 from streams.rules.person import Person, Quiet
 from streams.rules.reasons import Reason
+from streams.rules.schedule import Visit
 from streams.rules.terms import Channel, Terms
 
 
@@ -16,13 +17,13 @@ from streams.rules.terms import Channel, Terms
 class Given:
     """One notification, its recipient, and the world at ``now_ms``. Times in ms since the epoch.
 
-    ``overtaken``: what newer versions of its aggregate say. ``blocked``, ``suppressed``: the gates on the recipient and on their
-    addresses. ``disabled_*``: the clinic's policy. ``event_opt_outs``: channels that the event itself closes. ``zone``,
-    ``clinic_quiet``: the clinic's. ``spread``: 0 to 65535, drawn from the notification's id: where within the minutes after a
-    window's end it is released. ``is_duplicate``: the same was told within the type's window.
-    ``limits``: the clinic's; ``tally``: what the recipient was sent lately, without this one. ``deadlines``: what it must
-    come in time for. ``digest_due``: it was collected,
-    and its digest is due; ``told_singly``: which cannot be sent, and another of its parts has taken its place.
+    ``overtaken``: what newer versions of its aggregate say. ``visit``: which appointment it is for, beside its own aggregate.
+    ``blocked``, ``suppressed``: the gates on the recipient and on their addresses. ``disabled_*``: the clinic's policy.
+    ``event_opt_outs``: channels that the event itself closes. ``zone``, ``clinic_quiet``: the clinic's. ``spread``: 0 to
+    65535, drawn from the notification's id: where within the minutes after a window's end it is released. ``is_duplicate``:
+    the same was told within the type's window. ``limits``: the clinic's; ``tally``: what the recipient was sent lately,
+    without this one. ``deadlines``: what it must come in time for. ``digest_due``: it was collected, and its digest is due;
+    ``told_singly``: which cannot be sent, and another of its parts has taken its place.
     """
 
     terms: Terms
@@ -30,6 +31,7 @@ class Given:
     now_ms: int
     expires_at_ms: int | None = None
     overtaken: Reason | None = None
+    visit: Visit | None = None
     blocked: bool = False
     suppressed: Collection[Channel] = ()
     disabled_types: Collection[str] = ()
@@ -44,3 +46,9 @@ class Given:
     deadlines: tuple[Deadline, ...] = ()
     digest_due: bool = False
     told_singly: bool = False
+
+    def for_visit(self, visit: Visit | None) -> None:
+        """It is for this appointment; not sent where that was called off and does not stand again since. None: for none."""
+        self.visit = visit
+        if visit is not None and visit.mark.is_closed:
+            self.overtaken = self.overtaken or Reason.CANCELLED

@@ -172,7 +172,8 @@ class EventMapping:
             requests.append(self._withdrawal(event, event["recipient"], times) | {"withdrawn_id": single})
         elif rule.withdraws != "none":
             self._withdraw(event, requests, targets_of(event, rule, named, before), times)
-            if for_all and memory is not None:  # of what was never heard of, nothing is on its way
+            # Of what was never heard of, nothing is on its way; what is for it, a visit's form, may be.
+            if for_all and (memory is not None or rule.withdraws == "all"):
                 gate = aggregate_gate(event, rule, (self.aggregate_type, self.aggregate_id(event)), times)
         if rule.settles is not None and (self._settles is None or self._settles(event)):
             self._settle(event, requests, times)

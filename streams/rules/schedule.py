@@ -93,6 +93,18 @@ class Mark(NamedTuple):
 NO_MARK = Mark()
 
 
+class Visit(NamedTuple):
+    """An appointment that something is for, and not of: a form's, a consent's. ``mark``: what its patient's state knows of it."""
+
+    appointment_id: str
+    mark: Mark
+
+    @property
+    def version(self) -> int:
+        """It is known to stand from this one on: only a later cancellation calls it off."""
+        return self.mark.superseded_below
+
+
 def event_bytes(event_id: str) -> bytes:
     """The 16 bytes of an event's UUID. Raises ValueError."""
     return UUID(event_id).bytes

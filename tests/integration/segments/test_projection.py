@@ -6,17 +6,19 @@ import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from connectors.kafka import make_producer
+from connectors.postgres.pool import connect_async
 from connectors.postgres.recipients import Recipient, upsert_many
 from connectors.postgres.records import Records
 from connectors.segments import standings
-from connectors.segments.projection import Projection, positions, rebuild
+from connectors.segments.projection import PROJECTION_LOCK, Projection, positions, rebuild
 from connectors.segments.standing import Standing
 from connectors.segments.telling import SOURCE
 from schemas.events import EVENT_TYPES
@@ -166,3 +168,33 @@ async def test_strangers_are_known_once_they_are_imported_and_our_own_events_are
         "SELECT key_subject FROM patient_standings WHERE recipient = %s", (f"patient:{stranger}",)
     )
     assert await cursor.fetchall() == [(f"patient:{stranger}",)]
+
+
+async def test_who_comes_to_lead_before_a_rebuild_does_is_ended_too(world: World) -> None:
+    """One that stood by takes the lead in the moment after the leader was ended, and would keep it for ever."""
+    led = 0
+
+    async def usurp() -> None:
+        nonlocal led
+        while led < 3:
+            async with await connect_async(world.settings, "usurper") as connection:
+                with suppress(psycopg.OperationalError):
+                    while True:
+                        cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", (PROJECTION_LOCK,))
+                        if await cursor.fetchone() == (True,):
+                            break
+                    led += 1
+                    while True:
+                        await connection.execute("SELECT 1")
+                        await asyncio.sleep(0.01)
+
+    usurpers = [asyncio.create_task(usurp()) for _ in range(3)]
+    try:
+        while not led:  # noqa: ASYNC110 - the test waits for the database
+            await asyncio.sleep(0.01)
+        assert await asyncio.wait_for(rebuild(world.connection), 60) == 0
+    finally:
+        for one in usurpers:
+            one.cancel()
+        await asyncio.gather(*usurpers, return_exceptions=True)
+    assert led > 1, "nobody was faster than the rebuild: this tried nothing"

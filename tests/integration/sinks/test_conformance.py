@@ -444,13 +444,15 @@ def shut(rig: Rig, outbox: Outbox, channel: str, record: Mapping[str, Any] | Non
         ("consent", "opted_out", "suppressed", "consent_withdrawn"),
         ("recipient", "erased", "suppressed", "erased"),
         ("aggregate", "cancelled", "cancelled", "cancelled"),
+        ("visit", "cancelled", "cancelled", "cancelled"),
         ("notification", "cancelled", "cancelled", "cancelled"),
     ],
 )
 def test_nothing_leaves_through_a_shut_gate(
     rig: Rig, outbox: Outbox, patient: str, case: Case, kind: str, reason: str, status: str, told: str
 ) -> None:
-    message = outbox.outgoing(case.channel, patient, consent_scope="treatment")
+    visit = str(uuid.uuid4())
+    message = outbox.outgoing(case.channel, patient, consent_scope="treatment", visit=visit, visit_version=1)
     address_hash = outbox.records.ring.address_hash(case.channel, address(message))
     key = {
         "address": f"address:{case.channel}:care:{address_hash}",
@@ -458,6 +460,7 @@ def test_nothing_leaves_through_a_shut_gate(
         "consent": f"consent:{patient}:treatment",
         "recipient": f"recipient:{patient}",
         "aggregate": f"aggregate:{CLINIC}:appointment:{message.message['aggregate_id']}",
+        "visit": f"aggregate:{CLINIC}:appointment:{visit}",
         "notification": f"notification:{message.message['notification_id']}",
     }[kind]
     shut(rig, outbox, case.channel, gate(key, reason, version=1), key)

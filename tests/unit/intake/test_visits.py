@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.topics import AGGREGATE_GATES
+from sinks.runtime.gates import Gate, Gates, Verdict
 from tests.intake_world import NOW_MS
 from tests.unit.intake.test_into_notify import AT_ITS_OLD_TIME, DAY_MS, Hops, outcomes_of
 from tests.unit.rules.events import NOW, event
@@ -83,6 +84,13 @@ def ends(hops: Hops, outputs: list[Any], nagging: str) -> Counter[tuple[str, str
     )
 
 
+def gates_of(hops: Hops, outputs: list[Any], gates: Gates) -> None:
+    """The sinks' view, after these."""
+    for output in outputs:
+        if output.topic == AGGREGATE_GATES:
+            gates.put(output.key.decode(), Gate.of(hops.notify.read(output)))
+
+
 @settings(max_examples=300, deadline=None)
 @given(lives())
 def test_in_whatever_order_it_is_heard_what_is_for_a_visit_is_told_as_long_as_it_stands(life: Life) -> None:
@@ -90,13 +98,21 @@ def test_in_whatever_order_it_is_heard_what_is_for_a_visit_is_told_as_long_as_it
     changes = [event(f"appointment.{kind}", version=n, **CHANGES[kind]) for n, kind in enumerate(life.changes, 1)]
     asked = event(life.asks, **FOR_IT)
     at_once: Counter[tuple[str, str]] = Counter()
+    gates, queued = Gates(), []
     for number in life.heard:
-        at_once += ends(hops, hops.tell(asked if number < 0 else changes[number]), NAGGING[life.asks])
+        outputs = hops.tell(asked if number < 0 else changes[number])
+        gates_of(hops, outputs, gates)
+        at_once += ends(hops, outputs, NAGGING[life.asks])
+        queued += [one for one in hops.notify.messages(outputs) if one["notification_type"] == NAGGING[life.asks]]
     later = ends(hops, hops.notify.work(now_ms=_LATER_MS), NAGGING[life.asks])
     told, off = ("deliver", "deliver"), ("suppress", "cancelled")
     then = life.heard[: life.heard.index(-1)]
     assert at_once == {told if stands(life, then) else off: 1}
     assert later == {told if stands(life, life.heard) else off: 2}
+    # What was made for it and waits at a sink, since its provider is away or its lane is long.
+    assert bool(queued) == stands(life, then)
+    left = [gates.verdict(one, "", NOW) for one in queued]
+    assert left == [None if stands(life, life.heard) else Verdict("cancelled", "cancelled")] * len(queued)
 
 
 @pytest.mark.parametrize("asks", sorted(NAGGING))
@@ -121,9 +137,9 @@ def test_a_visit_that_came_to_be_somebody_elses_while_it_was_off_and_comes_back(
 
 
 def test_a_cancellation_that_is_heard_first_costs_no_request_of_its_own(hops: Hops) -> None:
-    """What tells that it is off withdraws, and there is no gate: of what nobody heard of, nothing is on its way."""
+    """What tells that it is off withdraws; its gate is there, for what is for it may be on its way."""
     outputs = hops.intake.ask(event("appointment.cancelled", version=2, provider_id="s1", **VISIT))
     asked = hops.intake.requests(outputs)
     assert {one["kind"] for one in asked} == {"notify"}
     assert {one["recipient"] for one in asked if one["withdraws"] == "all"} == {"patient:p1", "staff:s1"}
-    assert [output.topic for output in outputs if output.topic == AGGREGATE_GATES] == []
+    assert [output.topic for output in outputs if output.topic == AGGREGATE_GATES] == [AGGREGATE_GATES]

@@ -63,6 +63,8 @@ def message(recipient: str) -> dict[str, Any]:
         "aggregate_type": "appointment",
         "aggregate_id": "a",
         "aggregate_version": 1,
+        "visit": "",
+        "visit_version": -1,
     }
 
 

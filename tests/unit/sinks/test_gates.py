@@ -24,6 +24,8 @@ def message(**changes: Any) -> dict[str, Any]:
         "aggregate_type": "appointment",
         "aggregate_id": "a-1",
         "aggregate_version": 4,
+        "visit": "",
+        "visit_version": -1,
         "consent_scope": "sms_treatment",
         "preferences": [],
         "expires_at": None,
@@ -93,6 +95,27 @@ def test_another_s_gate_does_not(key: str) -> None:
 def test_an_aggregate_s_gate_goes_by_version(reason: str, gate_version: int | None, stopped: bool) -> None:
     found = verdict("aggregate:c-1:appointment:a-1", shut(reason, gate_version))
     assert found == (Verdict("cancelled", reason) if stopped else None)
+
+
+@pytest.mark.parametrize(
+    ("reason", "gate_version", "stood_from", "stopped"),
+    [
+        ("cancelled", 2, -1, True),  # called off at 3; of nothing before is anything known
+        ("cancelled", 2, 3, True),  # moved and called off as the same version: it is off
+        ("cancelled", 2, 4, False),  # restored since
+        ("cancelled", 0, -1, True),
+        ("superseded", 9, -1, False),  # moved: its forms are still to be filled in
+        ("cancelled", None, 9, True),
+    ],
+)
+def test_what_is_for_a_visit_is_not_sent_once_it_is_off(
+    reason: str, gate_version: int | None, stood_from: int, stopped: bool
+) -> None:
+    form = {"aggregate_type": "forms", "aggregate_id": "f-1", "visit": "a-1", "visit_version": stood_from}
+    found = verdict("aggregate:c-1:appointment:a-1", shut(reason, gate_version), **form)
+    assert found == (Verdict("cancelled", "cancelled") if stopped else None)
+    elsewhere = {"aggregate:c-2:appointment:a-1", "aggregate:c-1:appointment:a-2", "aggregate:c-1:appointment:"}
+    assert not any(verdict(key, shut(reason, gate_version), **form) for key in elsewhere)
 
 
 def test_a_gate_is_open_again_from_its_expiry_on() -> None:
