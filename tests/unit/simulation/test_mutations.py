@@ -82,7 +82,7 @@ def test_timers_that_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_forms_that_hear_nothing_of_their_visit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Waiting, "called_off", lambda *_: None)
+    monkeypatch.setattr(Waiting, "visit", staticmethod(lambda *_: None))
     assert found(CALLED_OFF) == {"needed"}
 
 
