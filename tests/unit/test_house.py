@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -66,6 +67,14 @@ NOT_OURS = {".git", ".venv", "build", "__pycache__", ".luxe", ".secrets", "node_
 # Homes and workplaces of one machine, which mean nothing on another.
 MACHINE_PATH = re.compile(r"(?<![\w.~*-])/(?:root|work|home/\w+|Users/\w+)(?![\w.-])")
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
+# Prints the packages that our work under another framework's loop loads.
+LOADED_BY_THE_WORK = """
+import sys
+from importlib.metadata import packages_distributions
+import tests.bench.yardsticks.work
+of = packages_distributions()
+print(*{package.lower() for name in sys.modules for package in of.get(name, ())})
+"""
 CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.M | re.S)
 
 
@@ -207,3 +216,18 @@ def test_modules_are_short_but_for_those_that_say_why() -> None:
         if path.suffix == ".py" and len(path.read_text(encoding="utf-8").splitlines()) > MODULE_LINES
     }
     assert long == set(LONG_MODULES)
+
+
+def test_the_environment_of_another_framework_has_what_the_product_imports_there() -> None:
+    """`make bench` measures our work under quixstreams, which the lock of this project has no place for."""
+    loaded = subprocess.run(
+        [sys.executable, "-c", LOADED_BY_THE_WORK], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    ).stdout.split()
+    lock = (ROOT / "tests/bench/yardsticks/quix-requirements.lock").read_text(encoding="utf-8")
+    there = set(re.findall(r"^([a-z0-9-]+)==", lock, re.M))
+    project = pyproject()["project"]
+    assert isinstance(project, dict)
+    declared = {re.split(r"[^\w-]", one)[0].lower() for one in project["dependencies"]}
+    assert {"fastavro", "fpdf2"} <= declared & set(loaded) <= there, (
+        "add them to quix-requirements.in, and lock it anew"
+    )
