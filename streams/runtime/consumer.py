@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import aiokafka
 from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, server_list
 from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
@@ -32,6 +32,23 @@ def plane_of(app: Any) -> DataPlane:
     return plane
 
 
+class WholeRangeAssignor(RangePartitionAssignor):  # type: ignore[misc]  # aiokafka has no types
+    """Range, that shares out nothing rather than what is there of the topics.
+
+    Just after its start a broker may not name a topic's partitions yet. Range leaves such a topic out, and a group whose leader
+    heard that runs nothing until somebody joins. Raised here, it ends the leader's membership, and so its process, which is
+    started again.
+    """
+
+    @classmethod
+    def assign(cls, cluster: Any, members: Mapping[str, Any]) -> Any:
+        """As range does. Raises UnknownTopicOrPartitionError for a topic whose partitions are not known."""
+        for topic in sorted({topic for member in members.values() for topic in member.subscription}):
+            if not cluster.partitions_for_topic(topic):
+                raise UnknownTopicOrPartitionError(f"the broker names no partition of {topic} yet")
+        return super().assign(cluster, members)
+
+
 class ConsumerThread(AIOKafkaConsumerThread):
     """The driver's own thread: it keeps the membership alive, and never waits for an agent."""
 
@@ -40,13 +57,13 @@ class ConsumerThread(AIOKafkaConsumerThread):
         plane = plane_of(self.app)
         # Range gives a member the same partition numbers of every topic, which one partition object of ours needs.
         # (Faust's own choice for an app without tables is round-robin: with three members it parts them.)
-        self._assignor = RangePartitionAssignor
+        self._assignor = WholeRangeAssignor
         return aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
             group_instance_id=plane.member_id,
             bootstrap_servers=server_list(transport.url, transport.default_port),
-            partition_assignment_strategy=[RangePartitionAssignor],
+            partition_assignment_strategy=[WholeRangeAssignor],
             enable_auto_commit=False,
             auto_offset_reset="none",
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),

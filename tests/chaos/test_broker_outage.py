@@ -16,7 +16,7 @@ import pytest
 
 from connectors.stack.stack import LocalStack
 from tests.chaos.test_exactly_once import new_crew
-from tests.chaos.workers import Crew, Feed, wait_until_done
+from tests.chaos.workers import Crew, Feed, wait_until_done, wait_until_worked_on
 from tests.conftest import Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
@@ -68,9 +68,9 @@ def test_an_outage_of_the_broker_loses_and_doubles_nothing(broker: LocalStack, t
             kill(broker)
             keep_alive(crew, 12)
         outage_seconds = FULL_OUTAGE_SECONDS if full else SHORT_OUTAGE_SECONDS
-        # All due while the broker is away: after the seconds that are given to set them, and before it is back.
+        # All due before the broker is back: by then each was set at least an outage ago.
         feed.set_timers(DUE_MEANWHILE, from_ms=5_000, to_ms=int(outage_seconds * 1000))
-        time.sleep(4)
+        wait_until_worked_on(crew, feed.timed, timeout_seconds=120)
         kill(broker)
         broker.down()
         keep_alive(crew, outage_seconds)

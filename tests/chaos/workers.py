@@ -238,6 +238,20 @@ def wait_until_done(crew: Crew, sent: list[tuple[bytes, bytes]], timeout_seconds
     return take_account(crew, sent)
 
 
+def wait_until_worked_on(crew: Crew, sent: list[tuple[bytes, bytes]], timeout_seconds: float) -> None:
+    """Return once each of these has come out: what it sets is set, however far behind its input the crew is."""
+    deadline = time.monotonic() + timeout_seconds
+    expected = {value for _, value in sent}
+    while True:
+        for worker in crew.workers:
+            worker.revive()
+        messages = read_to_end(crew.settings, [crew.topics["counted"]])
+        if expected <= {(message.value() or b"").rsplit(b"|", 1)[0] for message in messages}:
+            return
+        assert time.monotonic() < deadline, crew.logs()
+        time.sleep(0.2)
+
+
 def _end_total(crew: Crew) -> int:
     """The output's offsets in total: control records included, so never less than the records."""
     consumer = Consumer({"bootstrap.servers": crew.settings.kafka_bootstrap, "group.id": "ends", "log_level": 3})
