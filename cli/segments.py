@@ -109,7 +109,10 @@ def rebuild() -> None:
 
     Safe at any time: an event that was read before changes nothing.
     """
-    in_database(Settings(), lambda connection, _: projection.rebuild(connection))
+    try:
+        in_database(Settings(), lambda connection, _: projection.rebuild(connection))
+    except projection.LeadTakenError as error:
+        raise click.ClickException(f"{error}; stop the service `segments` and run it again") from error
     click.echo("the process `segments` begins anew with the oldest events; `luxe status` shows whether it runs")
 
 

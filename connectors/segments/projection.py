@@ -45,8 +45,16 @@ FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.5, 10.0
 # How long, and how often, a rebuild waits for the lead once who had it is ended: one that stood by may be faster. 10 s in all.
 REBUILD_WAIT_MS, REBUILD_TRIES = 500, 20
 
+_END_LEADER = b"""SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND classid = %s AND objid = %s AND granted
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+
 Position = tuple[str, int]
 """Topic id and partition."""
+
+
+class LeadTakenError(Exception):
+    """Others came to lead again and again: nothing was forgotten."""
 
 
 class Projection:
@@ -181,7 +189,7 @@ async def rebuild(connection: psycopg.AsyncConnection) -> int:
     """Forget how far was read: all that Kafka still has is read again, onto what is there; how many partitions.
 
     The process that projects is made to begin anew: its connection is ended, and it comes back. Raises psycopg.Error;
-    LockNotAvailable where others come to lead REBUILD_TRIES times meanwhile: nothing is forgotten then.
+    LeadTakenError where others come to lead REBUILD_TRIES times meanwhile.
     """
     async with connection.transaction():
         await _interrupt(connection)
@@ -193,19 +201,16 @@ async def _interrupt(connection: psycopg.AsyncConnection) -> None:
     """End whoever leads and take the lead for this transaction, so that nobody who had read positions writes them back."""
     await connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{REBUILD_WAIT_MS}ms",))
     for left in reversed(range(REBUILD_TRIES)):
-        await connection.execute(
-            """SELECT pg_terminate_backend(pid) FROM pg_locks
-               WHERE locktype = 'advisory' AND objsubid = 1 AND classid = %s AND objid = %s AND granted
-                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())""",
-            (PROJECTION_LOCK >> 32, PROJECTION_LOCK & 0xFFFFFFFF),
-        )
+        await connection.execute(_END_LEADER, (PROJECTION_LOCK >> 32, PROJECTION_LOCK & 0xFFFFFFFF))
         try:
             async with connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock(%s)", (PROJECTION_LOCK,))
                 return
-        except psycopg.errors.LockNotAvailable:
+        except psycopg.errors.LockNotAvailable as error:
             if not left:
-                raise
+                raise LeadTakenError(
+                    f"{REBUILD_TRIES} times somebody else came to lead, and nothing was forgotten"
+                ) from error
             # Whoever stood by has come to lead before us, and holds it for as long as it lives.
 
 

@@ -17,8 +17,8 @@ from connectors.kafka import make_producer
 from connectors.postgres.pool import connect_async
 from connectors.postgres.recipients import Recipient, upsert_many
 from connectors.postgres.records import Records
-from connectors.segments import standings
-from connectors.segments.projection import PROJECTION_LOCK, Projection, positions, rebuild
+from connectors.segments import projection, standings
+from connectors.segments.projection import PROJECTION_LOCK, LeadTakenError, Projection, positions, rebuild
 from connectors.segments.standing import Standing
 from connectors.segments.telling import SOURCE
 from schemas.events import EVENT_TYPES
@@ -198,3 +198,15 @@ async def test_who_comes_to_lead_before_a_rebuild_does_is_ended_too(world: World
             one.cancel()
         await asyncio.gather(*usurpers, return_exceptions=True)
     assert led > 1, "nobody was faster than the rebuild: this tried nothing"
+
+
+async def test_a_rebuild_that_never_comes_to_lead_says_so_and_forgets_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if whoever is ended were there again each time."""
+    monkeypatch.setattr(projection, "REBUILD_TRIES", 2)
+    monkeypatch.setattr(projection, "_END_LEADER", b"SELECT %s::int8, %s::int8")
+    async with await connect_async(world.settings, "holder") as holder:
+        await holder.execute("SELECT pg_advisory_lock(%s)", (PROJECTION_LOCK,))
+        with pytest.raises(LeadTakenError, match="2 times"):
+            await rebuild(world.connection)
