@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import NamedTuple
 
+import psycopg
+
 from connectors.postgres import inbox_marks
 from connectors.postgres.inbox import Arrival as Arrival
-from connectors.postgres.pool import Pool
+from connectors.postgres.pool import Pool, each_by_itself
 from connectors.postgres.records import Records
+
+# Seconds. An alert is put in several statements, so its inboxes are held between them: a process that stands still meanwhile
+# holds up whoever else puts into them, or takes the alert, no longer than this. Worst case it is put again: nothing is lost.
+STANDSTILL_SECONDS = 5
 
 
 class Placed(NamedTuple):
@@ -18,6 +24,9 @@ class Placed(NamedTuple):
     delivery_id: str
     version: int
 
+
+# Recipient, notification id.
+_Key = tuple[str, str]
 
 # The columns of a message that comes, and Postgres' type of each.
 _NAMES = tuple(one.name for one in fields(Arrival))
@@ -52,26 +61,20 @@ _PLACED = """
 
 
 async def put(pool: Pool, records: Records, arrivals: Sequence[Arrival]) -> list[Placed]:
-    """Put messages into their inboxes, in one statement; where each lies, in the same order. What is there already stays.
+    """Put messages into their inboxes; where each lies, in the same order. What is there already stays.
 
-    Raises psycopg.Error; then none was put.
+    Without shared alerts each statement is committed by itself, so that a process that stands still holds up nobody. Raises
+    psycopg.Error; then nobody knows what was put: put it again.
     """
-    first: dict[tuple[str, str], Arrival] = {}
+    first: dict[_Key, Arrival] = {}
     for arrival in arrivals:
         first.setdefault((arrival.recipient, arrival.notification_id), arrival)
-    columns = [[getattr(arrival, name) for arrival in first.values()] for name in _NAMES]
-    async with pool.connection() as connection:
-        alerts = [one for one in first.values() if one.acknowledge == "shared"]
-        for event_id, notification_type in sorted({(one.event_id, one.notification_type) for one in alerts}):
-            await inbox_marks.hold_alert(connection, event_id, notification_type, shared=True)
-        cursor = await connection.execute(_PUT, columns)
-        placed = {(row[0], row[1]): Placed(row[2], row[3]) for row in await cursor.fetchall()}
-        left = [key for key in first if key not in placed]
-        if left:
-            cursor = await connection.execute(_PLACED, ([one for one, _ in left], [two for _, two in left]))
-            placed |= {(row[0], row[1]): Placed(row[2], row[3]) for row in await cursor.fetchall()}
-        if alerts:
-            await inbox_marks.note_taken(connection, records, [(one.recipient, one.notification_id) for one in alerts])
+    alerts = [one for one in first.values() if one.acknowledge == "shared"]
+    if alerts:
+        placed = await _put_alerts(pool, records, first, alerts)
+    else:
+        async with each_by_itself(pool) as connection:
+            placed = await _put(connection, first)
     return [placed[arrival.recipient, arrival.notification_id] for arrival in arrivals]
 
 
@@ -81,3 +84,30 @@ async def placed(pool: Pool, recipient: str, notification_id: str) -> Placed | N
         cursor = await connection.execute(_PLACED, ([recipient], [notification_id]))
         row = await cursor.fetchone()
         return None if row is None else Placed(row[2], row[3])
+
+
+async def _put_alerts(
+    pool: Pool, records: Records, first: Mapping[_Key, Arrival], alerts: Sequence[Arrival]
+) -> dict[_Key, Placed]:
+    async with pool.connection() as connection:
+        await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{STANDSTILL_SECONDS}s'")
+        for event_id, notification_type in sorted({(one.event_id, one.notification_type) for one in alerts}):
+            await inbox_marks.hold_alert(connection, event_id, notification_type, shared=True)
+        placed = await _put(connection, first)
+        await inbox_marks.note_taken(connection, records, [(one.recipient, one.notification_id) for one in alerts])
+    return placed
+
+
+async def _put(connection: psycopg.AsyncConnection, first: Mapping[_Key, Arrival]) -> dict[_Key, Placed]:
+    placed: dict[_Key, Placed] = {}
+    left = list(first)
+    while left:  # more than once only where what was there is deleted, as long expired, between the two statements
+        columns = [[getattr(first[key], name) for key in left] for name in _NAMES]
+        cursor = await connection.execute(_PUT, columns)
+        placed |= {(row[0], row[1]): Placed(row[2], row[3]) for row in await cursor.fetchall()}
+        left = [key for key in left if key not in placed]
+        if left:
+            cursor = await connection.execute(_PLACED, ([one for one, _ in left], [two for _, two in left]))
+            placed |= {(row[0], row[1]): Placed(row[2], row[3]) for row in await cursor.fetchall()}
+            left = [key for key in left if key not in placed]
+    return placed

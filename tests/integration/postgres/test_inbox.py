@@ -87,6 +87,36 @@ async def test_what_is_put_twice_lies_there_once_and_newest_first(pool: Pool, re
     assert await listed(pool, Viewer(jane), before=found[0].number) == found[1:]
 
 
+@pytest.mark.parametrize("acknowledge", ["none", "shared"])
+async def test_who_stands_still_while_putting_holds_up_nobody_for_long(
+    pool: Pool, records: Records, monkeypatch: pytest.MonkeyPatch, acknowledge: str
+) -> None:
+    """Stopped between its last statement and the commit; what it had not committed is put by whoever comes next."""
+    jane = somebody()
+    first, second = (arrival(jane, acknowledge=acknowledge) for _ in range(2))
+    standing, wakes = asyncio.Event(), asyncio.Event()
+    commit = psycopg.AsyncConnection.commit
+
+    async def stands_still(connection: psycopg.AsyncConnection) -> None:
+        standing.set()
+        await wakes.wait()
+        await commit(connection)
+
+    monkeypatch.setattr(inbox_arrivals, "STANDSTILL_SECONDS", 1)
+    monkeypatch.setattr(psycopg.AsyncConnection, "commit", stands_still)
+    stalled = asyncio.create_task(inbox_arrivals.put(pool, records, [first]))
+    await standing.wait()
+    monkeypatch.setattr(psycopg.AsyncConnection, "commit", commit)
+    async with asyncio.timeout(30):  # half of what Postgres gives a transaction that nobody limits
+        placed = await inbox_arrivals.put(pool, records, [second, first])
+    assert {one.delivery_id for one in placed} == {first.delivery_id, second.delivery_id}
+    wakes.set()
+    (end,) = await asyncio.gather(stalled, return_exceptions=True)
+    ended_by_postgres = isinstance(end, psycopg.errors.IdleInTransactionSessionTimeout | psycopg.OperationalError)
+    assert ended_by_postgres == (acknowledge == "shared"), end
+    assert len(await listed(pool, Viewer(jane))) == 2
+
+
 async def test_each_mark_and_what_counts(pool: Pool, records: Records, outbox: Outbox) -> None:
     jane = Viewer(somebody())
     arrivals = [arrival(jane.recipient, group_key=f"appointment:a{n % 2}") for n in range(4)]
