@@ -31,6 +31,7 @@ from connectors.settings import Settings
 from connectors.stack.stack import LocalStack
 from tests import spreading
 from tests.containers import container_stack, wants_containers
+from tests.teardown_limit import TeardownLimit
 
 TOPIC_TIMEOUT_SECONDS = 30
 MIGRATED = "migrated"
@@ -45,6 +46,7 @@ hypothesis_settings.load_profile("untimed")
 def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("dsession"):  # xdist's: this process hands the tests out
         config.pluginmanager.register(spreading.Spreading())
+    config.pluginmanager.register(TeardownLimit())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
