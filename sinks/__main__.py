@@ -35,9 +35,10 @@ def main() -> None:
 @main.command()
 def sms() -> None:
     """Deliver texts through Twilio."""
+    from sinks.runtime.sender_refusals import SenderRefusals
     from sinks.sms import Sms
 
-    _deliver(Sms)
+    _deliver(Sms, SenderRefusals.open)
 
 
 @main.command()

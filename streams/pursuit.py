@@ -201,7 +201,8 @@ class _Pursued:
     def _failed(self, number: int, status: Mapping[str, Any]) -> None:
         progress, request, now_ms = self._progress, self._asked.request, self.batch.now_ms
         failures = progress.failures[number] = progress.failures.get(number, 0) + 1
-        retry = retry_ms(status, request["lane"], failures, now_ms, spread_of(request["notification_id"]))
+        spread = spread_of(request["notification_id"])
+        retry = retry_ms(status, request["lane"], failures, now_ms, spread, is_last=not progress.has_next)
         expires_at = request["expires_at"]
         if retry is None or (expires_at is not None and retry >= ms_of(expires_at)):
             return

@@ -121,6 +121,7 @@ ENDED: Mapping[str, str] = {
     "content_filtered": "a carrier or mail filter refused what it says",
     "media": "its picture could not be fetched, or was none that carriers take",
     "account": "our account at the provider is not in order",
+    "sender_refused": "the provider does not let our number send",
     "unknown": "the provider gave a reason that we do not know",
 }
 

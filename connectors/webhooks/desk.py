@@ -14,7 +14,7 @@ import psycopg
 from confluent_kafka import KafkaException
 
 from connectors.gathering import Gathered
-from connectors.postgres import deliveries, parked
+from connectors.postgres import deliveries, parked, sender_refusals
 from connectors.postgres.deliveries import Delivery, Finish
 from connectors.postgres.pool import Pool
 from connectors.postgres.records import Records
@@ -25,6 +25,7 @@ from connectors.settings import Settings
 from connectors.statuses import StatusLog, delivery_status
 from connectors.suppressing import DeadAddress, email_sender_class, reason_of, reopen, sms_sender_class, suppress
 from connectors.unsubscribing.at_providers import Word
+from connectors.webhooks import sender_news
 from connectors.webhooks.counted import Counted
 from connectors.webhooks.receipts import RESUBSCRIBED, Receipt
 
@@ -36,6 +37,8 @@ LINGER_MS = 2.0
 # A receipt usually beats our own commit by milliseconds; it is looked for again soon, and until it is quarantined.
 RETRY_SECONDS = 2.0
 FAILED = ("failed", "undelivered", "bounced")
+# A status' reason where it is its sender that is refused: notify then has the message wait (streams/rules/retrying.py).
+SENDER_REFUSED = "sender_refused"
 
 
 class Desk:
@@ -134,10 +137,13 @@ class Desk:
         dead = [address for receipt, of in known if (address := self._dead_address(receipt, of, since)) is not None]
         if dead:
             await suppress(self._pool, self._records, dead, "webhook")
+        await self._tell_of_senders(known)
         now = datetime.now(UTC)
-        await self._statuses.publish([_status(receipt, delivery, now) for receipt, delivery in known])
+        await self._statuses.publish([self._status(receipt, delivery, now) for receipt, delivery in known])
         for receipt, delivery in known:
             if receipt.status in FAILED and receipt.error_class is not None:
+                if sender_news.subjects(self._settings, receipt):
+                    continue  # the sink pauses, and says so
                 # Most of what carriers and mail servers refuse is told only here: the call had been accepted.
                 self._alarms.refused(
                     delivery.clinic_id,
@@ -146,6 +152,11 @@ class Desk:
                     error_class=receipt.error_class,
                     code=receipt.error_code or "",
                 )
+
+    async def _tell_of_senders(self, known: Sequence[tuple[Receipt, Delivery]]) -> None:
+        """To the sinks: their calls are accepted, so only receipts say that a sender may not send, or may again."""
+        await sender_refusals.lift(self._pool, twilio.PROVIDER, sender_news.arrived(self._settings, known))
+        await sender_refusals.enter(self._pool, twilio.PROVIDER, sender_news.refused(self._settings, known))
 
     async def _known_since(self, known: Sequence[tuple[Receipt, Delivery]]) -> Mapping[str, datetime]:
         """Delivery → when its call ended, of texts to somebody who had said no.
@@ -170,6 +181,22 @@ class Desk:
             return DeadAddress("sms", receipt.address, sender_class, reason, receipt.provider, code, said_at)
         return DeadAddress("email", receipt.address, email_sender_class(code), reason, receipt.provider, code, said_at)
 
+    def _status(self, receipt: Receipt, delivery: Delivery, now: datetime) -> dict[str, Any]:
+        fields = {name: getattr(delivery, name) for name in Delivery.__slots__}
+        return delivery_status(
+            fields,
+            receipt.status,
+            status_at=receipt.status_at,
+            recorded_at=now,
+            provider=receipt.provider,
+            provider_event_id=receipt.provider_event_id,
+            provider_message_id=receipt.provider_message_id,
+            provider_status=receipt.provider_status,
+            reason=SENDER_REFUSED if sender_news.subjects(self._settings, receipt) else receipt.error_class or "",
+            error_class=receipt.error_class,
+            error_code=receipt.error_code,
+        )
+
     async def _settle_parked(self) -> int:
         async with self._pool.connection() as connection:
             # Published before the transaction that removes them ends: a crash between repeats, never loses.
@@ -191,23 +218,6 @@ def _resubscribed(receipt: Receipt) -> Word:
 
 def _key(receipt: Receipt) -> tuple[str, str]:
     return receipt.provider, receipt.provider_message_id
-
-
-def _status(receipt: Receipt, delivery: Delivery, now: datetime) -> dict[str, Any]:
-    fields = {name: getattr(delivery, name) for name in Delivery.__slots__}
-    return delivery_status(
-        fields,
-        receipt.status,
-        status_at=receipt.status_at,
-        recorded_at=now,
-        provider=receipt.provider,
-        provider_event_id=receipt.provider_event_id,
-        provider_message_id=receipt.provider_message_id,
-        provider_status=receipt.provider_status,
-        reason=receipt.error_class or "",
-        error_class=receipt.error_class,
-        error_code=receipt.error_code,
-    )
 
 
 def _as_of(receipt: Receipt, delivery: Delivery) -> Delivery:

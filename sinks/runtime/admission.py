@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from connectors.postgres.sender_refusals import SenderRefusal
 from schemas.topics import LANES
 from sinks.runtime.alarms import Alarms
 from sinks.runtime.allowance import Allowance
@@ -173,6 +174,11 @@ class Admission:
             now,
         )
         self._look_again(now, clock, dry_until)
+
+    def told(self, refusals: Collection[SenderRefusal]) -> None:
+        """Which account and senders receipts say may not send, all that do."""
+        if self._subjects.told(refusals, time.monotonic()):
+            self._rang()
 
     def _others_go_on(self, waiter: Waiter, now: float) -> bool:
         """Whether it waits for its own sender or clinic, or for room, and not for what all wait for."""

@@ -5,6 +5,9 @@
     half_open ──► closed   the probe was answered
               └─► open     it was not; the next probe comes twice as late
 
+Held, it is open until it is released, whatever calls are answered: they are accepted, and only their receipts say what they are
+worth. A probe is let through all the same, as seldom as any, for its receipt.
+
 Times are monotonic seconds, as the caller gives them.
 """
 
@@ -30,18 +33,22 @@ class Pace:
 class Breaker:
     """One breaker. A call begins with ``admit``, and its end is told with that ticket; what calls before a pause say is stale."""
 
-    __slots__ = ("_delay", "_generation", "_pace", "_probe_at", "_probing", "cause", "code", "opened_at", "streak")
+    __slots__ = (
+        *("_delay", "_generation", "_pace", "_probe_at", "_probed_at", "_probing"),
+        *("cause", "code", "held", "opened_at", "streak"),
+    )
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
         self._generation = 0
         self._probing = False
-        self._probe_at = 0.0
+        self._probe_at = self._probed_at = 0.0
         self._delay = pace.first_probe_seconds
         self.streak = 0  # failures since the last answer
         self.opened_at: float | None = None
         self.cause: Cause | None = None
         self.code = ""
+        self.held = False
 
     @property
     def state(self) -> State:
@@ -66,6 +73,7 @@ class Breaker:
         if self.opened_at is not None:
             self._probing = True
             self._generation += 1
+            self._probed_at = now
         return self._generation
 
     def is_probe(self, ticket: int) -> bool:
@@ -76,16 +84,16 @@ class Breaker:
         """The provider answered, be it with a refusal of that one message. True: this closed the breaker."""
         if ticket != self._generation:
             return False
-        closes = self._probing
-        if closes or self.opened_at is None:
+        probed = self._probing
+        if probed or self.opened_at is None:
             self.streak = 0
-        if closes:
+        if probed and self.held:
             self._probing = False
-            self._generation += 1
-            self.opened_at = self.cause = None
-            self.code = ""
-            self._delay = self._pace.first_probe_seconds
-        return closes
+            self._probe_at = self._probed_at + self._delay
+            return False
+        if probed:
+            self._close()
+        return probed
 
     def failed(self, ticket: int, now: float, code: str, cause: Cause = "down") -> bool:
         """No answer, or one that says only "not now". True: this opened the breaker."""
@@ -117,6 +125,26 @@ class Breaker:
             self._probe_at = max(self._probe_at, now + seconds)
         return changed
 
+    def hold(self, now: float, code: str) -> bool:
+        """Receipts say that nothing arrives. True: this opened it, or its cause was another."""
+        if self.held:
+            return False
+        changed = self.cause != "account"
+        self.held = True
+        self._delay = self._pace.longest_probe_seconds
+        if self.opened_at is None:
+            self._open(now, "account", code)
+        self.cause, self.code = "account", code
+        return changed
+
+    def release(self) -> bool:
+        """They say it no more. True: this closed it; a call that is refused opens it again."""
+        if not self.held:
+            return False
+        self.held = False
+        self._close()
+        return True
+
     def withdraw(self, ticket: int) -> None:
         """The call was not made: another may be the probe."""
         if self.is_probe(ticket):
@@ -127,6 +155,14 @@ class Breaker:
         self.opened_at, self.cause, self.code = now, cause, code
         self._probe_at = now + self._delay
         return True
+
+    def _close(self) -> None:
+        self._probing = False
+        self._generation += 1
+        self.streak = 0
+        self.opened_at = self.cause = None
+        self.code = ""
+        self._delay = self._pace.first_probe_seconds
 
     def _postpone_probe(self, now: float) -> None:
         self._probing = False

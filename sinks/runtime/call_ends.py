@@ -157,6 +157,8 @@ class CallEnds:
         if closed or (recovers and breaker.streak == 0):
             self._recoveries += 1
             self._ring()
+        elif breaker.held:
+            self._rang()  # when its next probe is due
 
     def _ring(self) -> None:
         bell, self._bell = self._bell, asyncio.Event()

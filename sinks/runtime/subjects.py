@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, get_args
 
+from connectors.postgres.sender_refusals import SenderRefusal
 from connectors.providers.outcome import Reach
 from schemas.records import SenderClass
 from sinks.runtime.alarms import Alarms
@@ -45,7 +46,9 @@ class Subjects:
         self.account = Subject("account", Breaker(pace))
         # Only texts leave by several senders.
         names = get_args(SenderClass) if channel == "sms" else ()
-        self._senders = {name: Subject(f"{name} sender", Breaker(pace)) for name in names}
+        self._senders: Mapping[SenderClass, Subject] = {
+            name: Subject(f"{name} sender", Breaker(pace)) for name in names
+        }
         self.all = (self.account, *self._senders.values())
         self.pauses: Counter[str] = Counter()  # by cause, since the process began
 
@@ -57,6 +60,22 @@ class Subjects:
     def met(self, message: Mapping[str, Any], reach: Reach) -> Subject:
         """Which of a message's is refused."""
         return self.account if reach == "account" else self.of(message)[-1]
+
+    def told(self, refusals: Collection[SenderRefusal], now: float) -> bool:
+        """Pause those that receipts say may not send, release the others. Whether anything changed."""
+        refused: dict[str, SenderRefusal] = {refusal.subject: refusal for refusal in refusals}
+        changed = False
+        for key, subject in (("account", self.account), *self._senders.items()):
+            refusal = refused.get(key)
+            if refusal is None:
+                if subject.breaker.release():
+                    self.resumed(subject.breaker)
+                    changed = True
+            elif not subject.breaker.held:
+                if subject.breaker.hold(now, refusal.code):
+                    self.paused(subject, refusal.clinic_id)
+                changed = True
+        return changed
 
     def paused(self, subject: Subject, clinic_id: str) -> None:
         """It has just been paused, or for another cause. ``clinic_id``: whose message met it."""

@@ -71,6 +71,9 @@ class Tuning(BaseSettings):
     breaker_calm_seconds: float = Field(
         300.0, ge=0, le=86_400, description="A pause is told to be over once it has not come back for so long."
     )
+    # What receipts say of our own senders (sinks/runtime/sender_refusals.py) is asked for so often: between a first such receipt
+    # and the pause, texts are taken in vain.
+    refusals_poll_seconds: float = Field(1.0, ge=0.05, le=300)
     # A failure that may be the first of an outage is not told before it is known not to be, or this is over.
     breaker_doubt_seconds: float = Field(1.0, ge=0, le=30)
     throttle_longest_seconds: float = Field(

@@ -26,6 +26,11 @@ SOFT_BOUNCE_ATTEMPTS = 3
 ATTEMPTS: Mapping[str, int] = {"critical": 5, "high": 3, "normal": 3, "low": 2}
 # A code that no table of ours knows may pass, or never: one more try, and the sink has told the operators of it.
 UNKNOWN_ATTEMPTS = 2
+# Twilio took it from a number of ours that may not send, or in the name of a suspended account, as only its receipt says
+# (connectors/webhooks/sender_news.py gives the reason). It never left, so it waits as those do that the sink holds meanwhile: an
+# hour at a time, each of them a try. A registration is mended in hours; a day of them is the bound, where nothing expires before.
+SENDER_REFUSED = "sender_refused"
+SENDER_REFUSED_ATTEMPTS = 24
 # A campaign's picture that cannot be had: once more without it (streams/messages.py), also where its receipt says so only later.
 MEDIA_ATTEMPTS = 2
 _SPREADS = 1 << 16
@@ -40,11 +45,17 @@ def backoff_ms(failures: int, spread: int) -> int:
     return whole // 2 + whole // 2 * spread // _SPREADS
 
 
-def retry_ms(status: Mapping[str, Any], lane: str, failures: int, now_ms: int, spread: int) -> int | None:
+def retry_ms(
+    status: Mapping[str, Any], lane: str, failures: int, now_ms: int, spread: int, *, is_last: bool
+) -> int | None:
     """When a delivery whose status (DeliveryStatus) says that it failed is tried again, ms since the epoch; None: not at all.
 
-    ``failures``: how often it failed, this one included.
+    ``failures``: how often it failed, this one included. ``is_last``: no other channel is left, which would be quicker than a
+    refused sender's return.
     """
+    if status["reason"] == SENDER_REFUSED:
+        waits = is_last and failures < SENDER_REFUSED_ATTEMPTS
+        return now_ms + SOFT_BOUNCE_MS - SOFT_BOUNCE_MS // 60 * spread // _SPREADS if waits else None
     error_class = status["error_class"]
     if error_class == "media" and status["status"] in ("failed", "undelivered"):
         return now_ms + backoff_ms(failures, spread) if failures < MEDIA_ATTEMPTS else None

@@ -211,6 +211,41 @@ def test_a_broken_marketing_sender_leaves_care_alone_however_much_waits_for_it(r
     rig.end("sms")
 
 
+def test_a_sender_that_only_receipts_say_may_not_send_is_paused_until_a_text_of_it_arrives(
+    rig: Rig, outbox: Outbox
+) -> None:
+    """Twilio takes the texts of a number that is not registered, every one, and has them fail."""
+    rig.ensure("sms")
+    clinic = f"clinic-{uuid.uuid4()}"
+    marketing = {"sender_class": "marketing", "category": "marketing", "clinic_id": clinic}
+    messages = crowd(outbox, "sms", 30, **marketing)
+    for message in messages:
+        rig.provider.misbehave(address(message), kind="undelivered", code=30034)
+    outbox.send(messages[:1])
+    assert (
+        rig.eye.status(messages[0].id, "undelivered")["reason"] == "sender_refused"
+    )  # by which notify has it wait, too
+    wait_for(lambda: paused(rig, "sms") == [("marketing sender", "account")])
+    outbox.send(messages[1:])
+    care = crowd(outbox, "sms", 10)
+    outbox.send(care)
+    all_sent_once_and_unspent(rig, care)
+    time.sleep(MEANWHILE_SECONDS)
+    assert paused(rig, "sms") == [("marketing sender", "account")]
+    in_vain = sent(rig, messages)
+    assert in_vain <= 1 + 10 * MEANWHILE_SECONDS  # the probes, of which each second has one at most
+    rig.provider.behave()
+    wait_for(lambda: not paused(rig, "sms"))
+    all_sent_once_and_unspent(rig, messages)
+    wait_for(lambda: len(alarms(rig, clinic)) >= 2)
+    told = alarms(rig, clinic)
+    assert [(one["code"], one["resolved"], one["details"]["code"]) for one in told] == [
+        ("provider_paused", False, "30034"),
+        ("provider_paused", True, "30034"),
+    ]
+    assert sum("undelivered" in rig.eye.words(message.id) for message in messages) <= in_vain + 2
+
+
 async def test_who_waits_for_a_lease_is_not_the_call_that_a_paused_provider_is_tried_with(
     rig: Rig, outbox: Outbox, case: Case
 ) -> None:

@@ -147,7 +147,7 @@ def test_what_a_person_must_look_at_is_an_alarm_though_only_a_receipt_tells_of_i
 ) -> None:
     """Once, however many messages it meets: here, what a carrier filters."""
     clinic_id = f"clinic-{uuid.uuid4()}"
-    for code in ("30007", "30007", "30034"):
+    for code in ("30007", "30007", "30010"):
         message, message_id = sent(rig, outbox, "sms", patient, clinic_id=clinic_id)
         assert post_sms(rig.settings, message_id, "undelivered", ErrorCode=code) == 204
         rig.eye.status(message.id, "undelivered")

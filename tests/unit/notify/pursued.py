@@ -20,6 +20,7 @@ TEXTS: dict[str, Any] = {
 KIND = "appointment_confirmation"  # text and email at once; then push, then the portal, each after 15 minutes
 REMINDER = "appointment_reminder_24h"  # one of text and push; then email, then the portal, each after half an hour
 PASSING: dict[str, Any] = {"status": "failed", "error_class": "transient", "reason": "transient"}
+SENDER_REFUSED: dict[str, Any] = {"status": "undelivered", "error_class": "account", "reason": "sender_refused"}
 FOR_GOOD: dict[str, Any] = {"status": "failed", "error_class": "permanent_recipient", "reason": "permanent_recipient"}
 
 

@@ -16,6 +16,7 @@ from tests.unit.notify.pursued import (
     KIND,
     PASSING,
     REMINDER,
+    SENDER_REFUSED,
     channels,
     clinic,
     decided,
@@ -87,6 +88,23 @@ def test_a_full_mailbox_is_tried_again_in_an_hour_three_times_in_all(world: Worl
         (mail,) = world.messages(world.work(now_ms=world.now_ms + SOFT_BOUNCE_MS))
         assert (mail["channel"], mail["attempt"]) == ("email", attempt)
     assert told(world, mail, **soft) == []
+
+
+def test_where_a_sender_may_not_send_the_next_channel_does_not_wait_for_it(world: World) -> None:
+    text, mail = sent(world)
+    assert decided(world, told(world, text, **SENDER_REFUSED)) == []  # the email is under way
+    outputs = told(world, mail, status="bounced", error_class="permanent_recipient")
+    assert channels(world, outputs) == [("in_app", 1)]
+
+
+def test_where_no_channel_is_left_a_refused_senders_text_waits_by_the_hour_for_a_day(world: World) -> None:
+    text, mail = sent(world)
+    told(world, mail, status="delivered")
+    for attempt in range(2, 25):
+        assert decided(world, told(world, text, **SENDER_REFUSED)) == [("defer", "retry")]
+        (text,) = world.messages(world.work(now_ms=world.now_ms + SOFT_BOUNCE_MS))
+        assert (text["channel"], text["attempt"]) == ("sms", attempt)
+    assert told(world, text, **SENDER_REFUSED) == []
 
 
 def test_said_twice_it_failed_once(world: World) -> None:

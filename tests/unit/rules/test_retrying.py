@@ -10,15 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.providers import outcome
+from connectors.webhooks import desk
 from streams.rules import retrying
-from streams.rules.retrying import ATTEMPTS, LONGEST_MS, backoff_ms, retry_ms
+from streams.rules.retrying import ATTEMPTS, LONGEST_MS, SOFT_BOUNCE_MS, backoff_ms, retry_ms
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
 
 
 def status(word: str, error_class: str | None, retry_at: datetime | None = None) -> dict[str, Any]:
-    return {"status": word, "error_class": error_class, "retry_at": retry_at}
+    return {"status": word, "error_class": error_class, "retry_at": retry_at, "reason": error_class or ""}
 
 
 def test_what_passes_is_what_the_sinks_say_passes() -> None:
@@ -63,11 +64,20 @@ def test_it_never_waits_less_than_half_a_second_nor_longer_than_five_minutes(fai
     ],
 )
 def test_by_class_lane_and_count(word: str, error_class: str | None, lane: str, failures: int, again: bool) -> None:
-    assert (retry_ms(status(word, error_class), lane, failures, NOW_MS, 7) is not None) == again
+    assert (retry_ms(status(word, error_class), lane, failures, NOW_MS, 7, is_last=True) is not None) == again
+
+
+@pytest.mark.parametrize(
+    ("failures", "is_last", "again"), [(1, True, True), (23, True, True), (24, True, False), (1, False, False)]
+)
+def test_a_refused_senders_message_waits_where_nothing_else_is_left(failures: int, is_last: bool, again: bool) -> None:
+    refused = status("undelivered", "account") | {"reason": desk.SENDER_REFUSED}
+    due = retry_ms(refused, "low", failures, NOW_MS, 7, is_last=is_last)
+    assert (due is not None and NOW_MS + SOFT_BOUNCE_MS * 0.98 <= due <= NOW_MS + SOFT_BOUNCE_MS) == again
 
 
 def test_the_providers_own_word_is_waited_for() -> None:
     later = NOW + timedelta(minutes=11)
-    assert retry_ms(status("failed", "throttled", later), "low", 1, NOW_MS, 7) == NOW_MS + 660_000
+    assert retry_ms(status("failed", "throttled", later), "low", 1, NOW_MS, 7, is_last=True) == NOW_MS + 660_000
     before = NOW - timedelta(minutes=11)
-    assert (retry_ms(status("failed", "throttled", before), "low", 1, NOW_MS, 7) or 0) > NOW_MS
+    assert (retry_ms(status("failed", "throttled", before), "low", 1, NOW_MS, 7, is_last=True) or 0) > NOW_MS

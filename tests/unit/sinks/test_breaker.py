@@ -115,9 +115,48 @@ def test_a_probe_that_made_no_call_leaves_its_place_to_another() -> None:
     assert breaker.admit(105) is not None
 
 
+def test_held_it_lets_a_probe_through_now_and_then_and_no_answer_closes_it() -> None:
+    breaker = Breaker(PACE)
+    early = breaker.admit(100)
+    assert early is not None
+    assert breaker.hold(100, "30034")
+    assert not breaker.hold(101, "30034")
+    assert (breaker.state, breaker.cause, breaker.code) == ("open", "account", "30034")
+    assert not breaker.answered(early)
+    for now in (160, 220):
+        assert breaker.admit(now - 1) is None
+        probe = breaker.admit(now)
+        assert probe is not None
+        assert breaker.admit(now) is None
+        assert not breaker.answered(probe)
+        assert breaker.state == "open"
+    assert breaker.release()
+    assert not breaker.release()
+    assert breaker.state == "closed"
+    again = breaker.admit(230)
+    assert again is not None
+    assert breaker.pause(again, 230, "account", "20003")
+    assert breaker.probe_at == 235  # as quick as ever
+
+
+def test_held_while_it_is_paused_it_is_told_anew_only_for_another_cause() -> None:
+    breaker = opened()
+    probe = breaker.admit(105)
+    assert probe is not None
+    assert not breaker.hold(105, "30034")
+    assert not breaker.answered(probe)
+    assert (breaker.state, breaker.code) == ("open", "30034")
+    away = Breaker(PACE)
+    for _ in range(PACE.failures):
+        ticket = away.admit(0)
+        assert ticket is not None
+        away.failed(ticket, 0, "503")
+    assert away.hold(1, "30034")
+
+
 ACTS = st.lists(
     st.tuples(
-        st.sampled_from(["admit", "answer", "fail", "pause", "throttle", "withdraw"]),
+        st.sampled_from(["admit", "answer", "fail", "pause", "throttle", "withdraw", "hold", "release"]),
         st.integers(0, 9),
         st.floats(0, 30, allow_nan=False),
     ),
@@ -132,7 +171,7 @@ def test_whatever_happens_a_pause_holds_and_ends(acts: list[tuple[str, int, floa
     probes: set[int] = set()
     for act, which, seconds in acts:
         now += seconds
-        before, probe_at = breaker.state, breaker.probe_at
+        before, probe_at, held = breaker.state, breaker.probe_at, breaker.held
         if act == "admit":
             ticket = breaker.admit(now)
             # Closed lets all through; open none before its time; half open none at all.
@@ -142,6 +181,12 @@ def test_whatever_happens_a_pause_holds_and_ends(acts: list[tuple[str, int, floa
                 if before == "open":
                     assert not probes
                     probes.add(ticket)
+        elif act == "hold":
+            breaker.hold(now, "30034")
+            assert breaker.state != "closed"
+        elif act == "release":
+            assert breaker.release() == (before != "closed" and held)
+            assert breaker.state == ("closed" if held else before)
         elif under_way:
             ticket = under_way.pop(which % len(under_way))
             was_probe = breaker.is_probe(ticket)
@@ -156,8 +201,8 @@ def test_whatever_happens_a_pause_holds_and_ends(acts: list[tuple[str, int, floa
             else:
                 breaker.withdraw(ticket)
             if before != "closed":
-                # Only the probe's answer closes.
-                assert (breaker.state == "closed") == (was_probe and act == "answer")
+                # Only the probe's answer closes, and nothing what is held.
+                assert (breaker.state == "closed") == (was_probe and act == "answer" and not held)
             if was_probe:
                 probes.discard(ticket)
         if breaker.state != "half_open":
@@ -168,7 +213,8 @@ def test_whatever_happens_a_pause_holds_and_ends(acts: list[tuple[str, int, floa
     for ticket in under_way:
         breaker.withdraw(ticket)
     later = max(now, breaker.probe_at or now)
-    assert later - now <= PACE.longest_probe_seconds
+    assert later - now <= PACE.longest_probe_seconds + 1e-6  # of adding floats
+    breaker.release()
     last = breaker.admit(later)
     assert last is not None
     breaker.answered(last)
