@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from connectors.postgres.pool import Pool, each_by_itself
 
 Subject = Literal["account", "care", "marketing"]
 
-# After so long without another refusal nothing is known any more: the next text may go, and its receipt says how it is. While
-# texts wait one is tried every minute, so only who has nothing to send comes to it.
+# What was taken longer ago says nothing of today: the next text may go, and its receipt says how it is. While texts wait one is
+# tried every minute, so only who has nothing to send comes to it.
 FORGOTTEN_SECONDS = 3600
 
 
@@ -23,43 +22,68 @@ class SenderRefusal(NamedTuple):
     clinic_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A text that arrived, and by whom it had been sent: these may send."""
+class Refused(NamedTuple):
+    """``attempt`` of a delivery was refused, for its sender's sake."""
+
+    refusal: SenderRefusal
+    delivery_id: str
+    attempt: int
+
+
+class Arrived(NamedTuple):
+    """``attempt`` of a delivery arrived: these may send."""
 
     subjects: frozenset[Subject]
     delivery_id: str
+    attempt: int
 
 
-async def enter(pool: Pool, provider: str, refusals: Sequence[SenderRefusal]) -> None:
-    """They may not send, as of now. Raises psycopg.Error."""
-    latest = {refusal.subject: refusal for refusal in refusals}
-    if not latest:
+async def enter(pool: Pool, provider: str, refused: Sequence[Refused]) -> None:
+    """They may not send, as what was refused shows; of that what was taken last counts. Raises psycopg.Error."""
+    if not refused:
         return
-    columns = [list(column) for column in zip(*sorted(latest.values()), strict=True)]
+    rows = [(*one.refusal, one.delivery_id, one.attempt) for one in refused]
+    columns = [[row[place] for row in rows] for place in range(5)]
     async with each_by_itself(pool) as connection:
         await connection.execute(
-            """INSERT INTO sender_refusals (provider, subject, code, clinic_id)
-               SELECT %s, n.* FROM unnest(%s::text[], %s::text[], %s::text[]) AS n (subject, code, clinic_id)
-               ORDER BY n.subject
+            """INSERT INTO sender_refusals AS r (provider, subject, code, clinic_id, refused_at)
+               SELECT DISTINCT ON (n.subject) %s, n.subject, n.code, n.clinic_id, d.updated_at
+               FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int[])
+                        AS n (subject, code, clinic_id, delivery_id, attempt)
+                    JOIN deliveries d USING (delivery_id, attempt)
+               WHERE d.state = 'accepted'
+               ORDER BY n.subject, d.updated_at DESC
                ON CONFLICT (provider, subject) DO UPDATE
-               SET code = excluded.code, clinic_id = excluded.clinic_id, refused_at = now()""",
+               SET code = excluded.code, clinic_id = excluded.clinic_id, refused_at = excluded.refused_at
+               WHERE excluded.refused_at > r.refused_at""",
             (provider, *columns),
         )
 
 
 async def lift(pool: Pool, provider: str, arrived: Sequence[Arrived]) -> None:
-    """What was taken by the provider after the refusal of its sender, and arrived, ends that. Raises psycopg.Error."""
-    pairs = [(subject, one.delivery_id) for one in arrived for subject in sorted(one.subjects)]
-    if not pairs:
+    """A text that the provider took after the last that it refused of its sender, and that arrived, ends that.
+
+    Raises psycopg.Error.
+    """
+    if not arrived:
         return
     async with each_by_itself(pool) as connection:
+        # Nearly always none stands, and then no delivery is looked up.
+        cursor = await connection.execute(
+            "SELECT subject FROM sender_refusals WHERE provider = %s AND refused_at >= arrived_at", (provider,)
+        )
+        standing = {subject for (subject,) in await cursor.fetchall()}
+        rows = [(subject, one.delivery_id, one.attempt) for one in arrived for subject in one.subjects & standing]
+        if not rows:
+            return
         await connection.execute(
-            """DELETE FROM sender_refusals r
-               USING deliveries d, unnest(%s::text[], %s::text[]) AS n (subject, delivery_id)
-               WHERE r.provider = %s AND r.subject = n.subject AND d.delivery_id = n.delivery_id
-                 AND d.updated_at > r.refused_at""",
-            ([subject for subject, _ in pairs], [delivery_id for _, delivery_id in pairs], provider),
+            """UPDATE sender_refusals r SET arrived_at = a.taken_at
+               FROM (SELECT n.subject, max(d.updated_at) AS taken_at
+                     FROM unnest(%s::text[], %s::text[], %s::int[]) AS n (subject, delivery_id, attempt)
+                          JOIN deliveries d USING (delivery_id, attempt)
+                     WHERE d.state = 'accepted' GROUP BY n.subject ORDER BY n.subject) AS a
+               WHERE r.provider = %s AND r.subject = a.subject AND a.taken_at > r.refused_at""",
+            (*([row[place] for row in rows] for place in range(3)), provider),
         )
 
 
@@ -68,7 +92,7 @@ async def standing(pool: Pool, provider: str) -> Collection[SenderRefusal]:
     async with each_by_itself(pool) as connection:
         cursor = await connection.execute(
             """SELECT subject, code, clinic_id FROM sender_refusals
-               WHERE provider = %s AND refused_at > now() - make_interval(secs => %s)""",
+               WHERE provider = %s AND refused_at >= arrived_at AND refused_at > now() - make_interval(secs => %s)""",
             (provider, FORGOTTEN_SECONDS),
         )
         return [SenderRefusal(*row) for row in await cursor.fetchall()]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from connectors.postgres.deliveries import Delivery
-from connectors.postgres.sender_refusals import Arrived, SenderRefusal, Subject
+from connectors.postgres.sender_refusals import Arrived, Refused, SenderRefusal, Subject
 from connectors.providers import twilio
 from connectors.providers.outcome import reach
 from connectors.settings import Settings
@@ -22,10 +22,12 @@ _REFUSED = ("failed", "undelivered")
 _ARRIVED = ("delivered", "read")
 
 
-def refused(settings: Settings, known: Known) -> list[SenderRefusal]:
-    """Accounts and senders that may not send."""
+def refused(settings: Settings, known: Known) -> list[Refused]:
+    """Accounts and senders that may not send, with what shows it."""
     return [
-        SenderRefusal(subject, receipt.error_code or "", delivery.clinic_id)
+        Refused(
+            SenderRefusal(subject, receipt.error_code or "", delivery.clinic_id), delivery.delivery_id, delivery.attempt
+        )
         for receipt, delivery in known
         if receipt.status in _REFUSED
         for subject in sorted(subjects(settings, receipt))
@@ -35,7 +37,7 @@ def refused(settings: Settings, known: Known) -> list[SenderRefusal]:
 def arrived(settings: Settings, known: Known) -> list[Arrived]:
     """Texts that arrived, with whoever may send, as one sees by them."""
     return [
-        Arrived(frozenset({"account", *senders}), delivery.delivery_id)
+        Arrived(frozenset({"account", *senders}), delivery.delivery_id, delivery.attempt)
         for receipt, delivery in known
         if receipt.status in _ARRIVED and (senders := _senders(settings, receipt))
     ]

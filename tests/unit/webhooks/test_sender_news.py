@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from connectors.postgres.deliveries import Delivery
-from connectors.postgres.sender_refusals import Arrived, SenderRefusal, Subject
+from connectors.postgres.sender_refusals import Arrived, Refused, SenderRefusal, Subject
 from connectors.providers.outcome import error_class
 from connectors.settings import Settings
 from connectors.webhooks import sender_news
@@ -67,13 +67,18 @@ def receipt(status: str, sender: str = CARE, code: str | None = None, provider: 
 )
 def test_whom_a_receipt_refuses(said: Receipt, expected: list[Subject]) -> None:
     refused = sender_news.refused(settings(), [(said, DELIVERY)])
-    assert refused == [SenderRefusal(subject, said.error_code or "", "c1") for subject in expected]
+    assert refused == [
+        Refused(SenderRefusal(subject, said.error_code or "", "c1"), "delivery", 1) for subject in expected
+    ]
     assert sorted(sender_news.subjects(settings(), said)) == expected
 
 
 def test_a_number_that_both_share_is_refused_for_both() -> None:
     said = receipt("undelivered", CARE, "30034")
-    assert [one.subject for one in sender_news.refused(settings(CARE), [(said, DELIVERY)])] == ["care", "marketing"]
+    assert [one.refusal.subject for one in sender_news.refused(settings(CARE), [(said, DELIVERY)])] == [
+        "care",
+        "marketing",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,4 +93,4 @@ def test_a_number_that_both_share_is_refused_for_both() -> None:
 )
 def test_what_arrived_shows_who_may_send(said: Receipt, expected: list[set[Subject]]) -> None:
     found = sender_news.arrived(settings(), [(said, DELIVERY)])
-    assert found == [Arrived(frozenset(subjects), "delivery") for subjects in expected]
+    assert found == [Arrived(frozenset(subjects), "delivery", 1) for subjects in expected]
