@@ -21,7 +21,7 @@ AGAIN_SECONDS = 3600.0
 MAX_REMEMBERED = 1_000
 
 _REFUSED: Mapping[str, str] = {
-    "account": "{provider} refused a message for how our account is set up (code {code}); others go on.",
+    "account": "{provider} refused a message for how our account or sender is set up (code {code}).",
     "content_filtered": "{provider} refused a message for what it says or how it is made (code {code}): look at its template.",
     "media": "{provider} cannot have a message's picture, or carriers refuse it (code {code}): look at image_url.",
     "unknown": "{provider} refused a message with a code that we have no rule for ({code}): tell who maintains this.",

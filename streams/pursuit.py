@@ -26,7 +26,7 @@ from streams.rules.decision import Defer, Deliver, Outcome, decide
 from streams.rules.plan import sent_at_once
 from streams.rules.progress import CAN_BE_ASKED, RECEIPT_TIMEOUT_MS, Progress, groups_of
 from streams.rules.reasons import Reason
-from streams.rules.retrying import retry_ms
+from streams.rules.retrying import is_sender_refused, retry_ms
 from streams.rules.status import ARRIVED, FAILED, SETTLING, WITHOUT_SUCCESS, new_step
 from streams.rules.terms import Channel, LaterStep, rest_of
 from streams.runtime import Batch, DueTimer, Event, PoisonError, Record
@@ -200,7 +200,7 @@ class _Pursued:
 
     def _failed(self, number: int, status: Mapping[str, Any]) -> None:
         progress, request, now_ms = self._progress, self._asked.request, self.batch.now_ms
-        failures = progress.failures[number] = progress.failures.get(number, 0) + 1
+        failures = progress.failures[number] = progress.failures.get(number, 0) + (not is_sender_refused(status))
         spread = spread_of(request["notification_id"])
         retry = retry_ms(status, request["lane"], failures, now_ms, spread, is_last=not progress.has_next)
         expires_at = request["expires_at"]

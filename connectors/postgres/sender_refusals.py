@@ -77,13 +77,18 @@ async def lift(pool: Pool, provider: str, arrived: Sequence[Arrived]) -> None:
         if not rows:
             return
         await connection.execute(
-            """UPDATE sender_refusals r SET arrived_at = a.taken_at
-               FROM (SELECT n.subject, max(d.updated_at) AS taken_at
-                     FROM unnest(%s::text[], %s::text[], %s::int[]) AS n (subject, delivery_id, attempt)
-                          JOIN deliveries d USING (delivery_id, attempt)
-                     WHERE d.state = 'accepted' GROUP BY n.subject ORDER BY n.subject) AS a
-               WHERE r.provider = %s AND r.subject = a.subject AND a.taken_at > r.refused_at""",
-            (*([row[place] for row in rows] for place in range(3)), provider),
+            """WITH a AS (
+                   SELECT n.subject, max(d.updated_at) AS taken_at
+                   FROM unnest(%s::text[], %s::text[], %s::int[]) AS n (subject, delivery_id, attempt)
+                        JOIN deliveries d USING (delivery_id, attempt)
+                   WHERE d.state = 'accepted' GROUP BY n.subject
+               ), locked AS (  -- in one order for all, so that two never wait for each other
+                   SELECT r.subject, a.taken_at FROM sender_refusals r JOIN a USING (subject)
+                   WHERE r.provider = %s ORDER BY r.subject FOR UPDATE OF r
+               )
+               UPDATE sender_refusals r SET arrived_at = l.taken_at FROM locked l
+               WHERE r.provider = %s AND r.subject = l.subject AND l.taken_at > r.refused_at""",
+            (*([row[place] for row in rows] for place in range(3)), provider, provider),
         )
 
 

@@ -137,13 +137,11 @@ class Desk:
         dead = [address for receipt, of in known if (address := self._dead_address(receipt, of, since)) is not None]
         if dead:
             await suppress(self._pool, self._records, dead, "webhook")
-        await self._tell_of_senders(known)
         now = datetime.now(UTC)
         await self._statuses.publish([self._status(receipt, delivery, now) for receipt, delivery in known])
+        await self._tell_of_senders(known)
         for receipt, delivery in known:
             if receipt.status in FAILED and receipt.error_class is not None:
-                if sender_news.subjects(self._settings, receipt):
-                    continue  # the sink pauses, and says so
                 # Most of what carriers and mail servers refuse is told only here: the call had been accepted.
                 self._alarms.refused(
                     delivery.clinic_id,
@@ -155,8 +153,11 @@ class Desk:
 
     async def _tell_of_senders(self, known: Sequence[tuple[Receipt, Delivery]]) -> None:
         """To the sinks: their calls are accepted, so only receipts say that a sender may not send, or may again."""
-        await sender_refusals.lift(self._pool, twilio.PROVIDER, sender_news.arrived(self._settings, known))
-        await sender_refusals.enter(self._pool, twilio.PROVIDER, sender_news.refused(self._settings, known))
+        try:
+            await sender_refusals.lift(self._pool, twilio.PROVIDER, sender_news.arrived(self._settings, known))
+            await sender_refusals.enter(self._pool, twilio.PROVIDER, sender_news.refused(self._settings, known))
+        except psycopg.Error as error:  # the next receipt says it again; these have been told of their messages
+            log.warning("what receipts say of our senders could not be kept: %s", type(error).__name__)
 
     async def _known_since(self, known: Sequence[tuple[Receipt, Delivery]]) -> Mapping[str, datetime]:
         """Delivery → when its call ended, of texts to somebody who had said no.

@@ -34,7 +34,7 @@ class Breaker:
     """One breaker. A call begins with ``admit``, and its end is told with that ticket; what calls before a pause say is stale."""
 
     __slots__ = (
-        *("_delay", "_generation", "_pace", "_probe_at", "_probed_at", "_probing"),
+        *("_by_calls", "_delay", "_generation", "_pace", "_probe_at", "_probed_at", "_probing"),
         *("cause", "code", "held", "opened_at", "streak"),
     )
 
@@ -49,6 +49,7 @@ class Breaker:
         self.cause: Cause | None = None
         self.code = ""
         self.held = False
+        self._by_calls = False  # while held: calls say so, too
 
     @property
     def state(self) -> State:
@@ -88,7 +89,7 @@ class Breaker:
         if probed or self.opened_at is None:
             self.streak = 0
         if probed and self.held:
-            self._probing = False
+            self._probing = self._by_calls = False
             self._probe_at = self._probed_at + self._delay
             return False
         if probed:
@@ -100,6 +101,7 @@ class Breaker:
         if ticket != self._generation:
             return False
         if self._probing:
+            self._by_calls = True
             self._postpone_probe(now)
             return False
         if self.opened_at is not None:
@@ -117,6 +119,7 @@ class Breaker:
         else:
             probed = self.is_probe(ticket)
             if probed:
+                self._by_calls = True
                 self._postpone_probe(now)
             changed = probed and cause != self.cause
             if changed:
@@ -130,7 +133,7 @@ class Breaker:
         if self.held:
             return False
         changed = self.cause != "account"
-        self.held = True
+        self.held, self._by_calls = True, self.opened_at is not None
         self._delay = self._pace.longest_probe_seconds
         if self.opened_at is None:
             self._open(now, "account", code)
@@ -138,10 +141,13 @@ class Breaker:
         return changed
 
     def release(self) -> bool:
-        """They say it no more. True: this closed it; a call that is refused opens it again."""
+        """They say it no more. True: this closed it; what calls said last is for a probe's answer to end."""
         if not self.held:
             return False
         self.held = False
+        if self._by_calls:
+            self._delay = self._pace.first_probe_seconds
+            return False
         self._close()
         return True
 

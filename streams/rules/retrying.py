@@ -45,16 +45,22 @@ def backoff_ms(failures: int, spread: int) -> int:
     return whole // 2 + whole // 2 * spread // _SPREADS
 
 
+def is_sender_refused(status: Mapping[str, Any]) -> bool:
+    """Was it its sender that was refused, and not the message?"""
+    return bool(status["reason"] == SENDER_REFUSED)
+
+
 def retry_ms(
     status: Mapping[str, Any], lane: str, failures: int, now_ms: int, spread: int, *, is_last: bool
 ) -> int | None:
     """When a delivery whose status (DeliveryStatus) says that it failed is tried again, ms since the epoch; None: not at all.
 
-    ``failures``: how often it failed, this one included. ``is_last``: no other channel is left, which would be quicker than a
-    refused sender's return.
+    ``failures``: how often it failed, this one included, a refused sender's refusals left out. ``is_last``: no other channel is
+    left, which would be quicker than a refused sender's return.
     """
-    if status["reason"] == SENDER_REFUSED:
-        waits = is_last and failures < SENDER_REFUSED_ATTEMPTS
+    if is_sender_refused(status):
+        # Nobody sees a critical one wait: without another channel it fails, and staff are told at once.
+        waits = is_last and lane != "critical" and status["attempt"] < SENDER_REFUSED_ATTEMPTS
         return now_ms + SOFT_BOUNCE_MS - SOFT_BOUNCE_MS // 60 * spread // _SPREADS if waits else None
     error_class = status["error_class"]
     if error_class == "media" and status["status"] in ("failed", "undelivered"):

@@ -107,6 +107,15 @@ def test_where_no_channel_is_left_a_refused_senders_text_waits_by_the_hour_for_a
     assert told(world, text, **SENDER_REFUSED) == []
 
 
+def test_the_hours_that_a_sender_was_refused_for_cost_none_of_the_tries_that_follow(world: World) -> None:
+    text, mail = sent(world)
+    told(world, mail, status="delivered")
+    for _ in range(5):
+        assert decided(world, told(world, text, **SENDER_REFUSED)) == [("defer", "retry")]
+        (text,) = world.messages(world.work(now_ms=world.now_ms + SOFT_BOUNCE_MS))
+    assert decided(world, told(world, text, **PASSING)) == [("defer", "retry")]
+
+
 def test_said_twice_it_failed_once(world: World) -> None:
     text, _ = sent(world)
     assert decided(world, told(world, text, **PASSING)) == [("defer", "retry")]

@@ -68,11 +68,20 @@ def test_by_class_lane_and_count(word: str, error_class: str | None, lane: str, 
 
 
 @pytest.mark.parametrize(
-    ("failures", "is_last", "again"), [(1, True, True), (23, True, True), (24, True, False), (1, False, False)]
+    ("attempt", "lane", "is_last", "again"),
+    [
+        (1, "low", True, True),
+        (23, "high", True, True),
+        (24, "high", True, False),
+        (1, "low", False, False),
+        (1, "critical", True, False),
+    ],
 )
-def test_a_refused_senders_message_waits_where_nothing_else_is_left(failures: int, is_last: bool, again: bool) -> None:
-    refused = status("undelivered", "account") | {"reason": desk.SENDER_REFUSED}
-    due = retry_ms(refused, "low", failures, NOW_MS, 7, is_last=is_last)
+def test_a_refused_senders_message_waits_where_nothing_else_is_left(
+    attempt: int, lane: str, is_last: bool, again: bool
+) -> None:
+    refused = status("undelivered", "account") | {"reason": desk.SENDER_REFUSED, "attempt": attempt}
+    due = retry_ms(refused, lane, 3, NOW_MS, 7, is_last=is_last)
     assert (due is not None and NOW_MS + SOFT_BOUNCE_MS * 0.98 <= due <= NOW_MS + SOFT_BOUNCE_MS) == again
 
 
