@@ -72,8 +72,8 @@ async def lift(pool: Pool, provider: str, arrived: Sequence[Arrived]) -> None:
         cursor = await connection.execute(
             "SELECT subject FROM sender_refusals WHERE provider = %s AND refused_at >= arrived_at", (provider,)
         )
-        standing = {subject for (subject,) in await cursor.fetchall()}
-        rows = [(subject, one.delivery_id, one.attempt) for one in arrived for subject in one.subjects & standing]
+        refused = {subject for (subject,) in await cursor.fetchall()}
+        rows = [(subject, one.delivery_id, one.attempt) for one in arrived for subject in one.subjects & refused]
         if not rows:
             return
         await connection.execute(

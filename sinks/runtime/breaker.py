@@ -49,7 +49,7 @@ class Breaker:
         self.cause: Cause | None = None
         self.code = ""
         self.held = False
-        self._by_calls = False  # while held: calls say so, too
+        self._by_calls: tuple[Cause, str] | None = None  # while held: what calls say, too
 
     @property
     def state(self) -> State:
@@ -89,7 +89,7 @@ class Breaker:
         if probed or self.opened_at is None:
             self.streak = 0
         if probed and self.held:
-            self._probing = self._by_calls = False
+            self._probing, self._by_calls = False, None
             self._probe_at = self._probed_at + self._delay
             return False
         if probed:
@@ -101,7 +101,7 @@ class Breaker:
         if ticket != self._generation:
             return False
         if self._probing:
-            self._by_calls = True
+            self._by_calls = cause, code
             self._postpone_probe(now)
             return False
         if self.opened_at is not None:
@@ -119,7 +119,7 @@ class Breaker:
         else:
             probed = self.is_probe(ticket)
             if probed:
-                self._by_calls = True
+                self._by_calls = cause, code
                 self._postpone_probe(now)
             changed = probed and cause != self.cause
             if changed:
@@ -133,7 +133,7 @@ class Breaker:
         if self.held:
             return False
         changed = self.cause != "account"
-        self.held, self._by_calls = True, self.opened_at is not None
+        self.held, self._by_calls = True, None if self.cause is None else (self.cause, self.code)
         self._delay = self._pace.longest_probe_seconds
         if self.opened_at is None:
             self._open(now, "account", code)
@@ -145,7 +145,8 @@ class Breaker:
         if not self.held:
             return False
         self.held = False
-        if self._by_calls:
+        if self._by_calls is not None:
+            self.cause, self.code = self._by_calls
             self._delay = self._pace.first_probe_seconds
             return False
         self._close()

@@ -62,19 +62,17 @@ class Subjects:
         return self.account if reach == "account" else self.of(message)[-1]
 
     def told(self, refusals: Collection[SenderRefusal], now: float) -> bool:
-        """Pause those that receipts say may not send, release the others. Whether anything changed."""
+        """Pause those that receipts say may not send, release the others. Whether one stands otherwise than before."""
         refused: dict[str, SenderRefusal] = {refusal.subject: refusal for refusal in refusals}
         changed = False
         for key, subject in (("account", self.account), *self._senders.items()):
             refusal = refused.get(key)
+            changed |= subject.breaker.held != (refusal is not None)
             if refusal is None:
                 if subject.breaker.release():
                     self.resumed(subject.breaker)
-                    changed = True
-            elif not subject.breaker.held:
-                if subject.breaker.hold(now, refusal.code):
-                    self.paused(subject, refusal.clinic_id)
-                changed = True
+            elif subject.breaker.hold(now, refusal.code):
+                self.paused(subject, refusal.clinic_id)
         return changed
 
     def paused(self, subject: Subject, clinic_id: str) -> None:

@@ -61,14 +61,14 @@ def retry_ms(
     if is_sender_refused(status):
         # Nobody sees a critical one wait: without another channel it fails, and staff are told at once.
         waits = is_last and lane != "critical" and status["attempt"] < SENDER_REFUSED_ATTEMPTS
-        return now_ms + SOFT_BOUNCE_MS - SOFT_BOUNCE_MS // 60 * spread // _SPREADS if waits else None
+        return _an_hour_later(now_ms, spread) if waits else None
     error_class = status["error_class"]
     if error_class == "media" and status["status"] in ("failed", "undelivered"):
         return now_ms + backoff_ms(failures, spread) if failures < MEDIA_ATTEMPTS else None
     if status["status"] in ("undelivered", "bounced"):
         most = UNKNOWN_ATTEMPTS if error_class == "unknown" else SOFT_BOUNCE_ATTEMPTS if error_class in PASSING else 0
         soft = status["status"] == "undelivered" and failures < most
-        return now_ms + SOFT_BOUNCE_MS - SOFT_BOUNCE_MS // 60 * spread // _SPREADS if soft else None
+        return _an_hour_later(now_ms, spread) if soft else None
     if status["status"] != "failed":
         return None
     attempts = ATTEMPTS[lane]
@@ -84,3 +84,8 @@ def retry_ms(
         return due_ms
     asked_ms: int = round(retry_at.timestamp() * 1000)
     return min(max(due_ms, asked_ms), now_ms + LONGEST_RETRY_AFTER_MS)
+
+
+def _an_hour_later(now_ms: int, spread: int) -> int:
+    """Or up to a minute less, so that what failed together does not come back together."""
+    return now_ms + SOFT_BOUNCE_MS - SOFT_BOUNCE_MS // 60 * spread // _SPREADS

@@ -142,8 +142,9 @@ def test_held_it_lets_a_probe_through_now_and_then_and_no_answer_closes_it() -> 
 def test_released_it_stays_open_for_what_calls_said_of_it() -> None:
     before = opened()
     before.hold(101, "30034")
+    assert before.code == "30034"
     assert not before.release()
-    assert before.state == "open"
+    assert (before.state, before.cause, before.code) == ("open", "account", "20003")
     probe = before.admit(105)
     assert probe is not None
     assert before.answered(probe)
@@ -154,7 +155,7 @@ def test_released_it_stays_open_for_what_calls_said_of_it() -> None:
     assert probe is not None
     meanwhile.pause(probe, 60, "throttled", "20429", 900)
     assert not meanwhile.release()
-    assert meanwhile.probe_at == 960
+    assert (meanwhile.probe_at, meanwhile.cause, meanwhile.code) == (960, "throttled", "20429")
 
     over = opened()
     over.hold(101, "30034")
