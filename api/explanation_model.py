@@ -8,11 +8,9 @@ from typing import Any, Literal, get_args
 from pydantic import AwareDatetime, Field
 
 from api.preference_model import Channel, Strict
+from connectors.accounting import State
 from connectors.explaining.facts import Decision, Delivery, Explanation
 from schemas.records import Outcome
-
-State = Literal["delivered", "sent", "failed", "suppressed", "waiting", "dead_letter", "undecided"]
-
 
 _OUTCOMES: Mapping[str, Outcome] = {outcome: outcome for outcome in get_args(Outcome)}
 

@@ -13,12 +13,12 @@ from pydantic import AwareDatetime, Field
 from api import access
 from api.bodies import JSON, whole_number
 from api.cursor import UUID, moment_of, place_of, token_of
-from api.explanation_model import State
 from api.identity import EVERY_CLINIC, Identity
 from api.preference_model import Channel, Strict
 from api.problems import not_found, unusable
 from api.resources import ASKING, POOL, identity_of
 from api.routes import Answer, Parameter, Route
+from connectors.accounting import State
 from connectors.explaining.explain import explained
 from connectors.explaining.facts import Explanation, Story
 from connectors.explaining.listed import AGGREGATE_TYPES, About, Filter, listed

@@ -44,7 +44,7 @@ QUIET_SECONDS = 4.0
 SETTLE_TIMEOUT_SECONDS = 120.0
 FLUSH_TIMEOUT_SECONDS = 30.0
 RELAY_TIMEOUT_SECONDS = 60.0
-UNSETTLED = (("undecided", ""), ("sent", ""))
+UNSETTLED = (("undecided", ""), ("waiting", "not_taken"), ("waiting", "queued"), ("sent", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ sent         a provider accepted it and has not said more (reason no_receipts: n
 unknown      a provider may have it; it was not sent again
 failed       every delivery that was tried failed (reason: the error's class)
 suppressed   decided so (reason: which rule), or a gate closed before the call
-waiting      for a timer (reason: why; retry: for another try), or in its channel's topic, untaken (not_taken)
+waiting      for a timer (reason: why; retry: for another try), in its channel's topic, untaken (not_taken), or at its sink,
+             not handed over yet (queued: for a rate limit, a paused provider, or its turn)
 dead_letter  it could not be handled (reason: the error's code)
 undecided    requested, and nothing more is known
 """
@@ -19,9 +20,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from schemas.codec import Decoded
+
+State = Literal["delivered", "sent", "unknown", "failed", "suppressed", "waiting", "dead_letter", "undecided"]
 
 ARRIVED = frozenset({"delivered", "read", "clicked", "acknowledged"})
 FAILED = frozenset({"failed", "undelivered", "bounced"})
@@ -33,9 +36,13 @@ EXHAUSTED = "plan_exhausted"
 # An unknown outcome is no end: the provider's receipt may still tell it.
 _TERMINAL = ARRIVED | FAILED | STOPPED
 _UNDER_WAY = ("sent", "unknown", "sending")  # the furthest first; before them only queued
-_ON_THE_WAY = frozenset({"sent", "sending", "queued"})
-_UNKNOWN = frozenset({"unknown"})
-_HAS_LEFT = ARRIVED | _UNKNOWN | {"sent", "undelivered", "bounced", "complained", "unsubscribed"}
+_AT_ITS_SINK = frozenset({"sending", "queued"})
+_ENDS: tuple[tuple[State, frozenset[str]], ...] = (
+    ("unknown", frozenset({"unknown"})),
+    ("failed", FAILED),
+    ("suppressed", STOPPED),
+)
+_HAS_LEFT = ARRIVED | {"sent", "unknown", "undelivered", "bounced", "complained", "unsubscribed"}
 
 
 @dataclass(slots=True)
@@ -92,7 +99,7 @@ class _Notification:
     dead: str | None = None
     deliveries: dict[str, _Delivery] = field(default_factory=dict)
 
-    def state(self) -> tuple[str, str]:
+    def state(self) -> tuple[State, str]:
         if self.dead is not None:
             return "dead_letter", self.dead
         if not self.outcome:
@@ -103,18 +110,20 @@ class _Notification:
             return "delivered", ""
         if self.outcome == "defer":
             return "waiting", self.reason
-        if statuses & _ON_THE_WAY:
+        if "sent" in statuses:
             return "sent", self._why_no_more()
+        if statuses & _AT_ITS_SINK:
+            return "waiting", "queued"
         if self.outcome == "suppress":
             return "suppressed", self.reason
-        for state, group in (("unknown", _UNKNOWN), ("failed", FAILED), ("suppressed", STOPPED)):
+        for state, group in _ENDS:
             if statuses & group:
                 # Of several the first by name: the views must come to the same.
                 return state, min((reason for status, reason in found if status in group and reason), default="")
         return "waiting", "not_taken"
 
     def _why_no_more(self) -> str:
-        under_way = [one for one in self.deliveries.values() if one.status() in _ON_THE_WAY]
+        under_way = [one for one in self.deliveries.values() if one.status() in {"sent"} | _AT_ITS_SINK]
         if all(one.channel in WITHOUT_RECEIPTS and one.status() == "sent" for one in under_way):
             return "no_receipts"
         return "receipt_timeout" if any(one.is_overdue for one in under_way) else ""
@@ -164,6 +173,10 @@ class Account:
     def requests(self) -> int:
         """Notifications requested, each once."""
         return sum(notification.requested for notification in self._notifications.values())
+
+    def state(self, notification_id: str) -> tuple[State, str]:
+        """State and reason of one that was taken. Raises KeyError."""
+        return self._notifications[notification_id].state()
 
     def states(self) -> Counter[tuple[str, str]]:
         """(state, reason) → notifications."""

@@ -8,6 +8,8 @@ from datetime import datetime
 from itertools import takewhile
 from typing import NamedTuple
 
+from connectors.accounting import State
+
 
 class RuleVerdict(NamedTuple):
     """What one rule said; ``channel`` None: of the whole."""
@@ -138,7 +140,7 @@ class Story:
     due_at: datetime | None
     expires_at: datetime | None
     correlation_id: str | None
-    state: str
+    state: State
     reason: str
     decisions: tuple[Decision, ...]
     deliveries: tuple[Delivery, ...]

@@ -127,7 +127,7 @@ ENDED: Mapping[str, str] = {
 
 # Status → what happened to one message; {message}: "text".
 STATUSES: Mapping[str, str] = {
-    "queued": "The provider put the {message} into its queue",
+    "queued": "The {message} was ready, and waited for its turn",
     "sending": "The {message} was being handed over",
     "sent": "The provider took the {message}",
     "delivered": "The {message} arrived",

@@ -151,7 +151,7 @@ def _story(id_: str, found: Mapping[str, Sequence[Row]]) -> Story:
     asked = found["requests"][0] if found["requests"] else {}
     about = asked or found["decisions"][-1]
     account = _account(id_, found)
-    ((state, reason),) = account.states()
+    state, reason = account.state(id_)
     receipts: defaultdict[str, list[Receipt]] = defaultdict(list)
     for row in found["statuses"]:
         receipts[row["delivery_id"]].append(_receipt(row))

@@ -153,6 +153,9 @@ def _sent(story: Story, who: str, kind: str, clock: Clock) -> str:
     if left := [one for one in deliveries if one.at(*LEFT) is not None and one.status not in _FAILED]:
         return f"the {kind} went out {_by(left, LEFT, clock)}, and the provider has not yet said that it arrived"
     ended = [one for one in deliveries if one.status in _FAILED]
+    if ended and len(ended) == len(deliveries) and (doubted := [one for one in ended if one.status == "unknown"]):
+        way = _by(doubted, (), clock)
+        return f"the {kind} may have gone out {way}, and nobody knows: {ENDED['no_answer']}"
     if ended and len(ended) == len(deliveries):
         one = ended[-1]
         did_not = (
@@ -165,6 +168,10 @@ def _sent(story: Story, who: str, kind: str, clock: Clock) -> str:
     if deliveries and all(one.status == "waiting" for one in deliveries):
         ready = together([MESSAGES[one.channel] for one in deliveries])
         return f"the {kind} is ready as a {ready}, and nothing has taken it yet"
+    if waiting := [one for one in deliveries if one.status == "queued"]:
+        return (
+            f"the {kind} is ready as a {together([MESSAGES[one.channel] for one in waiting])}, and waits for its turn"
+        )
     return f"the {kind} is on its way"
 
 

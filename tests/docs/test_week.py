@@ -72,9 +72,9 @@ class Clinic:
         deadline, before = time.monotonic() + SETTLE_SECONDS, None
         while True:
             found = self.query(
-                "SELECT notification_id, state FROM notifications WHERE clinic_id = 'lakeside' ORDER BY 1"
+                "SELECT notification_id, state, reason FROM notifications WHERE clinic_id = 'lakeside' ORDER BY 1"
             )
-            moving = [row for row in found if row["state"] in ("undecided", "sent")]
+            moving = [row for row in found if row["state"] in ("undecided", "sent") or row["reason"] == "queued"]
             if found and not moving and found == before and self._events() >= EVENTS:
                 return found
             assert time.monotonic() < deadline, f"{len(found)} notifications, {len(moving)} of them not settled"

@@ -162,7 +162,9 @@ def settled(state: Path, records: int) -> bool:
     found = json.loads(luxe(state, "account", "--json").stdout or "{}")
     if not found or found["differences"]:
         return False
-    moving = sum(count for name, count in found["states"].items() if name.startswith(("undecided", "sent")))
+    moving = sum(
+        count for name, count in found["states"].items() if name.startswith(("undecided", "waiting/queued", "sent"))
+    )
     return not moving and found["events"] + found["unreadable_records"] >= records and bool(found["accepted"])
 
 

@@ -1,7 +1,7 @@
 CREATE OR REPLACE VIEW {database}.notifications
 AS
 -- One row a requested notification, counted once by its final state:
--- delivered | failed | unknown | suppressed | waiting (a timer, another try, or not taken by its channel's sink yet)
+-- delivered | failed | unknown | suppressed | waiting (a timer, another try, not taken by its channel's sink yet, or queued there)
 -- | sent (no receipt yet, or with reason no_receipts none to come, or receipt_timeout none came) | dead_letter | undecided.
 SELECT
     r.notification_id AS notification_id, r.notification_type AS notification_type, r.category AS category, r.lane AS lane,
@@ -14,7 +14,7 @@ SELECT
         l.delivered > 0, 'delivered',
         d.outcome = 'defer', 'waiting',
         l.sent > 0, 'sent',
-        l.on_the_way > 0, 'sent',
+        l.at_its_sink > 0, 'waiting',
         d.outcome = 'suppress', 'suppressed',
         l.waiting > 0 AND l.failed = 0 AND l.unknown = 0 AND l.stopped = 0, 'waiting',
         l.unknown > 0, 'unknown',
@@ -24,12 +24,13 @@ SELECT
     multiIf(
         state = 'dead_letter', x.error_code,
         state = 'waiting' AND d.outcome = 'defer', toString(d.reason),
+        state = 'waiting' AND l.at_its_sink > 0, 'queued',
         state = 'waiting', 'not_taken',
         state = 'suppressed' AND d.outcome = 'suppress', toString(d.reason),
         state = 'unknown', l.unknown_reason,
         state = 'failed', l.failed_reason,
         state = 'suppressed', l.stopped_reason,
-        state = 'sent' AND l.on_the_way = 0 AND l.sent = l.sent_by_push, 'no_receipts',
+        state = 'sent' AND l.at_its_sink = 0 AND l.sent = l.sent_by_push, 'no_receipts',
         state = 'sent' AND l.overdue > 0, 'receipt_timeout',
         '') AS reason,
     l.channels AS channels
@@ -43,7 +44,7 @@ LEFT JOIN (
         countIf(status IN ('delivered', 'read', 'clicked', 'acknowledged')) AS delivered,
         countIf(status = 'sent') AS sent,
         countIf(status = 'sent' AND channel = 'push') AS sent_by_push,
-        countIf(status IN ('queued', 'sending')) AS on_the_way,
+        countIf(status IN ('queued', 'sending')) AS at_its_sink,
         countIf(status IN ('failed', 'undelivered', 'bounced')) AS failed,
         countIf(status = 'unknown') AS unknown,
         countIf(status IN ('suppressed', 'cancelled', 'expired')) AS stopped,

@@ -35,7 +35,13 @@ class Recorded:
     def __init__(self) -> None:
         self.rows: dict[str, list[dict[str, Any]]] = {}
 
-    def notification(self, recipient: str, clinic_id: str = CLINIC, minutes_ago: int = 5) -> str:
+    def notification(
+        self,
+        recipient: str,
+        clinic_id: str = CLINIC,
+        minutes_ago: int = 5,
+        statuses: tuple[str, ...] = ("sent", "delivered"),
+    ) -> str:
         """One that went out by email, the text having fallen; with its receipts."""
         id_, at = str(uuid.uuid4()), (NOW - timedelta(minutes=minutes_ago)).isoformat()
         about = {
@@ -52,8 +58,8 @@ class Recorded:
             {"rule": "suppression", "channel": "sms", "verdict": "narrow", "reason": "address_suppressed"},
             {"rule": "consent", "channel": None, "verdict": "pass", "reason": ""},
         ]
-        self._add("notification_request", about | {"kind": "notify", "requested_at": at})
-        self._add(
+        self.add("notification_request", about | {"kind": "notify", "requested_at": at})
+        self.add(
             "decision",
             about
             | {
@@ -67,8 +73,8 @@ class Recorded:
             | {"recipient_version": 1, "policy_version": 1, "catalog_version": "c", "template_id": "confirmation"},
         )
         message = {"delivery_id": step["delivery_id"], "notification_id": id_, "channel": "email", "step": 0}
-        self._add("channel_message", message | {"template_id": "confirmation", "template_version": 2, "created_at": at})
-        for status in ("sent", "delivered"):
+        self.add("channel_message", message | {"template_id": "confirmation", "template_version": 2, "created_at": at})
+        for status in statuses:
             about_it = {
                 "status_id": str(uuid.uuid4()),
                 "status": status,
@@ -76,10 +82,10 @@ class Recorded:
                 "recorded_at": at,
                 "attempt": 1,
             }
-            self._add("delivery_status", message | about_it | {"provider": "sendgrid"})
+            self.add("delivery_status", message | about_it | {"provider": "sendgrid"})
         return id_
 
-    def _add(self, record: str, row: dict[str, Any]) -> None:
+    def add(self, record: str, row: dict[str, Any]) -> None:
         self.rows.setdefault(f"raw_{record}", []).append(row)
 
 

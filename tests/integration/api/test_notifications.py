@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from connectors.accounting import State
 from connectors.explaining import listed
 from connectors.postgres import keys, policies
 from connectors.postgres.pool import Pool
@@ -15,7 +16,7 @@ from connectors.postgres.records import Records
 from connectors.settings import Settings
 from tests.integration.api.conftest import Api, Caller, api_on, clickhouse_with
 from tests.integration.api.people import CLINIC, patient
-from tests.integration.api.test_explanations import Recorded
+from tests.integration.api.test_explanations import Recorded, explanation
 from tests.integration.api.test_sending import free, post
 
 pytestmark = pytest.mark.integration
@@ -129,6 +130,45 @@ async def test_one_from_beginning_to_end(settings: Settings, pool: Pool, records
                 (desk, "x"),
             ):
                 assert (await caller("GET", f"{PATH}/{asked}")).status == 404
+
+
+async def test_every_state_is_served_and_can_be_asked_for(settings: Settings, pool: Pool, records: Records) -> None:
+    await zones(pool, records)
+    id_ = await patient(pool, records)
+    recorded = Recorded()
+    ways = {
+        "waiting": ("queued",),
+        "sent": ("queued", "sending", "sent"),
+        "unknown": ("queued", "sending", "unknown"),
+        "failed": ("queued", "sending", "failed"),
+        "suppressed": ("queued", "suppressed"),
+        "delivered": ("queued", "sending", "sent", "delivered"),
+    }
+    made = {
+        state: recorded.notification(f"patient:{id_}", minutes_ago=minutes, statuses=statuses)
+        for minutes, (state, statuses) in enumerate(ways.items(), start=1)
+    }
+    bare = {
+        name: rows[-1] for name, rows in recorded.rows.items()
+    }  # the last notification's, about which others differ
+    for minutes, state in enumerate(("undecided", "dead_letter"), start=len(made) + 1):
+        made[state], at = str(uuid.uuid4()), (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat()
+        recorded.add(
+            "notification_request",
+            bare["raw_notification_request"] | {"notification_id": made[state], "requested_at": at},
+        )
+    dead = {"notification_id": made["dead_letter"], "error_code": "unknown_zone", "recorded_at": at}
+    recorded.add("dead_letter", dead)
+    assert made.keys() == set(get_args(State))
+    with clickhouse_with(settings, recorded.rows) as whole:
+        async with api_on(whole) as api:
+            desk = api.caller("staff", "s", CLINIC)
+            assert await ids(desk) == list(made.values())
+            for state, one in made.items():
+                assert await ids(desk, state=state) == [one]
+                for path in (f"{PATH}/{one}", explanation(one)):
+                    told = await desk("GET", path)
+                    assert (told.status, told.json["state"]) == (200, state), (path, told.json)
 
 
 @pytest.mark.usefixtures("relay")

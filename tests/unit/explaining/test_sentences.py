@@ -265,6 +265,18 @@ def test_a_channel_that_nothing_serves_is_no_delivery() -> None:
     )
 
 
+def test_what_its_sink_holds_waits_and_what_is_in_doubt_is_said_to_be() -> None:
+    made = decision("deliver", "deliver", channels=["sms"])
+    assert say(story("waiting", made, delivery("sms", "queued"))).endswith(
+        "is ready as a text, and waits for its turn."
+    )
+    assert say(story("waiting", made, delivery("sms", "queued", "sending"))).endswith("is on its way.")
+    doubted = delivery("sms", "queued", "sending", "unknown", why="no_answer")
+    assert say(story("unknown", made, delivery("email", "failed"), doubted)).endswith(
+        "may have gone out by text, and nobody knows: the provider did not say whether it took it."
+    )
+
+
 def test_a_colleague_is_no_patient() -> None:
     made = decision("suppress", "inactive")
     assert "because the colleague has left the clinic" in say(story("suppressed", made, recipient="staff:s"))
