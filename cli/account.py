@@ -21,7 +21,7 @@ from rich.table import Table
 from connectors.accounting import Account
 from connectors.clickhouse.remote import open_remote
 from connectors.kafka import read_to_end
-from connectors.kafka_refusals import why
+from connectors.kafka_diagnosis import why_not
 from connectors.postgres.pool import connect
 from connectors.settings import Settings, SettingsError
 from schemas.codec import Codec, CodecError
@@ -154,7 +154,9 @@ def command(correlation_id: str | None, as_json: bool) -> None:
     except psycopg.OperationalError as error:
         raise click.ClickException(f"Postgres does not answer ({type(error).__name__}); `luxe up` starts it") from error
     except KafkaException as error:
-        raise click.ClickException(f"Kafka does not answer ({why(error.args[0])}); `luxe up` starts it") from error
+        raise click.ClickException(
+            f"Kafka does not answer ({why_not(settings, error.args[0])}); `luxe up` starts it"
+        ) from error
     except (ClickHouseError, OSError, SettingsError) as error:
         raise click.ClickException(f"{type(error).__name__}: {error}\n  next: `luxe status` tells what runs") from error
     differences = accounts.differences()

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from connectors.kafka import read_to_end
-from connectors.kafka_refusals import why
+from connectors.kafka_diagnosis import why_not
 from connectors.settings import Settings
 from schemas.codec import Codec, CodecError
 from schemas.registry import open_registry
@@ -263,7 +263,7 @@ def _letters(settings: Settings) -> Iterator[dict[str, Any]]:
                 unreadable += 1
     except KafkaException as error:
         raise click.ClickException(
-            f"Kafka at {settings.kafka_bootstrap}: {why(error.args[0])}; is the stack up? `luxe status` says"
+            f"Kafka at {settings.kafka_bootstrap}: {why_not(settings, error.args[0])}; is the stack up? `luxe status` says"
         ) from error
     if unreadable:
         click.echo(f"{unreadable} records of {DEAD_LETTERS} are not dead letters of ours", err=True)

@@ -14,7 +14,6 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from connectors import kafka_refusals
 from connectors.exports.event_file import EventFile
 from connectors.exports.mapfile import ExportMap, MapError, read_map
 from connectors.exports.publishing import (
@@ -29,6 +28,7 @@ from connectors.exports.publishing import (
 )
 from connectors.exports.rows import MappedRow, RowMapper, find_shift_days
 from connectors.kafka import make_admin
+from connectors.kafka_diagnosis import why_not
 from connectors.settings import Settings
 from schemas.codec import CodecError
 from schemas.events import EVENT_TYPES
@@ -118,7 +118,7 @@ def command(
         raise click.ClickException(f"the map makes events that their schema refuses: {error}") from error
     except KafkaException as error:
         raise click.ClickException(
-            f"Kafka does not answer ({kafka_refusals.why(error.args[0])}); `luxe up` starts it"
+            f"Kafka does not answer ({why_not(settings, error.args[0])}); `luxe up` starts it"
         ) from error
     if as_json:
         click.echo(

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cli import listing
 from connectors.kafka_admin import TopicsError, create_topics
-from connectors.kafka_refusals import why
+from connectors.kafka_diagnosis import why_not
 from connectors.settings import Settings
 from schemas.topics import DAY_MS, TOPICS, Topic
 
@@ -79,7 +79,7 @@ def _apply(*, dry_run: bool) -> int:
         raise click.ClickException(str(error)) from error
     except KafkaException as error:
         raise click.ClickException(
-            f"Kafka at {settings.kafka_bootstrap} does not answer ({why(error.args[0])}); "
+            f"Kafka at {settings.kafka_bootstrap} does not answer ({why_not(settings, error.args[0])}); "
             "start it with `luxe up`, or set LUXE_KAFKA_BOOTSTRAP"
         ) from error
     if not changes:

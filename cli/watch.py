@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException
 
 from cli.explain import moment_of
 from connectors.following import follow
-from connectors.kafka_refusals import why
+from connectors.kafka_diagnosis import why_not
 from connectors.settings import Settings, SettingsError
 from schemas.codec import Codec, CodecError
 from schemas.registry import open_registry
@@ -75,8 +75,9 @@ def command(
     start = None if since is None else moment_of(since, datetime.now(UTC))
     key = recipient if recipient is None or ":" in recipient else f"patient:{recipient}"
     wanted = Wanted(key, notification_type, clinic, channel)
+    settings = Settings()
     try:
-        _watch(Settings(), start, wanted, limit, as_json)
+        _watch(settings, start, wanted, limit, as_json)
     except KeyboardInterrupt:
         return  # the way to end it
     except BrokenPipeError:
@@ -84,7 +85,7 @@ def command(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KafkaException as error:
         raise click.ClickException(
-            f"Kafka does not answer ({why(error.args[0])}); `luxe status` tells what runs, `luxe up` starts it"
+            f"Kafka does not answer ({why_not(settings, error.args[0])}); `luxe status` tells what runs, `luxe up` starts it"
         ) from error
     except SettingsError as error:
         raise click.ClickException(str(error)) from error

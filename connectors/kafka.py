@@ -8,6 +8,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from connectors import kafka_security
 from connectors.kafka_log import CLIENT_LOG, LOG_LEVEL
 from connectors.settings import Settings
 from schemas.topics import DEAD_LETTER_MAX_MESSAGE_BYTES
@@ -33,7 +34,8 @@ QUIET: dict[str, Any] = {"log_level": 0}
 
 def client_config(settings: Settings) -> dict[str, Any]:
     """What producers, consumers and admin clients have in common."""
-    return {"bootstrap.servers": settings.kafka_bootstrap, "log_level": LOG_LEVEL, "logger": CLIENT_LOG}
+    common = {"bootstrap.servers": settings.kafka_bootstrap, "log_level": LOG_LEVEL, "logger": CLIENT_LOG}
+    return common | kafka_security.librdkafka(settings)
 
 
 def producer_config(settings: Settings, **overrides: Any) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError
 
-_BOOTSTRAP = "name one without TLS and password in LUXE_KAFKA_BOOTSTRAP, for we speak neither"
-_WHO = "the broker's principal that we are (User:ANONYMOUS on a listener without password)"
+_CERTIFICATES = "LUXE_KAFKA_CA_FILE, LUXE_KAFKA_CERTIFICATE_FILE and LUXE_KAFKA_KEY_FILE"
+_LOGIN = "LUXE_KAFKA_USERNAME, LUXE_KAFKA_LOGIN and LUXE_KAFKA_SASL_MECHANISM"
+_WHO = "the broker's principal that we are (User:ANONYMOUS on one without certificate and password)"
 
 
 class Refusal(NamedTuple):
@@ -24,23 +25,27 @@ class Refusal(NamedTuple):
 
 
 WANTS_TLS = Refusal(
-    f"it hangs up before it says who it is, as a listener that wants TLS does; if that goes on, {_BOOTSTRAP}",
+    "it hangs up before it says who it is, as a listener that wants TLS does; if that goes on, set LUXE_KAFKA_SECURITY to SSL or"
+    " SASL_SSL, or name a listener without TLS in LUXE_KAFKA_BOOTSTRAP",
     certain=False,
 )
 WANTS_PASSWORD = Refusal(
-    f"it hangs up on us at once, as a listener that wants a password (SASL) does; if that goes on, {_BOOTSTRAP}",
+    "it hangs up on us at once, as a listener that wants a password (SASL) does; if that goes on, set LUXE_KAFKA_SECURITY to"
+    f" SASL_SSL, with {_LOGIN}",
     certain=False,
 )
 NO_TLS = Refusal(
-    "it hangs up when spoken to in TLS, as a listener without it does; if that goes on, name its TLS listener, or speak without",
+    "it hangs up when spoken to in TLS, as a listener without it does; if that goes on, name its TLS listener in"
+    " LUXE_KAFKA_BOOTSTRAP, or set LUXE_KAFKA_SECURITY to PLAINTEXT",
     certain=False,
 )
 UNTRUSTED = Refusal(
-    "its certificate is signed by nobody whom this machine trusts; put that authority among the machine's own (ca-certificates)"
+    "its certificate is signed by nobody whom we trust, or is for another name; put its authority's into LUXE_KAFKA_CA_FILE, and"
+    " name it in LUXE_KAFKA_BOOTSTRAP as its certificate does"
 )
-TLS = Refusal(f"TLS cannot be agreed on with it; {_BOOTSTRAP}")
-PASSWORD = Refusal(f"it refuses our name or password; {_BOOTSTRAP}")
-MECHANISM = Refusal(f"it takes no password of the kind that we have (SASL mechanism); {_BOOTSTRAP}")
+TLS = Refusal(f"TLS cannot be agreed on with it; compare {_CERTIFICATES} with what its listener wants")
+PASSWORD = Refusal(f"it refuses our name or password; compare {_LOGIN} with what it was told of us")
+MECHANISM = Refusal("it takes no password of this kind; set LUXE_KAFKA_SASL_MECHANISM to one that its listener takes")
 TOPIC = Refusal(f"its ACLs keep us from a topic; allow Read, Write and Describe on our topics to {_WHO}")
 GROUP = Refusal(f"its ACLs keep us from a consumer group; allow Read and Describe on our groups to {_WHO}")
 TRANSACTION = Refusal(f"its ACLs keep us from transactions; allow Write and Describe on transactional ids to {_WHO}")
@@ -65,6 +70,8 @@ _BY_WORDS: tuple[tuple[str, Refusal], ...] = (
     ("certificate could not be verified", UNTRUSTED),
     ("certificate verify failed", UNTRUSTED),
     ("SSL handshake failed", TLS),
+    # It broke the connection off and said why, as TLS has it: a certificate of ours is missing, say, or is nobody's to it.
+    ("SSL alert number", TLS),
     ("connecting to a SSL listener", WANTS_TLS),
     # The same, where it hung up on what it had not read.
     (r"Disconnected.* in state APIVERSION_QUERY", WANTS_TLS),

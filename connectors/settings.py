@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSettings
+
+from connectors.kafka_security import Mechanism, Security
+from connectors.kafka_security import faults as kafka_faults
 
 ENDPOINTS_FILE = "endpoints.json"
 DEFAULT_STATE_DIR = Path(".luxe")
@@ -43,6 +46,11 @@ class EndpointsSource(PydanticBaseSettingsSource):
         return {name: value for name, value in found.items() if name in known}
 
 
+def _fault(place: tuple[int | str, ...], said: str) -> str:
+    # What is wrong with several together names them itself.
+    return f"LUXE_{'_'.join(map(str, place)).upper()}: {said}" if place else said.removeprefix("Value error, ")
+
+
 class SettingsError(Exception):
     """The settings cannot be used; the message names the setting and the mend."""
 
@@ -57,8 +65,7 @@ class Settings(BaseSettings):
         try:
             super().__init__(**given)
         except ValidationError as error:
-            faults = [f"LUXE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
-            raise SettingsError("; ".join(faults)) from None
+            raise SettingsError("; ".join(_fault(each["loc"], each["msg"]) for each in error.errors())) from None
         except UnreadableSettings as error:  # it says which, and carries the value only as its cause
             raise SettingsError(f'{error}; write a list as JSON, such as ["one", "two"]') from None
 
@@ -68,6 +75,23 @@ class Settings(BaseSettings):
 
     # Kafka
     kafka_bootstrap: str = Field("127.0.0.1:19092", description="host:port[,host:port] of the brokers.")
+    kafka_security: Security = Field(
+        "PLAINTEXT",
+        description="PLAINTEXT: for this machine, or a network of your own. SASL_SSL: TLS and a password.",
+    )
+    kafka_ca_file: Path | None = Field(
+        None, description="PEM of the authorities that sign the brokers' certificates; None: the machine's own."
+    )
+    kafka_certificate_file: Path | None = Field(
+        None, description="PEM of our own certificate, where brokers know clients by it (mutual TLS)."
+    )
+    kafka_key_file: Path | None = Field(None, description="PEM of its key (0600).")
+    kafka_key_password: SecretStr | None = Field(None, description="Of that key, where it is encrypted.")
+    kafka_sasl_mechanism: Mechanism = Field(
+        "SCRAM-SHA-512", description="How the password of SASL_SSL is shown; hosted Kafka often wants PLAIN."
+    )
+    kafka_username: str | None = Field(None, description="Whom we are to the brokers with SASL_SSL.")
+    kafka_password: SecretStr | None = Field(None, description="Its password.")
     kafka_partitions: int = Field(
         4, ge=1, le=1024, description="Partitions of every keyed topic; 12 in production, 1 in a new local stack."
     )
@@ -230,6 +254,12 @@ class Settings(BaseSettings):
     api_cors_origins: tuple[str, ...] = Field(
         (), description='Origins whose pages may call the API, as JSON (["https://portal.example"]); none by default.'
     )
+
+    @model_validator(mode="after")
+    def _speaks_to_kafka(self) -> Self:
+        if faults := kafka_faults(self):
+            raise ValueError("; ".join(faults))
+        return self
 
     @property
     def kek_path(self) -> Path:

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from pydantic import ValidationError
 
 from connectors.collector import collect_rarely
-from connectors.kafka_refusals import why
+from connectors.kafka_diagnosis import why_not
 from connectors.logs import configure_logging
 from connectors.sealing import KeyRingError
 from connectors.settings import Settings, SettingsError
@@ -88,7 +88,7 @@ def _deliver(open_channel: OpenChannel, open_beside: OpenBeside = lambda *_: Non
         click.echo(f"sinks: Postgres does not answer ({type(error).__name__}); run `luxe status`", err=True)
         sys.exit(EXIT_FATAL)
     except KafkaException as error:
-        click.echo(f"sinks: Kafka: {why(error.args[0])}; run `luxe status`", err=True)
+        click.echo(f"sinks: Kafka: {why_not(settings, error.args[0])}; run `luxe status`", err=True)
         sys.exit(EXIT_FATAL)
 
 

@@ -19,6 +19,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
 
 from connectors.kafka import consumer_config, make_admin, producer_config
+from connectors.kafka_diagnosis import why_not
 from connectors.settings import Settings
 from streams.runtime.errors import FatalError, OutputTooLarge, end_process, fatal_from
 from streams.runtime.records import Headers
@@ -67,7 +68,7 @@ class Topics:
     """What the broker says of topics: ids, partition counts, and the largest record each takes. Blocking; answers are cached."""
 
     def __init__(self, settings: Settings) -> None:
-        self._admin = make_admin(settings)
+        self._admin, self._settings = make_admin(settings), settings
         self._limits: dict[str, int] = {}
 
     def describe(self, names: Iterable[str]) -> dict[str, tuple[bytes, int]]:
@@ -80,7 +81,7 @@ class Topics:
             except KafkaException as error:
                 cause: KafkaError = error.args[0]
                 if cause.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise fatal_from(f"topics {', '.join(wanted)}", error) from error
+                    raise FatalError(f"topics {', '.join(wanted)}: {why_not(self._settings, cause)}") from error
                 if time.monotonic() > deadline:
                     raise FatalError(
                         f"a topic of {', '.join(wanted)} is not there; create the topics with `luxe topics`"

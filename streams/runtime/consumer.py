@@ -20,6 +20,8 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, server_list
 from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.transport.drivers.aiokafka import Transport as FaustTransport
 
+from connectors import kafka_security
+
 if TYPE_CHECKING:
     from streams.runtime.plane import DataPlane
 
@@ -72,6 +74,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
             metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            **kafka_security.aiokafka(plane.plan.settings),
         )
 
     def check_membership(self, timeout_seconds: float) -> None:
