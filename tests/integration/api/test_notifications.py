@@ -16,7 +16,7 @@ from connectors.postgres.records import Records
 from connectors.settings import Settings
 from tests.integration.api.conftest import Api, Caller, api_on, clickhouse_with
 from tests.integration.api.people import CLINIC, patient
-from tests.integration.api.test_explanations import Recorded, explanation
+from tests.integration.api.test_explanations import NOW, Recorded, explanation
 from tests.integration.api.test_sending import free, post
 
 pytestmark = pytest.mark.integration
@@ -148,15 +148,10 @@ async def test_every_state_is_served_and_can_be_asked_for(settings: Settings, po
         state: recorded.notification(f"patient:{id_}", minutes_ago=minutes, statuses=statuses)
         for minutes, (state, statuses) in enumerate(ways.items(), start=1)
     }
-    bare = {
-        name: rows[-1] for name, rows in recorded.rows.items()
-    }  # the last notification's, about which others differ
+    asked = recorded.rows["raw_notification_request"][-1]
     for minutes, state in enumerate(("undecided", "dead_letter"), start=len(made) + 1):
-        made[state], at = str(uuid.uuid4()), (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat()
-        recorded.add(
-            "notification_request",
-            bare["raw_notification_request"] | {"notification_id": made[state], "requested_at": at},
-        )
+        made[state], at = str(uuid.uuid4()), (NOW - timedelta(minutes=minutes)).isoformat()
+        recorded.add("notification_request", asked | {"notification_id": made[state], "requested_at": at})
     dead = {"notification_id": made["dead_letter"], "error_code": "unknown_zone", "recorded_at": at}
     recorded.add("dead_letter", dead)
     assert made.keys() == set(get_args(State))
