@@ -21,7 +21,8 @@ from api.bodies import recipient_of
 from api.identity import Unidentified
 from api.page_form import FormError
 from api.page_rendering import accepted_language, hours, language_of, notice, page, texts
-from api.preference_model import Preferences, Strict, contradictions, milliseconds, stored_preferences
+from api.preference_conflicts import contradictions
+from api.preference_model import Preferences, Strict, milliseconds, stored_preferences
 from api.preferences import ID
 from api.problems import Problem
 from api.recipients import seen

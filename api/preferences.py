@@ -20,14 +20,8 @@ from api.documents import (
     merge_patch,
     replacement,
 )
-from api.preference_model import (
-    Preferences,
-    contradictions,
-    document,
-    milliseconds,
-    stored_preferences,
-    unknown_exceptions,
-)
+from api.preference_conflicts import contradictions, unknown_exceptions
+from api.preference_model import Preferences, document, milliseconds, stored_preferences
 from api.problems import unusable
 from api.recipients import change, seen
 from api.resources import NAMES, identity_of

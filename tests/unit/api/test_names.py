@@ -6,7 +6,8 @@ from typing import get_args
 
 from api import what_if
 from api.names import MEND_WORD, unknown
-from api.preference_model import DigestCategory, Preferences, unknown_exceptions
+from api.preference_conflicts import unknown_exceptions
+from api.preference_model import DigestCategory, Preferences
 from streams.catalog import Catalog
 from streams.rules.terms import Terms
 

@@ -13,7 +13,8 @@ import pytest
 from api import page_form
 from api.page_form import CHOICES, SWITCHES, FormError
 from api.page_rendering import INBOX, LANGUAGES, PLAIN, hours, language_of, notice, page, texts
-from api.preference_model import Preferences, contradictions, get
+from api.preference_conflicts import contradictions
+from api.preference_model import Preferences, get
 from connectors.postgres.recipients import Recipient
 from connectors.unsubscribing.wishes import Said
 from streams.rules.person import NEVER_ASKED
