@@ -139,10 +139,8 @@ async def save_preferences(request: web.Request, link: Link, language: str) -> w
             outdated = page_form.fields(served, zone) != page_form.fields(before, zone)
             return None
         wanted = Preferences.model_validate(served)
-        # What the page does not offer cannot be mended there, and stays as it is.
-        wrong = (one.field for one in contradictions(wanted, before, now))
         problems.extend(page_form.unclear(form, before, zone))
-        problems.extend(path for path in wrong if not path.endswith(".transactional"))
+        problems.extend(one.field for one in contradictions(wanted, before, now))
         if problems:
             return None
         narrowing = page_form.narrowed(before, served)

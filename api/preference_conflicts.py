@@ -33,14 +33,25 @@ _READ_ONLY = (
 
 
 def contradictions(wanted: Preferences, before: Mapping[str, Any], now: datetime) -> Iterator[Violation]:
-    """What a document says that cannot be, or cannot both be. ``before``: as it was served."""
+    """What a document says that cannot be, or cannot both be. ``before``: as it was served.
+
+    What was so before, and came by an import, stays as it is: whoever changes something else could not mend it there.
+    """
     served = wanted.model_dump(by_alias=True)
     for path in _READ_ONLY:
         field = get(served, path)
         if field != get(before, path) and not _left_out(wanted, path):
             yield Violation(path, shape_of(field), "leave it out, or as it was read: it cannot be changed here")
-    for channel in ("sms", "email"):
-        if not served["channels"][channel]["optIn"]["transactional"]:
+    stood = {one.field for one in _conflicts(Preferences.model_validate(before))}
+    for one in _conflicts(wanted):
+        if one.field not in stood or get(served, one.field) != get(before, one.field):
+            yield one
+    yield from _disturbing(wanted.do_not_disturb, before["doNotDisturb"], now)
+
+
+def _conflicts(wanted: Preferences) -> Iterator[Violation]:
+    for channel, part in (("sms", wanted.channels.sms), ("email", wanted.channels.email)):
+        if not part.opt_in.transactional:
             yield Violation(
                 f"channels.{channel}.optIn.transactional",
                 "bool",
@@ -57,7 +68,6 @@ def contradictions(wanted: Preferences, before: Mapping[str, Any], now: datetime
         yield Violation("quietHours.timezone", shape_of(hours.timezone), MENDS["iana-zone"])
     if wanted.language is not None and not FORMATS["locale"](wanted.language):
         yield Violation("language", shape_of(wanted.language), MENDS["locale"])
-    yield from _disturbing(wanted.do_not_disturb, before["doNotDisturb"], now)
     for path, given in (
         ("quietHours.exceptions", hours.exceptions),
         ("ours.channelOrder", wanted.ours.channel_order),

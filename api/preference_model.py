@@ -6,7 +6,8 @@ changed it last. It may be sent back as it was read, or left out. Pure: ``now`` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -36,7 +37,9 @@ Instant = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_kept)]
 
 Channel = Literal["sms", "email", "push", "in_app"]
 # A type, a category, or `critical`: names of the catalogue.
-ExceptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+_EXCEPTION = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
+ExceptionName = Annotated[str, Field(pattern=_EXCEPTION.pattern)]
+MAX_EXCEPTIONS = 50
 DigestCategory = Literal["appointments", "treatments", "financial"]
 Weekday = Annotated[int, Field(ge=1, le=7)]
 
@@ -122,7 +125,9 @@ class QuietHours(Strict):
     timezone: str | None = Field(None, description="IANA; null: the recipient's, else the clinic's.")
     apply_to_all_channels: bool = True
     exceptions: list[ExceptionName] = Field(
-        [], max_length=50, description="Notification types, categories, or `critical`: not held by these hours."
+        [],
+        max_length=MAX_EXCEPTIONS,
+        description="Notification types, categories, or `critical`: not held by these hours.",
     )
 
 
@@ -232,6 +237,24 @@ _STORED: tuple[tuple[str, str], ...] = (
 )
 
 
+def _tidy_exceptions(names: Sequence[str]) -> list[str]:
+    return [name for name in dict.fromkeys(names) if _EXCEPTION.match(name)][:MAX_EXCEPTIONS]
+
+
+def _tidy_weekdays(days: Sequence[int]) -> list[int]:
+    # 0 is the Sunday of those who count from it. What is no day at all never began any hours.
+    return [day for day in dict.fromkeys(day or 7 for day in days) if 1 <= day <= 7]
+
+
+# Older imports took what the document cannot say: what names nothing, and so did nothing, and what was named twice.
+_TIDY: Mapping[str, Callable[[Any], list[Any]]] = {
+    "quiet_hours.exceptions": _tidy_exceptions,
+    "quiet_hours.weekdays": _tidy_weekdays,
+    "channel_order": lambda channels: list(dict.fromkeys(channels)),
+    "digest_categories": lambda categories: list(dict.fromkeys(categories)),
+}
+
+
 # The document of somebody who never asked: read anew for each, as pydantic's own copying takes ten times as long.
 _DEFAULTS = orjson.dumps(Preferences().model_dump(by_alias=True))
 
@@ -245,7 +268,8 @@ def document(recipient: Recipient) -> dict[str, Any]:
         for served, kept in _STORED:
             if kept.startswith("quiet_hours.") and stored["quiet_hours"] is None:
                 continue
-            put(found, served, get(stored, kept))
+            value = get(stored, kept)
+            put(found, served, _TIDY[kept](value) if value and kept in _TIDY else value)
         for served, kept in (("updatedAt", "updated_at"), ("updatedBy", "updated_by")):
             found[served] = stored[kept]
         found["consentRecorded"], found["consentDate"] = stored["consent_recorded"], stored["consent_date"]

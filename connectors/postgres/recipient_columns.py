@@ -5,6 +5,7 @@ Columns of preferences are those of the schema, dotted: ``sms_opt_in.marketing``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from functools import cache
@@ -78,7 +79,8 @@ def phone(text: str, region: str | None) -> str:
 def preference_columns() -> Mapping[str, Parse]:
     """Dotted name → how its text is read, of every preference."""
     named = {full_name(node): node for node in named_types(definition(RECIPIENT_CONTENT))}
-    return dict(_fields(named["luxe.pipeline.Preferences"], "", named))
+    columns = dict(_fields(named["luxe.pipeline.Preferences"], "", named))
+    return columns | {name: _narrowed(columns[name], narrower) for name, narrower in _NARROWER.items()}
 
 
 @cache
@@ -195,5 +197,32 @@ def _integer(text: str) -> int:
         raise ValueProblem("write a whole number") from None
 
 
+def _narrowed(parse: Parse, check: Callable[[list[Any]], str | None]) -> Parse:
+    def narrowed(text: str) -> list[Any]:
+        values = list(dict.fromkeys(parse(text)))
+        if (mend := check(values)) is not None:
+            raise ValueProblem(mend)
+        return values
+
+    return narrowed
+
+
+# A type, a category, or `critical`, as the catalogue writes them.
+_EXCEPTION = re.compile(r"[a-z][a-z0-9_]{0,63}")
+MAX_EXCEPTIONS = 50
+
+# What the schema cannot say of lists. Each: the mend where a value is none; None: all are.
+_NARROWER: Mapping[str, Callable[[list[Any]], str | None]] = {
+    "quiet_hours.weekdays": lambda days: (
+        None if set(days) <= set(range(1, 8)) else "write weekdays as 1 (Monday) to 7 (Sunday)"
+    ),
+    "quiet_hours.exceptions": lambda names: (
+        None
+        if len(names) <= MAX_EXCEPTIONS and all(map(_EXCEPTION.fullmatch, names))
+        else f"name at most {MAX_EXCEPTIONS} notification types or categories, as `luxe catalog list` writes them"
+    ),
+    "channel_order": lambda _: None,
+    "digest_categories": lambda _: None,
+}
 _PRIMITIVES: Mapping[str, Parse] = {"boolean": boolean, "string": str, "int": _integer}
 _LOGICAL: Mapping[str, Parse] = {"timestamp-millis": instant, "date": day}

@@ -22,6 +22,7 @@ from connectors.settings import Settings
 from connectors.unsubscribing.links import Links
 from tests.integration.api.conftest import Api
 from tests.integration.api.people import patient
+from tests.integration.api.test_preferences import MERGE
 from tests.integration.stores import relaying
 
 pytestmark = pytest.mark.integration
@@ -260,6 +261,45 @@ async def test_the_page_of_all_preferences(browser: Browser, links: Links, pool:
     assert (await rows(pool, "SELECT source, text_version FROM consents ORDER BY id DESC LIMIT 1")) == [
         ("preferences page", "preferences-page-1")
     ]
+
+
+# As older imports left it: what the document cannot say, and what nobody can mend on the page.
+IMPORTED: Mapping[str, Any] = {
+    "sms_opt_in": {"transactional": False, "marketing": True},
+    "email_opt_in": {},
+    "push_opt_in": {},
+    "quiet_hours": {
+        **{"enabled": True, "start": "22:00", "end": "22:00", "weekdays": [0, 6, 6, 9]},
+        **{"exceptions": ["Lab results", "lab", "lab"]},
+    },
+    "channel_order": ["sms", "sms"],
+    "digest_categories": ["financial", "financial"],
+}
+
+
+@pytest.mark.usefixtures("relay")
+async def test_what_an_older_import_left_keeps_nobody_from_a_no(
+    browser: Browser, api: Api, links: Links, pool: Pool, records: Records
+) -> None:
+    for say_no in ("page", "patch"):
+        recipient = await willing(pool, records, preferences=IMPORTED)
+        caller = api.caller("patient", recipient.removeprefix("patient:"))
+        document = f"/v1/recipients/{recipient.removeprefix('patient:')}/preferences"
+        served = await caller("GET", document)
+        assert (served.json["ours"]["quietWeekdays"], served.json["quietHours"]["exceptions"]) == ([7, 6], ["lab"])
+        if say_no == "page":
+            link = links.preferences_url(recipient, "en-US", datetime.now(UTC))
+            form = form_of((await browser.get(link))[1])
+            del form["channels.sms.enabled"]
+            status, _ = await browser.post(link, form)
+        else:
+            off = {"channels": {"sms": {"enabled": False}}}
+            status = (await caller("PATCH", document, off, content_type=MERGE, If_Match=served.etag)).status
+        assert status == 200, say_no
+        kept = (await content_of(pool, records, recipient))["preferences"]
+        assert (kept["sms_enabled"], kept["channel_order"], kept["sms_opt_in"]["transactional"]) == (
+            *(False, ["sms"], False),
+        )
 
 
 @pytest.mark.usefixtures("relay")

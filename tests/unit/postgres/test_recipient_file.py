@@ -172,6 +172,9 @@ def test_numbers_as_people_write_them(text: str, region: str | None, number: str
         ({"sms_opt_in.marketing": "maybe"}, "sms_opt_in.marketing"),
         ({"frequency_marketing": "hourly"}, "frequency_marketing"),
         ({"quiet_hours.weekdays": "1;x"}, "quiet_hours.weekdays"),
+        ({"quiet_hours.weekdays": "0;6"}, "quiet_hours.weekdays"),
+        ({"quiet_hours.exceptions": "Lab results"}, "quiet_hours.exceptions"),
+        ({"quiet_hours.exceptions": ";".join(f"type_{n}" for n in range(51))}, "quiet_hours.exceptions"),
         ({"channel_order": "sms;fax"}, "channel_order"),
         ({"do_not_disturb_until": "tomorrow"}, "do_not_disturb_until"),
         ({"consent.sms_marketing": "yes"}, "consent.sms_marketing"),
@@ -185,6 +188,13 @@ def test_a_wrong_cell_names_its_column_and_not_its_text(cells: dict[str, str], c
     assert refusal.value.problem.column == column
     for text in ("dog", "0111", "perhaps", "palm", "tomorrow", "hourly", "maybe", "nod"):
         assert text not in str(refusal.value)
+
+
+def test_what_is_named_twice_is_kept_once() -> None:
+    cells = {"channel_order": "sms;email;sms", "quiet_hours.weekdays": "6;7;7", "quiet_hours.exceptions": "lab;lab"}
+    assert Patch.read({"recipient_id": "1", **cells}).preferences == {
+        **{"channel_order": ["sms", "email"], "quiet_hours.weekdays": [6, 7], "quiet_hours.exceptions": ["lab"]}
+    }
 
 
 def test_every_column_is_known_once() -> None:
