@@ -26,7 +26,8 @@ from schemas.codec import Decoded
 
 State = Literal["delivered", "sent", "unknown", "failed", "suppressed", "waiting", "dead_letter", "undecided"]
 
-ARRIVED = frozenset({"delivered", "read", "clicked", "acknowledged"})
+# Who complains of a message, or unsubscribes by it, has it.
+ARRIVED = frozenset({"delivered", "read", "clicked", "acknowledged", "complained", "unsubscribed"})
 FAILED = frozenset({"failed", "undelivered", "bounced"})
 STOPPED = frozenset({"suppressed", "cancelled", "expired"})
 # Channels whose provider says no more than that it took a message: it is their last word.
@@ -42,7 +43,7 @@ _ENDS: tuple[tuple[State, frozenset[str]], ...] = (
     ("failed", FAILED),
     ("suppressed", STOPPED),
 )
-_HAS_LEFT = ARRIVED | {"sent", "unknown", "undelivered", "bounced", "complained", "unsubscribed"}
+_HAS_LEFT = ARRIVED | {"sent", "unknown", "undelivered", "bounced"}
 
 
 @dataclass(slots=True)

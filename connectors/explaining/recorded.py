@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 from clickhouse_connect.driver.client import Client
 
-from connectors.accounting import Account
+from connectors.accounting import EXHAUSTED, Account
 from connectors.explaining.facts import Decision, Delivery, Receipt, RuleVerdict, Step, Story
 from schemas.codec import Decoded
 
@@ -42,7 +42,9 @@ _READ = {
         "ORDER BY status_at, recorded_at LIMIT 1 BY status_id"
     ),
     "dead": (
-        f"SELECT notification_id, error_code FROM raw_dead_letter FINAL WHERE {_MINE} LIMIT 1 BY notification_id"  # noqa: S608
+        # That its plan came to an end is said beside why; the account goes by why.
+        f"SELECT notification_id, error_code FROM raw_dead_letter FINAL WHERE {_MINE} "  # noqa: S608
+        f"ORDER BY error_code = '{EXHAUSTED}', error_code LIMIT 1 BY notification_id"
     ),
 }
 _TIMES = (

@@ -22,7 +22,7 @@ from connectors.explaining.phrases import (
 )
 from connectors.explaining.said import said_before
 
-ARRIVED = ("delivered", "read", "clicked", "acknowledged")
+ARRIVED = ("delivered", "read", "clicked", "acknowledged", "complained", "unsubscribed")
 LEFT = ("sent", *ARRIVED)
 _FAILED = ("failed", "undelivered", "bounced", "unknown", "suppressed", "cancelled", "expired")
 # Said as their own clause, which the veto by the last channel would only repeat.
@@ -163,8 +163,10 @@ def _sent(story: Story, who: str, kind: str, clock: Clock) -> str:
             if one.status in ("suppressed", "cancelled", "expired")
             else "did not arrive"
         )
-        because = ENDED.get(one.why) or ENDED["unknown"]
-        return f"the {kind} {did_not} by {MESSAGES[one.channel]}, because {because.format(who=who)}"
+        told = f"the {kind} {did_not} by {MESSAGES[one.channel]}"
+        # Where nobody gave a reason, or one of a later release, none is made up.
+        because = ENDED.get(one.why)
+        return told if because is None else f"{told}, because {because.format(who=who)}"
     if deliveries and all(one.status == "waiting" for one in deliveries):
         ready = together([MESSAGES[one.channel] for one in deliveries])
         return f"the {kind} is ready as a {ready}, and nothing has taken it yet"

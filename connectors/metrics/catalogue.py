@@ -191,7 +191,7 @@ WAITLIST_TOLD = Metric(
     "counter",
     ("what",),
     (COORDINATOR,),
-    "What it told of slots: offer_made, expired, taken, withdrawn, declined, nobody_left, too_late, claimed_twice, "
+    "What it told of slots: offer_made, expired, taken, withdrawn, declined, nobody_left, too_late, claimed, claimed_twice, "
     "withdrawn_from_holder.",
 )
 WAITLIST_SKIPPED = Metric(

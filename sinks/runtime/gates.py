@@ -13,6 +13,9 @@ from typing import Any, Literal
 from schemas.topics import AGGREGATE_GATE_RETENTION_MS
 
 CANCELLED = "cancelled"
+WITHDRAWN = "consent_withdrawn"
+# A message's fields after whose time it does not go out; they are also the reason.
+LATE = ("expires_at", "send_not_after")
 # What a message can be for without being of it.
 VISIT = "appointment"
 # Of no gate that was read: see Gate.of_later_release.
@@ -114,7 +117,7 @@ class Gates:
 
         Time first: what is late is decided again or dropped whatever else holds. Raises LaterGateError.
         """
-        for field in ("expires_at", "send_not_after"):
+        for field in LATE:
             limit = message[field]
             if limit is not None and now >= limit:
                 return Verdict("expired", field)
@@ -146,7 +149,7 @@ class Gates:
     def _withdrawn(self, message: Mapping[str, Any], now: datetime) -> Verdict | None:
         scope = message["consent_scope"]
         if scope and self._shut(f"consent:{message['recipient']}:{scope}", now) is not None:
-            return Verdict("suppressed", "consent_withdrawn")
+            return Verdict("suppressed", WITHDRAWN)
         for name in message["preferences"]:
             if (gate := self._shut(f"preference:{message['recipient']}:{name}", now)) is not None:
                 return Verdict("suppressed", gate.reason)

@@ -24,7 +24,9 @@ WITH
     if(has((SELECT groupArray(time_zone) FROM system.time_zones), p.time_zone), p.time_zone, 'UTC') AS zone,
     if(d.outcome = 'defer', d.until, d.decided_at) AS moment,
     concat(formatDateTime(moment, '%H:%i', zone), ' on ', trimLeft(formatDateTime(moment, '%e %M', zone))) AS clock,
-    arrayMap(s -> transform(toString(s.channel), {channels}, {message_words}, toString(s.channel)), arrayFilter(s -> s.step = 0 OR s.parallel, d.steps)) AS first_messages,
+    -- The first step and those taken together with it; a later decision's plan begins at a later step.
+    arrayFirstIndex(s -> NOT s.parallel, arraySlice(d.steps, 2)) AS together,
+    arrayMap(s -> transform(toString(s.channel), {channels}, {message_words}, toString(s.channel)), arraySlice(d.steps, 1, if(together = 0, length(d.steps), together))) AS first_messages,
     multiIf(
         d.outcome = 'defer', concat('the ', kind, ' waits', ifNull(concat(' until ', clock), ''), ', because ', phrase),
         d.outcome = 'deliver', arrayStringConcat(arrayPushBack(arraySlice(clauses, 1, {most_clauses}), concat('the ', kind, ' was to go out by ',

@@ -152,8 +152,8 @@ async def test_every_state_is_served_and_can_be_asked_for(settings: Settings, po
     for minutes, state in enumerate(("undecided", "dead_letter"), start=len(made) + 1):
         made[state], at = str(uuid.uuid4()), (NOW - timedelta(minutes=minutes)).isoformat()
         recorded.add("notification_request", asked | {"notification_id": made[state], "requested_at": at})
-    dead = {"notification_id": made["dead_letter"], "error_code": "unknown_zone", "recorded_at": at}
-    recorded.add("dead_letter", dead)
+    for code in ("plan_exhausted", "unknown_zone"):
+        recorded.add("dead_letter", {"notification_id": made["dead_letter"], "error_code": code, "recorded_at": at})
     assert made.keys() == set(get_args(State))
     with clickhouse_with(settings, recorded.rows) as whole:
         async with api_on(whole) as api:

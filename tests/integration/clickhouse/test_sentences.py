@@ -51,7 +51,7 @@ def decisions() -> Iterator[dict[str, Any]]:
             rules.append({"rule": "w", "channel": None, "verdict": "defer", "reason": "quiet_hours"})
         rules.append({"rule": "essential", "channel": None, "verdict": "pass", "reason": ""})
         steps = [
-            {"step": n, "channel": channel, "delivery_id": f"{number}-{n}", "success": "delivered"}
+            {"step": n + number % 3, "channel": channel, "delivery_id": f"{number}-{n}", "success": "delivered"}
             | {"timeout_seconds": 900, "parallel": n == 1, "template_version": 0}
             for n, channel in enumerate(CHANNELS if outcome == "deliver" else ())
         ]

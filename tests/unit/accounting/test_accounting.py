@@ -98,6 +98,15 @@ def status(
             ("sent", "receipt_timeout"),
         ),
         ([REQUEST, DELIVER, SMS, status("sent"), status("read", seconds=3)], ("delivered", "")),
+        (
+            [REQUEST, DELIVER, EMAIL, status("sent", "e", "email"), status("complained", "e", "email", 9)],
+            ("delivered", ""),
+        ),
+        ([REQUEST, DELIVER, EMAIL, status("unsubscribed", "e", "email", 9)], ("delivered", "")),
+        (
+            [REQUEST, DELIVER, EMAIL, status("complained", "e", "email", 9), status("bounced", "e", "email", 10)],
+            ("failed", ""),
+        ),
         ([REQUEST, DELIVER, SMS, status("unknown"), status("sent")], ("sent", "")),
         ([REQUEST, DELIVER, SMS, status("unknown"), status("delivered", seconds=9)], ("delivered", "")),
         ([REQUEST, DELIVER, SMS, status("suppressed", reason="opted_out")], ("suppressed", "opted_out")),

@@ -29,6 +29,7 @@ from connectors.providers.outcome import ERROR_CLASSES
 from connectors.unsubscribing.carrying_out import LINK_SOURCES
 from connectors.unsubscribing.history import Path
 from connectors.unsubscribing.wishes import PROVIDER_SOURCES, STOP_SOURCE
+from sinks.runtime.gates import LATE, WITHDRAWN
 from streams.rules.decision import RULES
 from streams.rules.reasons import Reason
 
@@ -79,7 +80,7 @@ def test_every_reason_of_a_decision_has_a_phrase_and_no_phrase_a_code_that_is_no
 
 def test_every_way_gate_and_error_has_a_phrase() -> None:
     assert set(get_args(Path)) | {STOP_SOURCE, *LINK_SOURCES.values(), *PROVIDER_SOURCES.values()} == set(WAYS)
-    assert set(get_args(GateReason)) | set(ERROR_CLASSES) <= set(ENDED)
+    assert set(get_args(GateReason)) | set(ERROR_CLASSES) | {WITHDRAWN, *LATE} <= set(ENDED)
 
 
 @pytest.mark.parametrize("outcome", ["defer", "suppress"])
@@ -251,6 +252,11 @@ def test_failures_and_gates_are_told_apart() -> None:
     assert failed.endswith("did not arrive by text, because the number or address cannot be reached.")
     stopped = say(story("suppressed", made, delivery("sms", "suppressed", why="opted_out")))
     assert stopped.endswith("was stopped before it went out by text, because the patient had said no meanwhile.")
+    withdrawn = say(story("suppressed", made, delivery("sms", "suppressed", why="consent_withdrawn")))
+    assert withdrawn.endswith("by text, because the patient had withdrawn the consent meanwhile.")
+    late = say(story("suppressed", made, delivery("sms", "expired", why="expires_at")))
+    assert late.endswith("by text, because its time had passed before it could be sent.")
+    assert say(story("failed", made, delivery("sms", "sent", "undelivered"))).endswith("did not arrive by text.")
 
 
 def test_what_is_not_decided_or_could_not_be_handled() -> None:
