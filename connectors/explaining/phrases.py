@@ -151,9 +151,12 @@ _HOURS = re.compile(r"_(\d+)h$")
 
 
 def kind_of(notification_type: str) -> str:
-    """A type's name as one says it: ``appointment_reminder_24h`` → appointment reminder message (24 h before)."""
+    """A type's name as one says it: ``appointment_reminder_24h`` → appointment reminder message (24 h before).
+
+    A staff_message is a staff message.
+    """
     hours = _HOURS.search(notification_type)
-    name = _HOURS.sub("", notification_type).replace("_", " ")
+    name = _HOURS.sub("", notification_type).removesuffix("_message").replace("_", " ")
     return f"{name} message" + (f" ({hours[1]} h before)" if hours else "")
 
 

@@ -7,7 +7,7 @@ AS
 WITH
     if(startsWith(d.recipient, 'patient:'), 'the patient', 'the colleague') AS who,
     concat(
-        replaceAll(replaceRegexpOne(toString(d.notification_type), '_[0-9]+h$', ''), '_', ' '), ' message',
+        replaceAll(replaceRegexpOne(toString(d.notification_type), '_([0-9]+h|message)$', ''), '_', ' '), ' message',
         if(match(toString(d.notification_type), '_[0-9]+h$'), concat(' (', extract(toString(d.notification_type), '_([0-9]+)h$'), ' h before)'), '')
     ) AS kind,
     replaceAll(transform(toString(d.reason), {reasons}, {phrases}, toString(d.reason)), '{who}', who) AS phrase,

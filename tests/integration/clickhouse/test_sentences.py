@@ -57,7 +57,10 @@ def decisions() -> Iterator[dict[str, Any]]:
         ]
         yield {
             **{"notification_id": f"n-{number}", "sequence": 0, "outcome": outcome, "reason": reason, "rules": rules},
-            **{"notification_type": ("appointment_reminder_24h", "payment_receipt")[number % 2], "steps": steps},
+            **{
+                "notification_type": ("appointment_reminder_24h", "payment_receipt", "requested_message")[number % 3],
+                "steps": steps,
+            },
             **{"recipient": ("patient:1", "staff:1")[number % 3 == 0], "clinic_id": (*ZONES, "nobody's")[number % 4]},
             **{"category": "transactional", "lane": "high", "event_id": "e", "event_type": "appointment.created"},
             **{"aggregate_type": "appointment", "aggregate_id": "A", "aggregate_version": 1},
