@@ -335,7 +335,7 @@ def test_receipts_can_be_doubled_reversed_withheld_and_forged(
 def test_a_late_receipt_comes_after_the_provider_already_knows(
     provider: Provider, webhooks: Webhooks, twilio: Any
 ) -> None:
-    provider.fault({"kind": "receipts", "mode": "late", "late_ms": 5000}, channel="sms")
+    provider.fault({"kind": "receipts", "mode": "late", "late_ms": 15_000}, channel="sms")
     sent = twilio.messages.create(to=PATIENT, from_=CARE, body="x", status_callback=f"{webhooks.url}/status")
     until(lambda: twilio.messages(str(sent.sid)).fetch().status == "delivered", "delivered when asked")
     assert webhooks.statuses(str(sent.sid)) == []

@@ -577,8 +577,11 @@ def test_a_slow_answer_holds_up_nobody_else(rig: Rig, outbox: Outbox, case: Case
     people = [f"patient:{uuid.uuid4()}" for _ in range(24)]
     asyncio.run(outbox.make_keys(people))
     wait_for(lambda: sum(rig.committed(case.channel).values()) == 0)
+    # Patience of its own: all others have the time of the slow call, and that must not run out.
+    assert rig.end(case.channel) == 0
+    rig.start(case.channel, {f"LUXE_SINKS_{case.channel.upper()}_CALL_SECONDS": "40"})
     slow = outbox.outgoing(case.channel, people[0])
-    rig.provider.misbehave(address(slow), kind="latency", ms=4000)
+    rig.provider.misbehave(address(slow), kind="latency", ms=12_000)
     others = [outbox.outgoing(case.channel, person) for person in people]
     outbox.send([slow, *others])
     # All others are done, and their partitions committed, before the slow one has its answer.
@@ -588,6 +591,7 @@ def test_a_slow_answer_holds_up_nobody_else(rig: Rig, outbox: Outbox, case: Case
     assert "sent" not in rig.eye.words(slow.id)
     assert rig.eye.end(slow.id)["status"] == "sent"
     wait_for(lambda: sum(rig.committed(case.channel).values()) == 0)
+    assert rig.end(case.channel) == 0
 
 
 def ledger_state(rig: Rig, delivery_id: str) -> str | None:

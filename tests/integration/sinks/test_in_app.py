@@ -20,7 +20,7 @@ from tests.integration.sinks.rig import Rig, wait_for
 
 pytestmark = pytest.mark.integration
 
-MESSAGES = 2_000
+MESSAGES = 6_000
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from sinks.runtime.lanes import group_of
 from tests.integration.sinks.outgoing import Outbox
 from tests.integration.sinks.rig import Rig, wait_for
 from tests.integration.sinks.test_conformance import address
+from tests.integration.sinks.test_limits import restart
 
 pytestmark = pytest.mark.integration
 
@@ -76,11 +77,12 @@ def test_critical_overtakes_a_backlog_of_100_000_low_ones_and_no_lane_starves(ri
 
 
 def test_a_channel_whose_provider_hangs_slows_no_other(rig: Rig, outbox: Outbox) -> None:
-    for channel in ("sms", "email", "push"):
+    restart(rig, {"LUXE_SINKS_SMS_CALL_SECONDS": "30"})  # no call is to be given up
+    for channel in ("email", "push"):
         rig.ensure(channel)
     rig.provider.misbehave(kind="latency", ms=4000, rule_channel="sms")
     crowd = people(outbox, 50)
-    slow = [outbox.outgoing("sms", person) for person in crowd * 6]
+    slow = [outbox.outgoing("sms", person) for person in crowd * 12]
     outbox.send(slow)
     wait_for(lambda: sum("sending" in rig.eye.words(message.id) for message in slow) >= 50)
     others = [outbox.outgoing(channel, person) for person in crowd for channel in ("email", "push")]
@@ -91,3 +93,4 @@ def test_a_channel_whose_provider_hangs_slows_no_other(rig: Rig, outbox: Outbox)
     assert sent[False] > 100, sent  # they went by while texts still hung
     for message in slow:
         assert rig.eye.end(message.id)["status"] == "sent"
+    rig.end("sms")

@@ -25,8 +25,9 @@ from sinks.runtime.lanes import group_of
 from sinks.runtime.outcome import Outcome
 from sinks.runtime.tuning import Tuning
 from tests.integration.sinks.outgoing import Outbox, Outgoing
-from tests.integration.sinks.rig import Rig, wait_for
+from tests.integration.sinks.rig import WAIT_SECONDS, Rig, wait_for
 from tests.integration.sinks.test_conformance import CASES, Case, Refusal, address
+from tests.integration.sinks.test_limits import restart
 from tests.integration.sinks.test_metrics import value
 
 pytestmark = pytest.mark.integration
@@ -128,13 +129,13 @@ def test_a_provider_that_is_down_burns_no_attempt_and_gets_everything_when_it_is
 def test_a_paused_sink_ends_at_once_and_its_messages_go_out_after_the_next_start(
     rig: Rig, outbox: Outbox, case: Case
 ) -> None:
+    # The time in which calls may end, which nobody needs here: its end is not waited for as long.
+    restart(rig, {"LUXE_SINKS_DRAIN_SECONDS": str(2 * WAIT_SECONDS)}, case.channel)
     rig.provider.misbehave(kind="status", status=401, rule_channel=case.channel)
     messages = crowd(outbox, case.channel, 30)
     outbox.send(messages)
     wait_for(lambda: paused(rig, case.channel))
-    began = time.monotonic()
     assert rig.end(case.channel, signal.SIGTERM) == 0
-    assert time.monotonic() - began < 15  # the time in which calls may end, which nobody needed
     rig.provider.behave()
     rig.start(case.channel)
     all_sent_once_and_unspent(rig, messages)
@@ -218,7 +219,7 @@ def test_a_sender_that_only_receipts_say_may_not_send_is_paused_until_a_text_of_
     rig.ensure("sms")
     clinic = f"clinic-{uuid.uuid4()}"
     marketing = {"sender_class": "marketing", "category": "marketing", "clinic_id": clinic}
-    messages = crowd(outbox, "sms", 30, **marketing)
+    messages = crowd(outbox, "sms", 60, **marketing)
     for message in messages:
         rig.provider.misbehave(address(message), kind="undelivered", code=30034)
     outbox.send(messages[:1])
@@ -232,9 +233,10 @@ def test_a_sender_that_only_receipts_say_may_not_send_is_paused_until_a_text_of_
     all_sent_once_and_unspent(rig, care)
     time.sleep(MEANWHILE_SECONDS)
     assert paused(rig, "sms") == [("marketing sender", "account")]
-    in_vain = sent(rig, messages)
-    assert in_vain <= 1 + 10 * MEANWHILE_SECONDS  # the probes, of which each second has one at most
+    # The probes, of which each second has one at most.
+    assert sent(rig, messages) <= 1 + 10 * MEANWHILE_SECONDS < len(messages)
     rig.provider.behave()
+    in_vain = sent(rig, messages)
     wait_for(lambda: not paused(rig, "sms"))
     all_sent_once_and_unspent(rig, messages)
     wait_for(lambda: len(alarms(rig, clinic)) >= 3)
