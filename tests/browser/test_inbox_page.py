@@ -102,7 +102,7 @@ async def test_when_the_token_ends_nothing_is_left_on_the_screen(
     recipient, key = await person(inboxes.pool, inboxes.records)
     await inboxes.put([arrival(inboxes.records, recipient, key, "Mine alone")])
     async with window(browser) as page:
-        await sign_in(page, api, api.token(recipient, seconds=15))
+        await sign_in(page, api, api.token(recipient, seconds=40))
         await expect(page.locator("#items h2")).to_have_count(1)
         await expect(page.locator("#connection")).to_have_text(
             "Your sign-in has ended. Please sign in again.", timeout=60_000

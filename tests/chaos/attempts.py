@@ -28,7 +28,7 @@ SHORT_LEASES |= {"LUXE_SINKS_IN_APP_CALL_SECONDS": "3", "LUXE_SINKS_LEASE_MARGIN
 NO_LIMITS = {
     f"LUXE_LIMIT_{channel}_PER_{window}": "0" for channel in ("SMS", "EMAIL", "PUSH") for window in ("SECOND", "DAY")
 }
-DEATH_SECONDS = 40.0  # a start and a lease, many times over
+DEATH_SECONDS = 120.0  # a start and a lease, many times over
 MESSAGES_A_LIFE = 8
 # These are passed once for each partition, or each doubt, of which there may be one.
 PASSED_ONCE = frozenset({"committed", "asking", "asked"})

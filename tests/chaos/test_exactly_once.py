@@ -61,7 +61,8 @@ def test_killed_and_paused_workers_lose_and_double_nothing(stack: Stack, tmp_pat
         assert account, f"{account}\n{crew.logs()}"
         # A woken worker learns that it was fenced, or first that what it had sent timed out meanwhile. Nothing else ends one.
         assert set(ended) <= {EXIT_FENCED, EXIT_FATAL}, f"{ended}\n{crew.logs()}"
-        assert len(ended) <= pauses, f"{ended}\n{crew.logs()}"
+        # A busy machine may keep one of them from its session for as long as a pause does.
+        assert len(ended) <= pauses + (not full), f"{ended}\n{crew.logs()}"
     finally:
         feed.finish()
         crew.stop()
@@ -85,7 +86,7 @@ def test_rebalances_lose_and_double_nothing(stack: Stack, tmp_path: Path, full: 
             crew.workers.remove(guest)
             guest.signal(signal.SIGTERM)
             assert guest.process is not None
-            assert guest.process.wait(20) == 0, guest.log.read_text()[-3000:]
+            assert guest.process.wait(60) == 0, guest.log.read_text()[-3000:]
             time.sleep(1)
         feed.finish()
         account = wait_until_done(crew, feed.sent, timeout_seconds=60)

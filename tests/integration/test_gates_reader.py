@@ -104,7 +104,8 @@ def test_a_broker_that_does_not_answer_holds_sending_and_what_it_kept_is_known_w
             wait_for(lambda: "nothing is sent until it is" in caplog.text, "it says so")
         finally:
             os.kill(kafka, signal.SIGCONT)
-        assert f"{GATES}[0], {GATES}[1]" in caplog.text
+        # Each topic's ends are asked for by themselves: the broker may have answered for one of them still.
+        assert any(f"{topic}[0], {topic}[1]" in caplog.text for topic in (GATES, AGGREGATE_GATES))
         shut(settings, "recipient:patient:after")
         wait_for(lambda: reader.current and len(reader.gates) == 2, "it is relied on again, with what came since")
         wait_for(lambda: "messages are sent" in caplog.text, "it says so")

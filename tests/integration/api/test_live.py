@@ -146,7 +146,7 @@ async def test_it_is_closed_when_its_token_expires_and_when_the_process_ends(
         api = await running.enter_async_context(api_on(settings.model_copy(update={"api_jwt_skew_seconds": 0})))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         now = int(time.time())
-        token = jwt.encode({**claims, "iat": now, "exp": now + 6}, jwt_secret(settings), "HS256")
+        token = jwt.encode({**claims, "iat": now, "exp": now + 20}, jwt_secret(settings), "HS256")
         socket = await session.ws_connect(f"{api.url}v1/inbox/live", headers={"Authorization": f"Bearer {token}"})
         assert await Tab(socket).closed() == 4401
         tab = await stack.enter_async_context(tab_on(api, recipient))

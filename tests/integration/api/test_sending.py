@@ -99,7 +99,7 @@ async def test_in_flight_is_said_and_kafka_away_is_not_hidden(
     api: Api, pool: Pool, records: Records, settings: Settings
 ) -> None:
     id_ = await patient(pool, records)
-    hasty = settings.model_copy(update={"api_in_force_seconds": 6.0})
+    hasty = settings.model_copy(update={"api_in_force_seconds": 20.0})
     async with api_on(hasty) as there:
         desk = there.caller("staff", "s", CLINIC)
         first = asyncio.create_task(post(desk, free(id_), "k-1"))

@@ -65,7 +65,7 @@ async def test_a_jwks_that_cannot_be_read_ends_the_start(settings: Settings, tmp
 
 
 async def test_a_caller_who_asks_too_often_is_told_when_to_come_back(settings: Settings) -> None:
-    slow = settings.model_copy(update={"api_requests_per_second": 2.0})
+    slow = settings.model_copy(update={"api_requests_per_second": 0.02})  # one, and a second one in 50 s
     async with TestClient(TestServer(make_app(slow))) as client:
         api = Api(client, slow)
         replies = [await api.caller("patient", "p1")("GET", "/v1/recipients/me/preferences") for _ in range(8)]

@@ -220,6 +220,7 @@ def test_it_goes_on_after_postgres_was_away(settings: Settings, stack: Stack) ->
     assert values(settings, topic) == [("k", "1"), ("k", "2")]
 
 
+@pytest.mark.timeout(600)  # ten starts, and then what they left
 def test_ten_kills_lose_nothing_and_keep_the_order(settings: Settings, stack: Stack) -> None:
     """Four writers with overlapping transactions; the relay's process killed ten times at any moment."""
     topic = stack.new_topics(["t"], partitions=2)["t"]

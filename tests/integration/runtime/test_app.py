@@ -107,7 +107,7 @@ def test_a_timer_fires_without_any_input_and_not_before_it_is_due(clinic: Clinic
 
 
 def test_a_loop_that_hangs_ends_the_process(clinic: Clinic) -> None:
-    crew = clinic.crew(LUXE_STREAMS_STALL_SECONDS="3")
+    crew = clinic.crew(LUXE_STREAMS_STALL_SECONDS="10")
     crew.start()
     clinic.send(b"fine")
     clinic.wait(lambda: clinic.said() == [b"fine|1"], crew)

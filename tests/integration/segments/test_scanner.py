@@ -155,18 +155,18 @@ async def a_clinic(world: World) -> Clinic:
 
 
 async def test_killed_in_the_middle_it_goes_on_where_it_was(world: World, tmp_path: Path) -> None:
-    """Two processes, killed without warning again and again, and started anew: each of 1,500 once."""
+    """Two processes, killed without warning again and again, and started anew: each of 3,000 once."""
     # 1980 is a leap year. Useful for two days, so that midnight may pass meanwhile.
-    await world.patients([datetime.now((await a_clinic(world)).zone).date().replace(year=1980)] * 1_500)
+    await world.patients([datetime.now((await a_clinic(world)).zone).date().replace(year=1980)] * 3_000)
     file = tmp_path / "segments.yaml"
     file.write_text(
         "segments: {birthday: {about: b, selection: birthday, event: birthday.due, once_per: year, hour: 0, useful_days: 2,"
-        " batch: 5}}\n"
+        " batch: 1}}\n"
     )
     done = await asyncio.to_thread(killed_again_and_again, world.settings, file)
     assert json.loads(done)["unreadable"] == 0
     told = await world.told()
-    assert len({event["patient_id"] for _, event in told}) == len(told) == 1_500
+    assert len({event["patient_id"] for _, event in told}) == len(told) == 3_000
 
 
 def killed_again_and_again(settings: Settings, file: Path) -> str:
@@ -189,7 +189,7 @@ def killed_again_and_again(settings: Settings, file: Path) -> str:
             for process in running:
                 process.send_signal(signal.SIGKILL)
                 process.wait(30)
-        assert seen < 1_500
+        assert seen < 3_000
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=True)
     return done.stdout
 

@@ -15,7 +15,6 @@ import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from connectors.metrics.asking import ask_all
 from connectors.postgres.backlog import Backlog
 from connectors.postgres.housekeeping import PARKED_SECONDS, keep_house
 from connectors.postgres.pool import connect
@@ -23,6 +22,7 @@ from connectors.providers.sendgrid import EVENTS_PATH
 from connectors.providers.twilio import STATUS_PATH
 from connectors.settings import Settings
 from connectors.webhooks.misfits import CODE, MAX_LETTERS, STAGE
+from tests.integration.asked import answers
 from tests.integration.sinks.outgoing import Outbox
 from tests.integration.sinks.rig import Rig, free_port, wait_for, webhooks
 from tests.integration.sinks.test_webhooks import event, own, parked, post_email, post_sms, sent, signing_key, with_port
@@ -41,7 +41,7 @@ def counted(settings: Settings, name: str, **labels: str) -> float:
     """Over all webhooks of these tests: several run at once."""
     return sum(
         sample.value
-        for answer in ask_all(settings.state_dir)
+        for answer in answers(settings.state_dir)
         if answer.target.service.startswith("webhooks")
         for sample in answer.of(name)
         if all(sample.labels.get(label) == value for label, value in labels.items())
@@ -175,7 +175,7 @@ def test_ten_megabytes_are_turned_away_and_cost_no_memory(own: Settings, path: s
 
 def memory_bytes(settings: Settings) -> float:
     name = f"webhooks-{settings.webhook_port}"
-    [answer] = [answer for answer in ask_all(settings.state_dir) if answer.target.service == name]
+    [answer] = [answer for answer in answers(settings.state_dir) if answer.target.service == name]
     return answer.total("process_resident_memory_bytes") or 0.0
 
 

@@ -19,6 +19,7 @@ from connectors.metrics.exporter import exporting
 from connectors.metrics.health import health
 from connectors.metrics.targets import targets
 from connectors.settings import Settings
+from tests.integration.asked import answers
 from tests.integration.sinks.outgoing import Outbox
 from tests.integration.sinks.rig import WAIT_SECONDS, Rig, environment, wait_for
 
@@ -62,7 +63,7 @@ def test_a_sink_tells_what_became_of_its_messages(rig: Rig, outbox: Outbox, pati
     assert value(rig.settings, "sms", "luxe_ledger_batch_rows_sum", step="finish") >= 6
     wait_for(lambda: value(rig.settings, "sms", "luxe_gates_age_seconds") < 5)
     wait_for(lambda: value(rig.settings, "sms", "luxe_deliveries_in_flight") == 0)
-    seen = health(ask_all(rig.settings.state_dir))["sms"]
+    seen = health(answers(rig.settings.state_dir))["sms"]
     assert seen["provider"]["state"] == "well"
     assert seen["provider"]["last_success"]
     # The topics end in control records, which no consumer is ever given: read to the end means 0 all the same.
@@ -108,7 +109,7 @@ def test_every_sample_is_of_the_catalogue_and_shows_nobody(rig: Rig, outbox: Out
     message = outbox.outgoing("email", patient)
     outbox.send([message])
     rig.eye.end(message.id)
-    for answer in ask_all(rig.settings.state_dir):
+    for answer in answers(rig.settings.state_dir):
         for sample in answer.samples:
             known = any(
                 sample.name in (name, *(f"{name}_{end}" for end in ("bucket", "sum", "count"))) for name in BY_NAME

@@ -30,7 +30,7 @@ def ask(rig: Rig, outbox: Outbox, outgoing: Outgoing, attempt: int = 1) -> None:
     producer = make_producer(rig.settings)
     value = outbox.records.codec.encode(TOPIC, "luxe.pipeline.ReceiptQuery", query)
     producer.produce(TOPIC, value, message["recipient"].encode())
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
 
 
 def sent_in_silence(rig: Rig, outbox: Outbox, patient: str, mode: str = "never") -> Outgoing:

@@ -176,11 +176,11 @@ class World:
     def _log(self, topic: str) -> list[dict[str, Any]]:
         consumer = make_consumer(self.settings, "tests-inbound", enable_partition_eof=True)
         try:
-            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            partitions = consumer.list_topics(topic, timeout=60).topics[topic].partitions
             consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
             unread, found = set(partitions), []
             while unread:
-                message = consumer.poll(10)
+                message = consumer.poll(60)
                 assert message is not None
                 if message.error() is not None:
                     unread.discard(message.partition() or 0)

@@ -255,7 +255,7 @@ def withdraw(settings: Settings, world: World, appointment: str, version: int, r
     producer.produce(
         AGGREGATE_GATES, world.records.codec.encode(AGGREGATE_GATES, "luxe.pipeline.Gate", gate), key.encode()
     )
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
 
 
 async def test_a_yes_of_who_is_opted_out_opts_in_and_confirms_nothing(
@@ -328,20 +328,20 @@ async def test_what_waits_behind_an_open_transaction_is_not_judged_without(
     number, sid = new_number(), new_sid()
     appointment = await ask(await register(number), number)
     owner = make_producer(settings, transactional_id=f"test-{uuid.uuid4()}", transaction_timeout_ms=60_000)
-    owner.init_transactions(10)
+    owner.init_transactions(60)
     async with serving(stale) as phone:
         await phone.ready()
         owner.begin_transaction()
         # One record on each partition; ended by an abort, it is never there for anybody.
         for partition in range(settings.kafka_partitions):
             owner.produce(AGGREGATE_GATES, b"", b"test:open", partition=partition)
-        assert owner.flush(10) == 0
+        assert owner.flush(60) == 0
         withdraw(settings, world, appointment, 2, "superseded")
         await phone.ready(False)
         assert age_of(phone) > stale.replies_stale_seconds
         status, _ = await phone.text(number, CARE, "C", sid=sid)
         assert (status, world.replies(sid)) == (503, []), "nobody knows whether it still stands"
-        owner.abort_transaction(10)
+        owner.abort_transaction(60)
         await phone.ready()
         await until(lambda: age_of(phone) < stale.replies_stale_seconds)
         assert await phone.text(number, CARE, "C", sid=sid) == (200, SILENCE)
