@@ -44,7 +44,10 @@ QUIET_SECONDS = 4.0
 SETTLE_TIMEOUT_SECONDS = 120.0
 FLUSH_TIMEOUT_SECONDS = 30.0
 RELAY_TIMEOUT_SECONDS = 60.0
-UNSETTLED = (("undecided", ""), ("waiting", "not_taken"), ("waiting", "queued"), ("sent", ""))
+UNSETTLED = (
+    *(("undecided", ""), ("sent", "")),
+    *(("waiting", reason) for reason in ("not_taken", "queued", "sending")),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ unknown      a provider may have it; it was not sent again
 failed       every delivery that was tried failed (reason: the error's class)
 suppressed   decided so (reason: which rule), or a gate closed before the call
 waiting      for a timer (reason: why; retry: for another try), in its channel's topic, untaken (not_taken), or at its sink,
-             not handed over yet (queued: for a rate limit, a paused provider, or its turn)
+             not handed over yet (queued: for a rate limit, a paused provider, or its turn), or just being handed over, or its
+             sink died in that (sending: the provider may have it)
 dead_letter  it could not be handled (reason: the error's code)
 undecided    requested, and nothing more is known
 """
@@ -114,7 +115,7 @@ class _Notification:
         if "sent" in statuses:
             return "sent", self._why_no_more()
         if statuses & _AT_ITS_SINK:
-            return "waiting", "queued"
+            return "waiting", "sending" if "sending" in statuses else "queued"
         if self.outcome == "suppress":
             return "suppressed", self.reason
         for state, group in _ENDS:

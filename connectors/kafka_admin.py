@@ -16,6 +16,7 @@ from confluent_kafka.admin import (
 )
 
 from connectors.kafka import ADMIN_TIMEOUT_SECONDS, make_admin
+from connectors.kafka_refusals import why
 from connectors.settings import Settings
 from schemas.topics import TOPICS, Topic
 
@@ -83,7 +84,7 @@ def create_topics(
                 done.result()
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise TopicsError(f"{name} cannot be created: {error.args[0].str()}") from error
+                    raise TopicsError(f"{name} cannot be created: {why(error.args[0])}") from error
     for topic in missing:
         note(topic.name, f"create with {settings.kafka_partitions} partitions")
     for topic, different in _differences(settings, [topic for topic in topics if topic.name in known]):

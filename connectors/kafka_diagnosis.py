@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from connectors.kafka import QUIET, client_config
 from connectors.kafka_refusals import BY_CODE, Refusal, by_words, why
@@ -26,7 +26,10 @@ def why_not(settings: Settings, error: KafkaError) -> str:
     """`why` of an error; where it only says that nobody answered, with what refuses us. Blocks for LISTENING_SECONDS at most."""
     if error.code() not in _NOBODY_ANSWERED:
         return why(error)
-    refusal = _heard(settings)
+    try:
+        refusal = _heard(settings)
+    except KafkaException:  # no client can be made: a file was taken away since
+        refusal = None
     return why(error) if refusal is None else f"{error.name()}: {refusal.said}"
 
 
@@ -34,7 +37,6 @@ def _heard(settings: Settings) -> Refusal | None:
     found: list[Refusal] = []
 
     def hear(error: KafkaError) -> None:
-        # Words first: one code means many things, and "all brokers are down" follows each.
         refusal = by_words(error.str()) or BY_CODE.get(error.code())
         if refusal is not None:
             found.append(refusal)

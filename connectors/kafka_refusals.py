@@ -13,7 +13,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError
 
 _CERTIFICATES = "LUXE_KAFKA_CA_FILE, LUXE_KAFKA_CERTIFICATE_FILE and LUXE_KAFKA_KEY_FILE"
-_LOGIN = "LUXE_KAFKA_USERNAME, LUXE_KAFKA_LOGIN and LUXE_KAFKA_SASL_MECHANISM"
+_LOGIN = "LUXE_KAFKA_USERNAME, LUXE_KAFKA_PASSWORD and LUXE_KAFKA_SASL_MECHANISM"
 _WHO = "the broker's principal that we are (User:ANONYMOUS on one without certificate and password)"
 
 
@@ -40,17 +40,21 @@ NO_TLS = Refusal(
     certain=False,
 )
 UNTRUSTED = Refusal(
-    "its certificate is signed by nobody whom we trust, or is for another name; put its authority's into LUXE_KAFKA_CA_FILE, and"
-    " name it in LUXE_KAFKA_BOOTSTRAP as its certificate does"
+    "its certificate is signed by nobody whom we trust, is for another name than it was asked for by, or has run out (or our"
+    " clock is wrong); put its authority's into LUXE_KAFKA_CA_FILE, name it in LUXE_KAFKA_BOOTSTRAP and in its own"
+    " advertised.listeners as its certificate does, or renew that"
 )
 TLS = Refusal(f"TLS cannot be agreed on with it; compare {_CERTIFICATES} with what its listener wants")
 PASSWORD = Refusal(f"it refuses our name or password; compare {_LOGIN} with what it was told of us")
 MECHANISM = Refusal("it takes no password of this kind; set LUXE_KAFKA_SASL_MECHANISM to one that its listener takes")
-TOPIC = Refusal(f"its ACLs keep us from a topic; allow Read, Write and Describe on our topics to {_WHO}")
+TOPIC = Refusal(
+    f"its ACLs keep us from a topic; allow Read, Write, Describe and DescribeConfigs on our topics to {_WHO}"
+)
 GROUP = Refusal(f"its ACLs keep us from a consumer group; allow Read and Describe on our groups to {_WHO}")
 TRANSACTION = Refusal(f"its ACLs keep us from transactions; allow Write and Describe on transactional ids to {_WHO}")
 CLUSTER = Refusal(
-    f"its ACLs keep us from the cluster; allow IdempotentWrite (for `luxe topics`: Create, Alter) to {_WHO}"
+    "its ACLs keep us from the cluster; allow IdempotentWrite on it (for `luxe topics create`: Create too, and AlterConfigs on"
+    f" topics) to {_WHO}"
 )
 
 BY_CODE: Mapping[int, Refusal] = {
@@ -65,13 +69,17 @@ BY_CODE: Mapping[int, Refusal] = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: CLUSTER,
 }
 # What librdkafka says of a connection, as patterns; the first that fits.
-_BY_WORDS: tuple[tuple[str, Refusal], ...] = (
+_BY_WORDS: tuple[tuple[str, Refusal | None], ...] = (
+    # What passes: a connection that broke in the handshake, and trouble of the broker's own.
+    ("SSL transport error", None),
+    (r"SSL alert number (20|80)\b", None),
+    ("credential store", None),
     ("connecting to a PLAINTEXT broker listener", NO_TLS),
     ("certificate could not be verified", UNTRUSTED),
     ("certificate verify failed", UNTRUSTED),
     ("SSL handshake failed", TLS),
     # It broke the connection off and said why, as TLS has it: a certificate of ours is missing, say, or is nobody's to it.
-    ("SSL alert number", TLS),
+    (r"SSL alert number (4[0-9]|7[01]|112|116)\b", TLS),
     ("connecting to a SSL listener", WANTS_TLS),
     # The same, where it hung up on what it had not read.
     (r"Disconnected.* in state APIVERSION_QUERY", WANTS_TLS),
@@ -94,5 +102,6 @@ def by_words(said: str) -> Refusal | None:
 
 def why(error: KafkaError) -> str:
     """An error's name; where it is a refusal, also what is refused and the mend."""
-    refusal = BY_CODE.get(error.code()) or by_words(error.str())
+    # Words first: one code means many things.
+    refusal = by_words(error.str()) or BY_CODE.get(error.code())
     return error.name() if refusal is None else f"{error.name()}: {refusal.said}"

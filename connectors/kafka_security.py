@@ -11,6 +11,8 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import SecretStr
+
 if TYPE_CHECKING:
     from connectors.settings import Settings
 
@@ -22,7 +24,8 @@ _FILES = ("kafka_ca_file", "kafka_certificate_file", "kafka_key_file")
 
 def faults(settings: Settings) -> list[str]:
     """What is wrong with the settings of it, each named with its mend; empty: they can be used. Reads the files they name."""
-    named = {name: getattr(settings, name) is not None for name in (*_FILES, "kafka_username", "kafka_password")}
+    secrets = ("kafka_username", "kafka_password", "kafka_key_password")
+    named = {name: _is_given(getattr(settings, name)) for name in (*_FILES, *secrets)}
     chosen = settings.kafka_security
     if chosen == "PLAINTEXT":
         return [
@@ -41,6 +44,8 @@ def faults(settings: Settings) -> list[str]:
     if named["kafka_certificate_file"] != named["kafka_key_file"]:
         missing = "kafka_key_file" if named["kafka_certificate_file"] else "kafka_certificate_file"
         found.append(f"{_variable(missing)}: a certificate of ours and its key go together")
+    if named["kafka_key_password"] and not named["kafka_key_file"]:
+        found.append("LUXE_KAFKA_KEY_PASSWORD: goes with LUXE_KAFKA_KEY_FILE; set that, or leave it out")
     found += [
         f"{_variable(name)}: no such file, or not ours to read"
         for name in _FILES
@@ -85,7 +90,7 @@ def aiokafka(settings: Settings) -> dict[str, Any]:
 
 def _context(settings: Settings) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=_text(settings.kafka_ca_file))
-    if settings.kafka_certificate_file is not None:
+    if _text(settings.kafka_certificate_file) is not None:
         _load_ours(context, settings)
     return context
 
@@ -100,12 +105,12 @@ def _unloadable(settings: Settings) -> list[str]:
     # Loaded into a context of its own, without the machine's own authorities: these take 20 ms to read.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     found = []
-    if settings.kafka_ca_file is not None:
+    if _text(settings.kafka_ca_file) is not None:
         try:
             context.load_verify_locations(_text(settings.kafka_ca_file))
         except (ssl.SSLError, OSError):
             found.append("LUXE_KAFKA_CA_FILE: holds no certificate; it wants those of the brokers' authorities, in PEM")
-    if settings.kafka_certificate_file is not None:
+    if _text(settings.kafka_certificate_file) is not None:
         try:
             _load_ours(context, settings)
         except (ssl.SSLError, OSError, ValueError):
@@ -120,8 +125,13 @@ def _is_readable(path: Path) -> bool:
     try:
         with path.open("rb"):
             return True
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no path can be like that
         return False
+
+
+def _is_given(value: Path | str | SecretStr | None) -> bool:
+    # An empty variable, as compose files and charts leave one that nobody set, is none. As a path it is the folder.
+    return value != Path() and bool(value)
 
 
 def _variable(name: str) -> str:
@@ -129,8 +139,8 @@ def _variable(name: str) -> str:
 
 
 def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+    return str(path) if _is_given(path) else None
 
 
-def _secret(secret: Any) -> str | None:
-    return None if secret is None else secret.get_secret_value()
+def _secret(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from confluent_kafka import KafkaException
 
 from connectors.clickhouse import sms_prices
 from connectors.clickhouse.client import (
@@ -26,13 +27,14 @@ from connectors.clickhouse.sms_prices import SmsPricesError
 from connectors.collector import collect_rarely
 from connectors.kafka import make_consumer
 from connectors.kafka_admin import topic_ids
+from connectors.kafka_diagnosis import why_not
 from connectors.kafka_lag import ConsumerLag
 from connectors.logs import configure_logging
 from connectors.metrics.exporter import exporting
 from connectors.postgres.ingest_positions import IngestPositions
 from connectors.readiness import mark_ready
 from connectors.sealing import KeyCache, KeyRing
-from connectors.settings import Settings
+from connectors.settings import Settings, SettingsError
 from schemas.codec import Codec
 from schemas.registry import open_registry
 from schemas.topics import INBOX_CHANGES, INTAKE_STATE, NOTIFY_STATE, TOPICS
@@ -49,14 +51,22 @@ INGESTED_TOPICS = tuple(topic.name for topic in TOPICS if topic.name not in _NOT
 # Static membership: a restart within the session time-out takes its partitions back without a rebalance.
 SESSION_TIMEOUT_MS = 10_000
 EXIT_FAILED = 1
+EXIT_SETTINGS = 78  # EX_CONFIG of sysexits.h: starting again at once does not help
 
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; the exit status."""
-    settings = Settings()
+    try:
+        settings = Settings()
+    except SettingsError as error:
+        log.error("%s", error)  # noqa: TRY400 — the message says all
+        return EXIT_SETTINGS
     configure_logging(settings.log_format)
     try:
         asyncio.run(_serve(settings))
+    except KafkaException as error:
+        log.error("Kafka: %s; run `luxe status`", why_not(settings, error.args[0]))  # noqa: TRY400 — says all
+        return EXIT_FAILED
     except (ClickHouseError, OutdatedError, SmsPricesError) as error:
         log.error("%s", error)  # noqa: TRY400 — the message says all; a trace adds nothing for who reads it
         return EXIT_FAILED

@@ -48,6 +48,14 @@ def is_embedded(settings: Settings) -> bool:
     return settings.clickhouse_dsn.get_secret_value().startswith("chdb:")
 
 
+def is_secure(dsn: str) -> bool:
+    """Whether a server's DSN wants TLS.
+
+    The client library goes by the port alone (clickhouse_connect 1.12), and would send the password in clear.
+    """
+    return dsn.startswith(("https://", "clickhouses://"))
+
+
 def open_client(settings: Settings, *, read_only: bool = False, database: str | None = None) -> Client:
     """A client with a handle of its own; ``read_only`` refuses writes, settings' changes and table functions that read files.
 
@@ -61,7 +69,7 @@ def open_client(settings: Settings, *, read_only: bool = False, database: str | 
     dsn = settings.clickhouse_dsn.get_secret_value()
     if not dsn.startswith(("http://", "https://", "clickhouse://", "clickhouses://")):
         raise SettingsError("LUXE_CLICKHOUSE_DSN: expected `chdb:` or http(s)://user:password@host:port/database")
-    return clickhouse_connect.get_client(dsn=dsn, database=database, settings=options)
+    return clickhouse_connect.get_client(dsn=dsn, database=database, settings=options, secure=is_secure(dsn))
 
 
 def private_temporary_directory(settings: Settings) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
-from connectors.clickhouse.client import is_embedded
+from connectors.clickhouse.client import is_embedded, is_secure
 from connectors.clickhouse.endpoint import USER, password_file
 from connectors.clickhouse.tables import DATABASE
 from connectors.settings import Settings, SettingsError
@@ -14,7 +14,8 @@ from connectors.settings import Settings, SettingsError
 def open_remote(settings: Settings) -> Client:
     """A client over HTTP, read-only with the embedded engine. Raises SettingsError where its password is not to be had."""
     if not is_embedded(settings):
-        return clickhouse_connect.get_client(dsn=settings.clickhouse_dsn.get_secret_value())
+        dsn = settings.clickhouse_dsn.get_secret_value()
+        return clickhouse_connect.get_client(dsn=dsn, secure=is_secure(dsn))
     path = password_file(settings)
     try:
         password = path.read_text().strip()

@@ -63,6 +63,8 @@ def sentence(story: Story, said: Said, clock: Clock) -> str:
         until = decision.until
         waits = f"the {kind} waits" + (f" until {clock.moment(until)}" if until else "")
         return _whole([f"{waits}, because {_because(decision.reason, who)}"])
+    # What its sink has goes out still, though no other step follows it.
+    is_out = is_out or any(one.status in ("queued", "sending") for one in story.deliveries)
     if decision.outcome == "suppress" and not is_out:
         return _whole(_not_sent(decision, said, who, kind, clock, "was not sent"))
     clauses = _closed(story.planned_by or decision, said, who, clock, WISHES)[:MOST_CLAUSES]

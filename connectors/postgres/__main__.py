@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from threading import Event
 
 import click
@@ -13,7 +14,9 @@ from connectors.metrics.exporter import exporting
 from connectors.postgres.backlog import Backlog
 from connectors.postgres.housekeeping import keep_house
 from connectors.postgres.relay import Relay
-from connectors.settings import Settings
+from connectors.settings import Settings, SettingsError
+
+EXIT_SETTINGS = 78  # EX_CONFIG of sysexits.h: starting again at once does not help
 
 
 @click.group()
@@ -24,7 +27,11 @@ def main() -> None:
 @main.command()
 def relay() -> None:
     """Publish the outbox to Kafka until SIGTERM or SIGINT. Run as many as you like: one works, the others stand by."""
-    settings = Settings()
+    try:
+        settings = Settings()
+    except SettingsError as error:
+        click.echo(f"relay: {error}", err=True)
+        sys.exit(EXIT_SETTINGS)
     configure_logging(settings.log_format)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):

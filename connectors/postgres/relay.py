@@ -23,6 +23,7 @@ import psycopg
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from connectors.kafka import make_producer
+from connectors.kafka_diagnosis import why_not
 from connectors.kafka_visible import Visible
 from connectors.metrics.catalogue import OUTBOX_PUBLISHED, RELAY_LEADS
 from connectors.metrics.counting import Read, Source, one
@@ -164,7 +165,7 @@ class Relay:
                 log.warning(
                     "Kafka at %s: %s; trying again, rows wait in the outbox",
                     self._settings.kafka_bootstrap,
-                    error.args[0].str(),
+                    why_not(self._settings, error.args[0]),
                 )
             except (SealError, KeyRingError) as error:
                 log.error("a sealed outbox row cannot be opened (%s): it waits, and all behind it", error)  # noqa: TRY400

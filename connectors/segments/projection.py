@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from connectors.kafka import ADMIN_TIMEOUT_SECONDS, is_record, make_consumer
 from connectors.kafka_admin import topic_ids
-from connectors.kafka_refusals import why
+from connectors.kafka_diagnosis import why_not
 from connectors.postgres.pool import connect_async, where
 from connectors.postgres.records import Records
 from connectors.segments import standings
@@ -80,7 +80,8 @@ class Projection:
             except psycopg.OperationalError as error:
                 log.warning("Postgres at %s: %s; trying again", where(self._settings), type(error).__name__)
             except KafkaException as error:
-                log.warning("Kafka at %s: %s; trying again", self._settings.kafka_bootstrap, why(error.args[0]))
+                said = await asyncio.to_thread(why_not, self._settings, error.args[0])
+                log.warning("Kafka at %s: %s; trying again", self._settings.kafka_bootstrap, said)
             except LookupError as error:
                 log.warning("%s; trying again", error)
             self.leads = False

@@ -108,6 +108,7 @@ class LocalStack:
             partitions = partitions_for(state, self.partitions)
             specs = self._prepare(state, wanted, ports)
             write_endpoints(state, ports, partitions)
+            self._check_security()
             infrastructure = [spec for spec in specs if spec.name in INFRASTRUCTURE]
             kept = {spec.name for spec in planned(state)}
             # What already runs stays in the plan while its stores come up: it waits for them by itself.
@@ -152,6 +153,15 @@ class LocalStack:
     def settings(self) -> Settings:
         """The settings of a process that works with this stack."""
         return Settings(state_dir=self.state_dir.absolute())
+
+    def _check_security(self) -> None:
+        """Raises StackError where this shell is set up for another Kafka: ours is spoken to in the clear, on loopback."""
+        security = self.settings().kafka_security
+        if security != "PLAINTEXT":
+            raise StackError(
+                f"LUXE_KAFKA_SECURITY is {security}, and the local stack's Kafka speaks in the clear",
+                "unset LUXE_KAFKA_… in this shell for the local stack; another Kafka is used without it (docs/runbooks/kafka.md)",
+            )
 
     def _choose_ports(self, state: StateDirectory, claims: PortClaims) -> dict[str, int]:
         ours = {port for name, ports in _PORTS_OF.items() if living_record(state.run / f"{name}.pid") for port in ports}

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from confluent_kafka import KafkaError, KafkaException
 
+from connectors.kafka_refusals import why
 from connectors.sealing import KeyRingError
 from schemas.codec import LaterSchemaError
 from schemas.registry import RegistryUnavailableError
@@ -106,4 +107,5 @@ def fatal_from(doing: str, error: KafkaException) -> FatalError:
     """The fatal error that a Kafka error means while ``doing`` something."""
     cause: KafkaError = error.args[0]
     kind = FencedError if cause.code() in _FENCED_CODES else FatalError
-    return kind(f"{doing}: {cause.name()}: {cause.str()}")
+    said = why(cause)
+    return kind(f"{doing}: {f'{said}: {cause.str()}' if said == cause.name() else said}")

@@ -18,8 +18,8 @@ from psycopg_pool import PoolTimeout
 
 from connectors.collector import collect_rarely
 from connectors.kafka import is_record, make_consumer
+from connectors.kafka_diagnosis import why_not
 from connectors.kafka_lag import ConsumerLag
-from connectors.kafka_refusals import why
 from connectors.metrics.counting import Source
 from connectors.metrics.exporter import exporting
 from connectors.postgres.pool import open_pool
@@ -65,7 +65,7 @@ def run(settings: Settings) -> int:
         log.error("Postgres does not answer (%s); run `luxe status`", type(error).__name__)  # noqa: TRY400 — says all
         return 70  # EX_SOFTWARE of sysexits.h: starting again is the mend
     except KafkaException as error:
-        log.error("Kafka: %s; run `luxe status`", why(error.args[0]))  # noqa: TRY400 — says all
+        log.error("Kafka: %s; run `luxe status`", why_not(settings, error.args[0]))  # noqa: TRY400 — says all
         return 70
     return 0
 

@@ -74,7 +74,11 @@ class Clinic:
             found = self.query(
                 "SELECT notification_id, state, reason FROM notifications WHERE clinic_id = 'lakeside' ORDER BY 1"
             )
-            moving = [row for row in found if row["state"] in ("undecided", "sent") or row["reason"] == "queued"]
+            moving = [
+                row
+                for row in found
+                if row["state"] in ("undecided", "sent") or row["reason"] in ("not_taken", "queued", "sending")
+            ]
             if found and not moving and found == before and self._events() >= EVENTS:
                 return found
             assert time.monotonic() < deadline, f"{len(found)} notifications, {len(moving)} of them not settled"

@@ -163,7 +163,9 @@ def settled(state: Path, records: int) -> bool:
     if not found or found["differences"]:
         return False
     moving = sum(
-        count for name, count in found["states"].items() if name.startswith(("undecided", "waiting/queued", "sent"))
+        count
+        for name, count in found["states"].items()
+        if name.startswith(("undecided", "waiting/queued", "waiting/sending", "sent"))
     )
     return not moving and found["events"] + found["unreadable_records"] >= records and bool(found["accepted"])
 

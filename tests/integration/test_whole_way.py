@@ -171,7 +171,9 @@ def test_nothing_is_lost_while_every_process_is_killed(state_dir: Path) -> None:
         account = luxe(state_dir, "account", "--json")
         assert account.stdout, account.stderr[-2000:]
         found = json.loads(account.stdout)
-        unsettled = sum(found["states"].get(state, 0) for state in ("undecided", "waiting/queued", "sent"))
+        unsettled = sum(
+            found["states"].get(state, 0) for state in ("undecided", "waiting/queued", "waiting/sending", "sent")
+        )
         if not found["differences"] and not unsettled:
             break
         assert time.monotonic() < deadline, found

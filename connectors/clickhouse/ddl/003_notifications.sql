@@ -1,7 +1,8 @@
 CREATE OR REPLACE VIEW {database}.notifications
 AS
 -- One row a requested notification, counted once by its final state:
--- delivered | failed | unknown | suppressed | waiting (a timer, another try, not taken by its channel's sink yet, or queued there)
+-- delivered | failed | unknown | suppressed | waiting (a timer, another try, not taken by its channel's sink yet, queued there, or just
+-- being handed over)
 -- | sent (no receipt yet, or with reason no_receipts none to come, or receipt_timeout none came) | dead_letter | undecided.
 SELECT
     r.notification_id AS notification_id, r.notification_type AS notification_type, r.category AS category, r.lane AS lane,
@@ -24,6 +25,7 @@ SELECT
     multiIf(
         state = 'dead_letter', x.error_code,
         state = 'waiting' AND d.outcome = 'defer', toString(d.reason),
+        state = 'waiting' AND l.sending > 0, 'sending',
         state = 'waiting' AND l.at_its_sink > 0, 'queued',
         state = 'waiting', 'not_taken',
         state = 'suppressed' AND d.outcome = 'suppress', toString(d.reason),
@@ -45,6 +47,7 @@ LEFT JOIN (
         countIf(status = 'sent') AS sent,
         countIf(status = 'sent' AND channel = 'push') AS sent_by_push,
         countIf(status IN ('queued', 'sending')) AS at_its_sink,
+        countIf(status = 'sending') AS sending,
         countIf(status IN ('failed', 'undelivered', 'bounced')) AS failed,
         countIf(status = 'unknown') AS unknown,
         countIf(status IN ('suppressed', 'cancelled', 'expired')) AS stopped,

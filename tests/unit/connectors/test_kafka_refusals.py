@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from confluent_kafka import KafkaError
 
 from connectors import kafka_refusals as of
 from connectors.kafka_refusals import BY_CODE, Refusal, by_words, why
+from connectors.settings import Settings
 
 BROKER = "127.0.0.1:1/bootstrap: "
 
@@ -22,6 +25,14 @@ BROKER = "127.0.0.1:1/bootstrap: "
             of.UNTRUSTED,
         ),
         ("SSL handshake failed: error:0A000102:SSL routines::unsupported protocol (after 3ms …)", of.TLS),
+        (
+            "Receive failed: error:0A00045C:SSL routines::tlsv13 alert certificate required: SSL alert number 116",
+            of.TLS,
+        ),
+        ("SSL handshake failed: SSL alert number 45 (certificate expired)", of.TLS),
+        ("SSL handshake failed: SSL alert number 80", None),
+        ("SSL handshake failed: SSL transport error: Connection timed out", None),
+        ("SASL authentication error: Authentication failed due to unavailable credential store", None),
         (
             "Disconnected while requesting ApiVersion: might be caused by incorrect security.protocol configuration "
             "(connecting to a SSL listener?) or broker version is < 0.10",
@@ -76,3 +87,15 @@ def test_one_code_means_many_things() -> None:
 def test_every_refusal_of_a_code_has_a_mend() -> None:
     for refusal in BY_CODE.values():
         assert any(word in refusal.said for word in ("LUXE_KAFKA_", "allow")), refusal
+
+
+def test_every_setting_that_a_mend_names_is_one() -> None:
+    refusals = [one for one in vars(of).values() if isinstance(one, Refusal)]
+    named = {name for refusal in refusals for name in re.findall(r"LUXE_[A-Z_]+", refusal.said)}
+    assert len(named) > 5
+    assert {name.removeprefix("LUXE_").lower() for name in named} <= Settings.model_fields.keys()
+
+
+def test_words_tell_more_than_a_code() -> None:
+    error = KafkaError(KafkaError._AUTHENTICATION, "SASL SCRAM mechanism handshake failed: Unsupported SASL mechanism")
+    assert why(error).endswith(of.MECHANISM.said)

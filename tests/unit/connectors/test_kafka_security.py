@@ -43,6 +43,13 @@ def test_in_the_clear_nothing_is_added() -> None:
     assert kafka_security.librdkafka(Settings()) == kafka_security.aiokafka(Settings()) == {}
 
 
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CA_FILE", "CERTIFICATE_FILE", "KEY_FILE", "KEY_PASSWORD", "USERNAME", "PASSWORD"):
+        monkeypatch.setenv(f"LUXE_KAFKA_{name}", "")
+    assert kafka_security.librdkafka(Settings()) == {}
+    assert kafka_security.librdkafka(Settings(kafka_security="SSL")) == {"security.protocol": "SSL"}
+
+
 def test_the_machines_own_authorities_where_none_are_named() -> None:
     settings = Settings(kafka_security="SSL")
     assert kafka_security.librdkafka(settings) == {"security.protocol": "SSL"}
@@ -121,6 +128,13 @@ def test_an_authority_that_is_none(tmp_path: Path) -> None:
             {"kafka_security": "SASL_PLAINTEXT"},
             ["LUXE_KAFKA_SECURITY: Input should be 'PLAINTEXT', 'SSL' or 'SASL_SSL'"],
         ),
+        ({"kafka_key_password": SECRET}, ["LUXE_KAFKA_KEY_PASSWORD: is of no use without TLS"]),
+        ({"kafka_security": "SSL", "kafka_key_password": SECRET}, ["LUXE_KAFKA_KEY_PASSWORD: goes with"]),
+        (
+            {"kafka_security": "SASL_SSL", "kafka_username": "", "kafka_password": ""},
+            ["LUXE_KAFKA_USERNAME: SASL_SSL needs it", "LUXE_KAFKA_PASSWORD: SASL_SSL needs it"],
+        ),
+        ({"kafka_security": "SSL", "kafka_ca_file": "a\0b"}, ["LUXE_KAFKA_CA_FILE: no such file"]),
         ({"kafka_sasl_mechanism": "GSSAPI"}, ["LUXE_KAFKA_SASL_MECHANISM: Input should be"]),
     ],
 )

@@ -283,6 +283,12 @@ def test_what_its_sink_holds_waits_and_what_is_in_doubt_is_said_to_be() -> None:
     )
 
 
+def test_what_its_sink_has_goes_out_though_no_other_channel_follows() -> None:
+    closed = decision("suppress", "channel_off", ("channel_enabled", "email", "narrow", "channel_off"))
+    assert "waits for its turn" in say(story("waiting", closed, delivery("push", "queued")))
+    assert "was not sent" in say(story("suppressed", closed, delivery("push", "queued", "failed")))
+
+
 def test_a_colleague_is_no_patient() -> None:
     made = decision("suppress", "inactive")
     assert "because the colleague has left the clinic" in say(story("suppressed", made, recipient="staff:s"))
