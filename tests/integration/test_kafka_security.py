@@ -17,10 +17,12 @@ from connectors import kafka, kafka_log
 from connectors.kafka import make_admin, make_producer, read_to_end
 from connectors.kafka_log import ClientLog
 from connectors.kafka_refusals import MECHANISM, PASSWORD, TLS, TOPIC, UNTRUSTED, Refusal, why
+from connectors.postgres import relay
 from connectors.settings import Settings
 from tests.chaos.workers import Crew
 from tests.conftest import Stack
 from tests.integration import secured_broker
+from tests.integration.postgres.test_relay import running
 from tests.integration.secured_broker import KEY_PASSWORD, LOGIN, MUTUAL, Authority, Secured
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
@@ -95,6 +97,22 @@ def test_a_stream_with_a_wrong_password_says_so_and_not_the_password(broker: Sec
         assert "never-that-one" not in crew.logs()
     finally:
         crew.stop()
+
+
+def test_the_relay_says_what_refuses_it(
+    broker: Secured, stack: Stack, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its transactions fail as ones that nobody answers."""
+    wrong = by_scram(broker, "never-that-one")
+    database = {"postgres_dsn": SecretStr(stack.migrated_database()), "state_dir": tmp_path}
+    with caplog.at_level("WARNING"), running(wrong.model_copy(update=database)):
+        deadline = time.monotonic() + 2 * PATIENCE_SECONDS
+        while PASSWORD.said not in (
+            said := "\n".join(one.getMessage() for one in caplog.records if one.name == relay.__name__)
+        ):
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
+    assert "never-that-one" not in caplog.text
 
 
 def crew_on(broker: Secured, folder: Path, settings: Settings) -> tuple[Crew, Callable[[], None]]:
