@@ -37,6 +37,8 @@ NOTICES = (
 )
 # Email is killed only when it has nothing under way: its provider cannot be asked what it took, and might be sent one twice.
 KILLED_AT_WORK = ("intake", "notify", "sms", "relay", "webhooks")
+# Reasons of what waits at a sink, or for one.
+AT_A_SINK = ("not_taken", "queued", "sending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class Clinic:
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
             found = self.calendar(appointment)
-            moving = [one for one in found if one["state"] in ("undecided", "sent")]
+            moving = [one for one in found if one["state"] in ("undecided", "sent") or one["reason"] in AT_A_SINK]
             if found and not moving and holds(found):
                 return found
             assert time.monotonic() < deadline, [(one["notificationType"], one["state"]) for one in found]
