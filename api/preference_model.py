@@ -6,7 +6,6 @@ changed it last. It may be sent back as it was read, or left out. Pure: ``now`` 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from connectors.postgres.recipient_columns import EXCEPTION, MAX_EXCEPTIONS
 from connectors.postgres.recipients import Recipient
 
 # Times outside are mistakes, and no store of ours takes all that ISO 8601 can write.
@@ -37,9 +37,7 @@ Instant = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_kept)]
 
 Channel = Literal["sms", "email", "push", "in_app"]
 # A type, a category, or `critical`: names of the catalogue.
-_EXCEPTION = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
-ExceptionName = Annotated[str, Field(pattern=_EXCEPTION.pattern)]
-MAX_EXCEPTIONS = 50
+ExceptionName = Annotated[str, Field(pattern=f"^{EXCEPTION.pattern}$")]
 DigestCategory = Literal["appointments", "treatments", "financial"]
 Weekday = Annotated[int, Field(ge=1, le=7)]
 
@@ -238,7 +236,7 @@ _STORED: tuple[tuple[str, str], ...] = (
 
 
 def _tidy_exceptions(names: Sequence[str]) -> list[str]:
-    return [name for name in dict.fromkeys(names) if _EXCEPTION.match(name)][:MAX_EXCEPTIONS]
+    return [name for name in dict.fromkeys(names) if EXCEPTION.fullmatch(name)][:MAX_EXCEPTIONS]
 
 
 def _tidy_weekdays(days: Sequence[int]) -> list[int]:

@@ -11,7 +11,7 @@ import time
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from connectors.kafka import QUIET, client_config
-from connectors.kafka_refusals import BY_CODE, Refusal, by_words, why
+from connectors.kafka_refusals import Refusal, refusal_of, why
 from connectors.settings import Settings
 
 # A refusal comes with the connection, in milliseconds; a broker that is away costs all of it.
@@ -37,8 +37,7 @@ def _heard(settings: Settings) -> Refusal | None:
     found: list[Refusal] = []
 
     def hear(error: KafkaError) -> None:
-        refusal = by_words(error.str()) or BY_CODE.get(error.code())
-        if refusal is not None:
+        if (refusal := refusal_of(error)) is not None:
             found.append(refusal)
 
     client = Producer(client_config(settings) | QUIET | {"error_cb": hear})

@@ -100,8 +100,12 @@ def by_words(said: str) -> Refusal | None:
     return next((refusal for words, refusal in _BY_WORDS if re.search(words, said)), None)
 
 
+def refusal_of(error: KafkaError) -> Refusal | None:
+    """What refuses us by an error; None: it is none that we know. Words first: one code means many things."""
+    return by_words(error.str()) or BY_CODE.get(error.code())
+
+
 def why(error: KafkaError) -> str:
     """An error's name; where it is a refusal, also what is refused and the mend."""
-    # Words first: one code means many things.
-    refusal = by_words(error.str()) or BY_CODE.get(error.code())
+    refusal = refusal_of(error)
     return error.name() if refusal is None else f"{error.name()}: {refusal.said}"

@@ -18,6 +18,7 @@ from confluent_kafka import KafkaException
 from pydantic import ValidationError
 
 from connectors.collector import collect_rarely
+from connectors.exit_status import EXIT_SETTINGS
 from connectors.kafka import make_admin
 from connectors.logs import configure_logging
 from connectors.metrics.exporter import exporting
@@ -31,7 +32,6 @@ from schemas.registry import RegistryError
 
 log = logging.getLogger(__name__)
 
-EXIT_SETTINGS = 78  # EX_CONFIG of sysexits.h: starting again does not help
 EXIT_FATAL = 70  # EX_SOFTWARE: starting again is the mend
 
 PROBE_SECONDS = 2.0

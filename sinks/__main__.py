@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from pydantic import ValidationError
 
 from connectors.collector import collect_rarely
+from connectors.exit_status import EXIT_SETTINGS
 from connectors.kafka_diagnosis import why_not
 from connectors.logs import configure_logging
 from connectors.sealing import KeyRingError
@@ -23,7 +24,6 @@ from sinks.runtime.worker import OpenBeside, OpenChannel, serve_until_signalled
 log = logging.getLogger("sinks")
 
 
-EXIT_SETTINGS = 78  # EX_CONFIG of sysexits.h: starting again does not help
 EXIT_FATAL = 70  # EX_SOFTWARE: going on was not safe; starting again is the mend
 
 

@@ -25,6 +25,7 @@ from connectors.clickhouse.client import (
 from connectors.clickhouse.endpoint import ensure_password, make_app
 from connectors.clickhouse.sms_prices import SmsPricesError
 from connectors.collector import collect_rarely
+from connectors.exit_status import EXIT_SETTINGS
 from connectors.kafka import make_consumer
 from connectors.kafka_admin import topic_ids
 from connectors.kafka_diagnosis import why_not
@@ -51,7 +52,6 @@ INGESTED_TOPICS = tuple(topic.name for topic in TOPICS if topic.name not in _NOT
 # Static membership: a restart within the session time-out takes its partitions back without a rebalance.
 SESSION_TIMEOUT_MS = 10_000
 EXIT_FAILED = 1
-EXIT_SETTINGS = 78  # EX_CONFIG of sysexits.h: starting again at once does not help
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
+from connectors.exit_status import EXIT_SETTINGS
 from connectors.logs import configure_logging
 from connectors.sealing import KeyRingError
 from connectors.settings import Settings, SettingsError
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> NoReturn:
         app = build(settings)
     except (SettingsError, KeyRingError, RegistryError, CatalogError) as error:
         print(f"streams {arguments[0]}: {error}", file=sys.stderr)
-        sys.exit(78)  # EX_CONFIG
+        sys.exit(EXIT_SETTINGS)
     app.run()
 
 

@@ -9,14 +9,13 @@ from threading import Event
 
 import click
 
+from connectors.exit_status import EXIT_SETTINGS
 from connectors.logs import configure_logging
 from connectors.metrics.exporter import exporting
 from connectors.postgres.backlog import Backlog
 from connectors.postgres.housekeeping import keep_house
 from connectors.postgres.relay import Relay
 from connectors.settings import Settings, SettingsError
-
-EXIT_SETTINGS = 78  # EX_CONFIG of sysexits.h: starting again at once does not help
 
 
 @click.group()

@@ -208,7 +208,7 @@ def _narrowed(parse: Parse, check: Callable[[list[Any]], str | None]) -> Parse:
 
 
 # A type, a category, or `critical`, as the catalogue writes them.
-_EXCEPTION = re.compile(r"[a-z][a-z0-9_]{0,63}")
+EXCEPTION = re.compile(r"[a-z][a-z0-9_]{0,63}")
 MAX_EXCEPTIONS = 50
 
 # What the schema cannot say of lists. Each: the mend where a value is none; None: all are.
@@ -218,7 +218,7 @@ _NARROWER: Mapping[str, Callable[[list[Any]], str | None]] = {
     ),
     "quiet_hours.exceptions": lambda names: (
         None
-        if len(names) <= MAX_EXCEPTIONS and all(map(_EXCEPTION.fullmatch, names))
+        if len(names) <= MAX_EXCEPTIONS and all(map(EXCEPTION.fullmatch, names))
         else f"name at most {MAX_EXCEPTIONS} notification types or categories, as `luxe catalog list` writes them"
     ),
     "channel_order": lambda _: None,

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import click
 import psycopg
 
+from connectors.exit_status import EXIT_SETTINGS
 from connectors.logs import configure_logging
 from connectors.metrics.catalogue import SEGMENT_EVENTS, SEGMENT_MISSED, SEGMENT_UNUSABLE, SEGMENTS_PROJECTED
 from connectors.metrics.counting import Counts, Read, Source, one
@@ -38,7 +39,6 @@ log = logging.getLogger("connectors.segments")
 LOOK_SECONDS = 30.0
 PROGRESS_SECONDS = 10.0
 # EX_CONFIG of sysexits.h: starting again does not help.
-EXIT_SETTINGS = 78
 
 
 class Daily:

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Literal
 
+from connectors.exit_status import EXIT_SETTINGS
 from connectors.stack.probes import is_ready
 from connectors.stack.process import ProcessRecord, fingerprint, living_record, record_of_this_process
 from connectors.stack.service import ServiceSpec, in_start_order
@@ -41,9 +42,8 @@ LOG_CHECK_SECONDS = 5.0
 LOCK_FILE = "supervisor.lock"
 ALREADY_SUPERVISED = 3  # exit status
 
-# EX_CONFIG of sysexits.h, as our processes end over a setting: to start again at once changes nothing, `luxe up` after the mend
-# does. Not never: what a setting names (a registry, an identity provider's keys) may have been away.
-EXIT_SETTINGS = 78
+# After EXIT_SETTINGS; `luxe up` after the mend starts it at once. Not never: what a setting names (a registry, an identity
+# provider's keys) may have been away.
 MISCONFIGURED_RETRY_SECONDS = 120.0
 
 State = Literal["waiting", "starting", "ready", "unresponsive", "backoff", "misconfigured", "stopping", "stopped"]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from connectors.exit_status import EXIT_SETTINGS
 from connectors.stack.errors import StackError
 from connectors.stack.pipeline import PIPELINE
 from connectors.stack.stack import LocalStack
-from connectors.stack.supervisor import EXIT_SETTINGS
 
 pytestmark = pytest.mark.integration
 

@@ -270,7 +270,7 @@ IMPORTED: Mapping[str, Any] = {
     "push_opt_in": {},
     "quiet_hours": {
         **{"enabled": True, "start": "22:00", "end": "22:00", "weekdays": [0, 6, 6, 9]},
-        **{"exceptions": ["Lab results", "lab", "lab"]},
+        **{"exceptions": ["Lab results", "lab\n", "lab", "lab"]},
     },
     "channel_order": ["sms", "sms"],
     "digest_categories": ["financial", "financial"],
